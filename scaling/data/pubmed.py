@@ -1,0 +1,41 @@
+"""PubMed's citation files to plain text: one document per abstract."""
+
+from collections.abc import Iterator
+from typing import IO
+from xml.etree import ElementTree
+
+
+def abstracts(xml: IO[bytes]) -> Iterator[str]:
+    """Yield title and abstract of every citation that has both.
+
+    Parameters
+    ----------
+    xml : binary file
+        A PubmedArticleSet, read piece by piece: the whole tree never stands in memory.
+
+    Yields
+    ------
+    str
+        The title on a line of its own, then a line per part of the abstract.
+    """
+    events = ElementTree.iterparse(xml, events=("start", "end"))
+    _, root = next(events)
+    for event, element in events:
+        if event == "end" and element.tag == "PubmedArticle":
+            if text := _title_and_abstract(element):
+                yield text
+            root.clear()
+
+
+def _title_and_abstract(citation):
+    article = citation.find("MedlineCitation/Article")
+    if article is None:
+        return ""
+    title = _words(article.find("ArticleTitle"))
+    parts = [_words(part) for part in article.iterfind("Abstract/AbstractText")]
+    abstract = "\n".join(part for part in parts if part)
+    return f"{title}\n{abstract}" if title and abstract else ""
+
+
+def _words(element):
+    return "" if element is None else " ".join("".join(element.itertext()).split())
