@@ -1,0 +1,118 @@
+"""Layers that the model families share.
+
+Shape suffixes: B sequences, T positions, W width, H heads, K head width, F feed-forward width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scaling.models.shape import Shape
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+
+    def __init__(self, width: int, eps: float = 1e-6):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        """Return the normalised tensor, same shape and dtype."""
+        return F.rms_norm(x_BTW, (x_BTW.shape[-1],), self.gain.to(x_BTW.dtype), self.eps)
+
+
+class Rotary(nn.Module):
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), halves instead of neighbours paired."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_width: int, seq_len: int, base: float = 10_000.0):
+        super().__init__()
+        frequency = base ** -(torch.arange(0, head_width, 2).double() / head_width)
+        angle_TK = torch.outer(torch.arange(seq_len).double(), frequency).repeat(1, 2)
+        sign_K = torch.ones(head_width).double()
+        sign_K[: head_width // 2] = -1
+        self.register_buffer("cos", angle_TK.cos().float(), persistent=False)
+        self.register_buffer("sin", (angle_TK.sin() * sign_K).float(), persistent=False)
+
+    def forward(self, x_BHTK: Tensor) -> Tensor:
+        """Turn every pair (k, k + K/2) by its position's angle."""
+        T, K = x_BHTK.shape[-2:]
+        cos_TK, sin_TK = self.cos[:T].to(x_BHTK.dtype), self.sin[:T].to(x_BHTK.dtype)
+        return x_BHTK * cos_TK + x_BHTK.roll(K // 2, -1) * sin_TK
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions and grouped key/value heads."""
+
+    def __init__(self, shape: Shape, causal: bool):
+        super().__init__()
+        self.n_heads, self.kv_heads, self.causal = shape.n_heads, shape.kv_heads, causal
+        attention = shape.n_heads * shape.head_width
+        kv = shape.kv_heads * shape.head_width
+        self.qkv = nn.Linear(shape.width, attention + 2 * kv, bias=False)
+        self.out = nn.Linear(attention, shape.width, bias=False)
+
+    def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
+        """Attend within each sequence."""
+        B, T, _ = x_BTW.shape
+        H, G = self.n_heads, self.kv_heads
+        heads_BHTK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1).transpose(1, 2)
+        turned_BHTK = rotary(heads_BHTK[:, : H + G])
+        mixed_BHTK = F.scaled_dot_product_attention(
+            turned_BHTK[:, :H],
+            turned_BHTK[:, H:],
+            heads_BHTK[:, H + G :],
+            is_causal=self.causal,
+            enable_gqa=G != H,
+        )
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
+
+
+class FeedForward(nn.Module):
+    """GELU (tanh form) with two matrices, or SwiGLU with three (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.gated = shape.ffn == "swiglu"
+        self.up = nn.Linear(shape.width, shape.hidden * (1 + self.gated), bias=False)
+        self.out = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        """Return the layer's contribution to the residual stream."""
+        h_BTF = self.up(x_BTW)
+        if not self.gated:
+            return self.out(F.gelu(h_BTF, approximate="tanh"))
+        gate_BTF, value_BTF = h_BTF.chunk(2, -1)
+        return self.out(F.silu(gate_BTF) * value_BTF)
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, shape: Shape, causal: bool):
+        super().__init__()
+        self.attention_norm, self.ffn_norm = RMSNorm(shape.width), RMSNorm(shape.width)
+        self.attention, self.ffn = Attention(shape, causal), FeedForward(shape)
+
+    def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
+        """Add both contributions to the residual stream."""
+        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
+        return x_BTW + self.ffn(self.ffn_norm(x_BTW))
+
+
+def init_blocks(blocks: nn.ModuleList, generator: torch.Generator) -> None:
+    """Draw matrices from N(0, 1/fan_in), outputs into the residual smaller by sqrt(2 * n_layers).
+
+    Radford et al. 2019 (GPT-2), section 2.3, for the residual factor.
+    """
+    residual = 1 / math.sqrt(2 * len(blocks))
+    for name, parameter in blocks.named_parameters():
+        if parameter.ndim == 2:
+            std = parameter.shape[1] ** -0.5 * (residual if name.endswith("out.weight") else 1)
+            nn.init.normal_(parameter, std=std, generator=generator)
