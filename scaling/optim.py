@@ -1,0 +1,159 @@
+"""Optimisation as pure functions: rules for what a run needs, schedules of the step."""
+
+import math
+from dataclasses import dataclass
+
+from scaling.flops import total_params, training_flops_per_token
+from scaling.models.shape import Shape
+
+SCHEDULES = ("cooldown", "cosine", "constant")
+
+
+@dataclass
+class OptimConfig:
+    """What a user may choose; None means "derive it" (see `make_recipe`)."""
+
+    lr: float | None = None  # peak learning rate; None: lr_rule(N, B)
+    lr_scale: float = 1.0  # multiplies the rule or lr: bracket with 0.5, 1, 2
+    batch_tokens: int | None = None  # tokens per step; None: batch_rule(D)
+    schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
+    cooldown: float = 0.2  # share of the steps in the cooldown
+    warmup_steps: int | None = None  # None: warmup_rule
+    beta1: float = 0.9
+    beta2: float | None = None  # None: beta2_rule
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that optimisation needs, resolved; part of the run id."""
+
+    lr: float
+    batch_size: int  # sequences per step
+    steps: int
+    warmup_steps: int
+    cooldown_steps: int
+    schedule: str
+    beta1: float
+    beta2: float
+    weight_decay: float
+    grad_clip: float
+
+
+def lr_rule(n_params: float, batch_tokens: int) -> float:
+    """Peak AdamW learning rate: 0.013 * (N / 50e3)^(-1/3) * (B / 512)^(1/2), at most 0.03.
+
+    Parameters
+    ----------
+    n_params : N, total parameters
+    batch_tokens : B, tokens per step
+
+    Notes
+    -----
+    Measured by x2 brackets on enwik8, N 20k to 300k, B 512 to 2048 (experiments/lr_bracket.py);
+    it belongs to this parametrisation. Beyond 3M parameters it is an extrapolation: set optim.lr.
+    The square root of the batch is the rule for Adam (Malladi et al. 2022, arXiv:2205.10287).
+    """
+    return min(0.03, 0.013 * (n_params / 50e3) ** (-1 / 3) * math.sqrt(batch_tokens / 512))
+
+
+def batch_rule(n_tokens: float, seq_len: int) -> int:
+    """Tokens per step for a run of D tokens: min(D / 1000, 0.58 * D^0.571), in whole windows.
+
+    At least 512 and one window. About a thousand steps suit the smallest runs
+    (experiments/lr_bracket.py); the power of D is that of Li et al. 2025 (Step Law,
+    arXiv:2503.04715) and rules from 2.5M tokens up.
+    """
+    wanted = max(512, min(n_tokens / 1000, 0.58 * n_tokens**0.571))
+    return seq_len * max(1, round(wanted / seq_len))
+
+
+def warmup_rule(n_params: float, batch_tokens: int, steps: int) -> int:
+    """Warm-up steps: N tokens, at most 10 % of the steps, at least 1.
+
+    N tokens: Porian et al. 2024 (arXiv:2406.19146), section 3.3.
+    """
+    return max(1, min(round(n_params / batch_tokens), steps // 10))
+
+
+def beta2_rule(batch_tokens: int) -> float:
+    """Second-moment decay: 0.99 for batches of up to 1024 tokens, else 0.95.
+
+    Small batches need the longer memory: Porian et al. 2024, section 3.5, at our sizes.
+    """
+    return 0.99 if batch_tokens <= 1024 else 0.95
+
+
+def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recipe:
+    """Resolve a configuration for one shape and one budget of counted training FLOPs.
+
+    D = flops_budget / training_flops_per_token(shape), rounded to whole steps.
+
+    Raises
+    ------
+    ValueError
+        A value outside its range, or a batch that is no multiple of the context length.
+    """
+    _check(config)
+    tokens = flops_budget / training_flops_per_token(shape)
+    batch_tokens = config.batch_tokens or batch_rule(tokens, shape.seq_len)
+    if batch_tokens % shape.seq_len:
+        raise ValueError(
+            f"optim.batch_tokens={batch_tokens} must be a multiple of seq_len={shape.seq_len}"
+        )
+    steps = max(1, round(tokens / batch_tokens))
+    n_params = total_params(shape)
+    warmup = config.warmup_steps
+    return Recipe(
+        lr=config.lr_scale * (lr_rule(n_params, batch_tokens) if config.lr is None else config.lr),
+        batch_size=batch_tokens // shape.seq_len,
+        steps=steps,
+        warmup_steps=warmup_rule(n_params, batch_tokens, steps) if warmup is None else warmup,
+        cooldown_steps=round(config.cooldown * steps) if config.schedule == "cooldown" else 0,
+        schedule=config.schedule,
+        beta1=config.beta1,
+        beta2=beta2_rule(batch_tokens) if config.beta2 is None else config.beta2,
+        weight_decay=config.weight_decay,
+        grad_clip=config.grad_clip,
+    )
+
+
+def _check(config: OptimConfig) -> None:
+    if config.schedule not in SCHEDULES:
+        raise ValueError(f"optim.schedule={config.schedule!r}: choose one of {SCHEDULES}")
+    ranges = {
+        "lr": (0, 10),
+        "lr_scale": (0, math.inf),
+        "batch_tokens": (0, math.inf),
+        "grad_clip": (0, math.inf),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not low < value < high:
+            raise ValueError(f"optim.{name}={value} must lie between {low} and {high}")
+    for name in ("beta1", "beta2", "weight_decay", "cooldown"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < 1:
+            raise ValueError(f"optim.{name}={value} must be at least 0 and below 1")
+    if config.warmup_steps is not None and config.warmup_steps < 0:
+        raise ValueError(f"optim.warmup_steps={config.warmup_steps} must not be negative")
+
+
+def lr_at(step: int, recipe: Recipe) -> float:
+    """Learning rate of step 0, 1, ..., steps - 1.
+
+    Linear warm-up, then by schedule: constant; cosine to a tenth of the peak at the last step;
+    or constant with a last part that falls as 1 - sqrt(progress) to almost zero (Haegele et al.
+    2024, arXiv:2405.18392, section 3).
+    """
+    if step < recipe.warmup_steps:
+        return recipe.lr * (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "cosine":
+        progress = (step - recipe.warmup_steps) / max(1, recipe.steps - 1 - recipe.warmup_steps)
+        return recipe.lr * (0.55 + 0.45 * math.cos(math.pi * progress))
+    cooldown_start = recipe.steps - recipe.cooldown_steps
+    if recipe.schedule == "cooldown" and step >= cooldown_start:
+        progress = (step - cooldown_start + 1) / (recipe.cooldown_steps + 1)
+        return recipe.lr * (1 - math.sqrt(progress))
+    return recipe.lr
