@@ -1,0 +1,209 @@
+"""Approach 1: the lower hull of all training curves, and power laws along it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from scaling.fitting.lines import power_laws
+from scaling.fitting.result import Bootstrap, Fit, FitError, sampled_ranges
+from scaling.frontier import fit_compute
+from scaling.runs import Convention
+
+MIN_SPAN = 2.0  # of C along the hull
+GRID = 200  # log-spaced values of C across the curves
+FINAL_ONLY = "final losses only: no curves were given"
+CONDITIONAL = "training losses before a run's end are conditional on its schedule"
+
+
+def fit_envelope(
+    obs: pd.DataFrame,
+    curves: pd.DataFrame | None = None,
+    *,
+    convention: Convention | None = None,
+    noise: float | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    excluded: tuple[tuple[str, str], ...] = (),
+) -> Fit:
+    """Lower hull of ln L against ln C over all runs, then N_opt, D_opt, L_opt as powers of C.
+
+    Parameters
+    ----------
+    obs : DataFrame, as `scaling.runs.observations` returns it
+    curves : DataFrame with columns run_id, tokens, flops, loss, optional
+        Smoothed training losses; final losses of `obs` alone if omitted, and the note says so.
+    convention, n_bootstrap, seed, excluded
+        As in `scaling.fitting.parametric.fit_parametric`.
+    noise : float, optional
+        Standard deviation of ln L between seeds; every run's whole curve is shifted by such a
+        draw. Without it runs are drawn with replacement.
+
+    Returns
+    -------
+    Fit of law "power_frontier"; `minima` has one row per vertex: C (FLOPs), N, D, L, run_id.
+
+    Raises
+    ------
+    FitError
+        Fewer than 3 vertices, a single size on the hull, or a hull shorter than a factor 2 in C.
+    ValueError
+        Curves of none of the runs.
+
+    References
+    ----------
+    Hoffmann et al. 2022, arXiv:2203.15556, section 3.1.
+
+    Notes
+    -----
+    Curves are interpolated in log-log on 200 values of C, from where the last one has begun, and
+    the best run at each is kept. Where that is the smallest or the largest of the sizes that have
+    a loss there (without curves: of all sizes) it may win by default of the grid and is dropped.
+    The lower hull of the rest is convex in log-log, as any E + k C^-c is, and leaves out what lies
+    above it before a run's cooldown.
+
+    A loss before the end of a run belongs to a higher learning rate than a finished run of that
+    length has: with cooldowns the hull touches run ends mostly and its sizes are those of the
+    grid. Read this method beside the other two, not instead of them.
+    """
+    losses = _final_losses(obs) if curves is None else _interpolated(obs, curves)
+    at, runs = vertices = losses.vertices()
+    _refuse_too_few(losses, vertices)
+    reference = float(losses.log_C[at].mean())
+    line = losses.frontier(vertices, reference)
+    draws, bootstrap = _refits(losses, reference, noise, n_bootstrap, seed)
+    minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
+    minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
+    return Fit(
+        method="envelope",
+        law="power_frontier",
+        params=line,
+        status="ok",
+        objective=_misfit(minima, line),
+        objective_name="sum over vertices of (ln N_line - ln N)^2",
+        n_runs=len(obs),
+        excluded=excluded,
+        convention=convention or Convention("as_given", "as_given"),
+        compute=fit_compute(obs),
+        sampled=sampled_ranges(obs),
+        draws=draws,
+        bootstrap=bootstrap,
+        minima=minima.assign(run_id=losses.run_id[runs]),
+        note=FINAL_ONLY if curves is None else CONDITIONAL,
+    )
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """Losses of all runs at common values of C; infinite where a run has none.
+
+    log_C has shape (grid,), log_N and run_id (runs,), log_D and log_L (runs, grid); smallest and
+    largest, shape (grid,), are the ln N that may win by default.
+    """
+
+    log_C: np.ndarray
+    log_N: np.ndarray
+    log_D: np.ndarray
+    log_L: np.ndarray
+    run_id: np.ndarray
+    smallest: np.ndarray
+    largest: np.ndarray
+
+    def vertices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places on the grid, and the runs that are lowest there."""
+        best = np.argmin(self.log_L, axis=0)
+        lowest = self.log_L[best, np.arange(len(self.log_C))]
+        inner = (self.log_N[best] > self.smallest) & (self.log_N[best] < self.largest)
+        at = _lower_hull(self.log_C, np.where(inner, lowest, np.inf))
+        return at, best[at]
+
+    def frontier(self, vertices, reference: float) -> dict[str, float]:
+        """Power laws through the vertices."""
+        at, runs = vertices
+        values = {"N": self.log_N[runs], "D": self.log_D[runs, at], "L": self.log_L[runs, at]}
+        rows = {symbol: y[None] for symbol, y in values.items()}
+        laws = power_laws(self.log_C[at], rows, reference)
+        return {name: float(value[0]) for name, value in laws.items()}
+
+    def resampled(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
+        """Whole runs shifted by seed noise, or drawn with replacement."""
+        if noise is not None:
+            shift = noise * rng.standard_normal(len(self.log_N))[:, None]
+            return replace(self, log_L=self.log_L + shift)
+        pick = rng.integers(len(self.log_N), size=len(self.log_N))
+        rows = {name: getattr(self, name)[pick] for name in ("log_N", "log_D", "log_L", "run_id")}
+        return replace(self, **rows)
+
+
+def _final_losses(obs: pd.DataFrame) -> _Losses:
+    log_N, log_D, log_C, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDCL")
+    grid, place = np.unique(log_C, return_inverse=True)
+    at = np.arange(len(obs)), place
+    losses, tokens = np.full((2, len(obs), len(grid)), np.inf)
+    losses[at], tokens[at] = log_L, log_D
+    ends = np.full((2, len(grid)), [[log_N.min()], [log_N.max()]])
+    return _Losses(grid, log_N, tokens, losses, obs.run_id.to_numpy(), *ends)
+
+
+def _interpolated(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
+    """Curves on a common grid; C along a run is tokens times its FLOPs per token."""
+    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
+    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    obs = obs.loc[obs.run_id.isin([*by_run])]
+    if not len(obs):
+        raise ValueError(
+            "no run_id of the curves is in the runs table; give the curves of its runs"
+        )
+    paths = [np.log(by_run[i][["tokens", "loss"]].to_numpy(float)).T for i in obs.run_id]
+    per_token = np.log((obs.C / obs.D).to_numpy(float))
+    log_C = [tokens + rate for (tokens, _), rate in zip(paths, per_token, strict=True)]
+    grid = np.linspace(max(c[0] for c in log_C), max(c[-1] for c in log_C), GRID)
+    log_L = np.stack(
+        [np.interp(grid, c, p[1], np.inf, np.inf) for c, p in zip(log_C, paths, strict=True)]
+    )
+    log_N = np.log(obs.N.to_numpy(float))
+    sizes = np.where(np.isfinite(log_L), log_N[:, None], np.nan)
+    ends = np.nanmin(sizes, axis=0), np.nanmax(sizes, axis=0)
+    return _Losses(grid, log_N, grid - per_token[:, None], log_L, obs.run_id.to_numpy(), *ends)
+
+
+def _refuse_too_few(losses: _Losses, vertices) -> None:
+    at, runs = vertices
+    sizes = len(np.unique(losses.log_N[runs]))
+    span = float(np.exp(np.ptp(losses.log_C[at]))) if len(at) else 1.0
+    if len(at) < 3 or sizes < 2 or span < MIN_SPAN:
+        raise FitError(
+            f"the envelope has {len(at)} vertices on {sizes} sizes over x{span:.3g} in C; it needs "
+            f"3 on 2 over x{MIN_SPAN:g}: train more budgets, or sizes whose curves cross"
+        )
+
+
+def _lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Indices of the falling part of the lower convex hull, x increasing (Andrew 1979)."""
+    hull: list[int] = []
+    for i in np.flatnonzero(np.isfinite(y)):
+        while len(hull) > 1:
+            j, k = hull[-2], hull[-1]
+            if (y[k] - y[j]) * (x[i] - x[j]) < (y[i] - y[j]) * (x[k] - x[j]):
+                break
+            hull.pop()
+        hull.append(int(i))
+    falling = np.argmin(y[hull]) + 1 if hull else 0
+    return np.array(hull[:falling], dtype=int)
+
+
+def _refits(losses: _Losses, reference, noise, n, seed) -> tuple[pd.DataFrame, Bootstrap]:
+    rng, kept = np.random.default_rng(seed), []
+    for _ in range(n):
+        drawn = losses.resampled(rng, noise)
+        at, runs = drawn.vertices()
+        if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
+            kept.append(drawn.frontier((at, runs), reference))
+    kind = "none" if not n else "pairs" if noise is None else "seed"
+    return pd.DataFrame(kept), Bootstrap(kind, n, len(kept), noise or float("nan"))
+
+
+def _misfit(minima: pd.DataFrame, line: dict[str, float]) -> float:
+    log_C = np.log(minima.C) - np.log(line["C_ref"])
+    expected = np.log(line["N_ref"]) + line["N_exponent"] * log_C
+    return float(((np.log(minima.N) - expected) ** 2).sum())

@@ -1,0 +1,61 @@
+"""Power laws through optima: N_opt, D_opt and L_opt over C, for many data sets at once."""
+
+import numpy as np
+
+FLOORS = np.linspace(0.0, 0.95, 96)  # irreducible losses tried, in shares of the lowest loss
+FLOOR_POINTS = 4  # three determine the curve; the fourth can contradict it
+
+
+def power_laws(log_C: np.ndarray, optima: dict[str, np.ndarray], log_C_ref: float) -> dict:
+    """Least squares in logarithms of N_opt, D_opt ~ C^exponent and L_opt - floor ~ C^exponent.
+
+    Parameters
+    ----------
+    log_C : array, shape (points,), ln FLOPs
+    optima : dict, "N", "D", "L" -> array, shape (sets, points)
+        Logarithms; NaN where a set lacks a point.
+    log_C_ref : float
+        Where the returned N_ref, D_ref and L_ref hold.
+
+    Returns
+    -------
+    dict of array, shape (sets,): C_ref, N_ref, N_exponent, D_ref, D_exponent, L_floor, L_ref,
+        L_exponent, the parameters of law "power_frontier"; NaN where fewer than 2 points are known.
+
+    Notes
+    -----
+    The floor is the best of 96 shares of the lowest loss and 0 from fewer than 4 points. Without
+    one, L_opt is bent against the line and missed at both ends by more than its interval; the
+    floor itself is hardly determined.
+    """
+    x = log_C - log_C_ref
+    found = {"C_ref": np.full(len(optima["N"]), np.exp(log_C_ref))}
+    for symbol in "ND":
+        at_ref, slope = line(x, optima[symbol])
+        found |= {f"{symbol}_ref": np.exp(at_ref), f"{symbol}_exponent": slope}
+    return found | _loss_above_floor(x, optima["L"])
+
+
+def line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intercept and slope of every row of y on x, without its NaN; NaN from a single point."""
+    known = np.isfinite(y)
+    count = np.maximum(known.sum(1), 1)
+    x = np.where(known, x, 0.0)
+    x_mean, y_mean = x.sum(1) / count, np.where(known, y, 0.0).sum(1) / count
+    dx = np.where(known, x - x_mean[:, None], 0.0)
+    dy = np.where(known, y - y_mean[:, None], 0.0)
+    spread = (dx * dx).sum(1)
+    slope = np.where(spread > 0, (dx * dy).sum(1) / np.where(spread > 0, spread, 1.0), np.nan)
+    return y_mean - slope * x_mean, slope
+
+
+def _loss_above_floor(x: np.ndarray, log_L: np.ndarray) -> dict[str, np.ndarray]:
+    sets, points = log_L.shape
+    shares = FLOORS if points >= FLOOR_POINTS else FLOORS[:1]
+    floors = shares * np.exp(np.fmin.reduce(log_L, axis=1))[:, None]
+    above = np.log(np.exp(log_L)[:, None, :] - floors[:, :, None])
+    at_ref, slope = (v.reshape(sets, -1) for v in line(x, above.reshape(-1, points)))
+    expected = np.log(floors[:, :, None] + np.exp(at_ref[:, :, None] + slope[:, :, None] * x))
+    best = np.nansum((expected - log_L[:, None, :]) ** 2, axis=2).argmin(1)
+    pick = np.arange(sets), best
+    return {"L_floor": floors[pick], "L_ref": np.exp(at_ref[pick]), "L_exponent": slope[pick]}

@@ -1,0 +1,266 @@
+"""Every method on one runs table, and what they say as tidy tables."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scaling.fitting.envelope import fit_envelope
+from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.kaplan import fit_LC, fit_LD, fit_LN
+from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.result import LEVEL, Estimate, Fit, FitError
+from scaling.frontier import FRONTIERS
+from scaling.runs import Convention, default_convention, load_runs, observations
+
+QUANTITIES = {
+    "N_opt": "parameters",
+    "D_opt": "tokens",
+    "L_opt": "nats/token",
+    "tokens_per_param": "tokens/parameter",
+}
+UNITS = QUANTITIES | {
+    "E": "nats/token",
+    "A": "nats/token at N or C of 1",
+    "B": "nats/token at D of 1",
+    "C_ref": "FLOPs",
+    "N_ref": "parameters",
+    "D_ref": "tokens",
+    "L_ref": "nats/token",
+    "L_floor": "nats/token",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all methods found.
+
+    Attributes
+    ----------
+    fits : tuple of Fit
+    refusals : tuple of (method, reason)
+    convention : Convention
+    budgets : tuple of float, FLOPs
+    """
+
+    fits: tuple[Fit, ...]
+    refusals: tuple[tuple[str, str], ...]
+    convention: Convention
+    budgets: tuple[float, ...]
+
+    def __getitem__(self, method: str) -> Fit:
+        """The fit of a method; KeyError with the refusal if there is none."""
+        for fit in self.fits:
+            if fit.method == method:
+                return fit
+        raise KeyError(dict(self.refusals).get(method, f"no method {method!r}"))
+
+
+def fit_law(
+    runs,
+    law: str = "chinchilla",
+    *,
+    columns: dict[str, str] | None = None,
+    convention: Convention | None = None,
+    bootstrap: int = 1000,
+    huber_delta: float = 1e-3,
+    kind: str | None = None,
+    seed: int = 0,
+) -> Fit:
+    """Fit one loss law to a runs table: `fit_law("runs.csv").tokens_per_param(1e21)`.
+
+    Parameters
+    ----------
+    runs : path or DataFrame, as `scaling.runs.load_runs` takes it
+    law : str
+    columns : dict, their name -> our name, optional
+    convention : Convention, optional
+        What N and C mean; the table's default if omitted.
+    bootstrap : int
+        Refits for the intervals; 0 for the point estimate alone.
+    huber_delta, kind, seed
+        As in `scaling.fitting.parametric.fit_parametric`, which documents results and errors.
+    """
+    obs, excluded, convention = _prepare(load_runs(runs, columns), convention)
+    return fit_parametric(
+        obs,
+        law=law,
+        convention=convention,
+        huber_delta=huber_delta,
+        n_bootstrap=bootstrap,
+        kind=kind,
+        seed=seed,
+        excluded=excluded,
+    )
+
+
+def fit_all(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None = None,
+    *,
+    convention: Convention | None = None,
+    huber_delta: float = 1e-3,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Report:
+    """Fit by every method; a method that refuses never stops the others.
+
+    Parameters
+    ----------
+    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    curves : DataFrame, as `scaling.runs.load_curves` returns it, optional
+        For the envelope; without it that uses final losses.
+    convention, huber_delta, n_bootstrap, seed
+        As in `fit_law`.
+
+    Returns
+    -------
+    Report with parametric, isoflop, envelope, kaplan_LC, kaplan_LN, kaplan_LD, or their refusals.
+    """
+    obs, excluded, convention = _prepare(runs, convention)
+    shared = {
+        "convention": convention,
+        "n_bootstrap": n_bootstrap,
+        "seed": seed,
+        "excluded": excluded,
+    }
+    found: dict[str, Fit] = {}
+    refusals: dict[str, str] = {}
+
+    def attempt(method: str, fit: Callable[[], Fit]) -> None:
+        try:
+            found[method] = fit()
+        except FitError as error:
+            refusals[method] = str(error)
+
+    def derive(method: str, source: str, read: Callable[[Fit], Fit]) -> None:
+        if source in found:
+            found[method] = read(found[source])
+        else:
+            refusals[method] = f"it is read off the {source} fit, which was refused"
+
+    attempt("parametric", lambda: fit_parametric(obs, huber_delta=huber_delta, **shared))
+    attempt("isoflop", lambda: fit_isoflop(obs, **shared))
+    noise = found["parametric"].bootstrap.noise if "parametric" in found and n_bootstrap else None
+    attempt("envelope", lambda: fit_envelope(obs, curves, noise=noise, **shared))
+    derive("kaplan_LC", "isoflop", fit_LC)
+    derive("kaplan_LN", "parametric", fit_LN)
+    derive("kaplan_LD", "parametric", fit_LD)
+    budgets = tuple(sorted({float(budget) for budget in obs.budget}))
+    return Report(tuple(found.values()), tuple(refusals.items()), convention, budgets)
+
+
+def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataFrame:
+    """Compute-optimal models per budget and method.
+
+    Parameters
+    ----------
+    report : Report
+    budgets : list of float, FLOPs, optional
+        Those of the runs if omitted; then each bowl's own minimum stands beside the power laws
+        through all of them, as method "isoflop_bowl".
+
+    Returns
+    -------
+    DataFrame with columns C (FLOPs), method, N_opt (parameters), D_opt (tokens), L_opt
+        (nats/token), tokens_per_param, each but the first two with _low and _high, and status.
+    """
+    table = pd.DataFrame(_long(report, budgets))
+    if not len(table):
+        return pd.DataFrame(columns=["C", "method", *QUANTITIES, "status"])
+    keys = ["C", "method", "status"]
+    wide = table.pivot(index=keys, columns="quantity", values=["value", "low", "high"])
+    wide.columns = [q if end == "value" else f"{q}_{end}" for end, q in wide.columns]
+    order = [q + end for q in QUANTITIES for end in ("", "_low", "_high")]
+    return wide.reset_index().reindex(columns=["C", "method", *order, "status"])
+
+
+def fits_table(report: Report) -> pd.DataFrame:
+    """Everything a report says, one number a row, in full precision; for fits.csv.
+
+    Returns
+    -------
+    DataFrame with columns method, law, quantity, C (FLOPs, NaN where it does not apply), value,
+        low, high, unit, status, reason, level, and what the fit was made of: objective,
+        objective_name, n_runs, n_excluded, N_convention, C_convention, kappa, gamma, bend,
+        compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
+        note. A refused method is one row of status "refused".
+    """
+    rows = []
+    for fit in report.fits:
+        numbers = {name: fit.param(name) for name in fit.params}
+        numbers |= fit.exponents() if fit.law in FRONTIERS else {}
+        rows += [_row(fit.method, name, np.nan, number) for name, number in numbers.items()]
+    table = pd.DataFrame(rows + list(_long(report, None)))
+    refused = pd.DataFrame(
+        [{"method": m, "status": "refused", "reason": why} for m, why in report.refusals],
+        columns=["method", "status", "reason"],
+    )
+    if not len(table):
+        return refused
+    described = pd.DataFrame([_description(fit) for fit in report.fits])
+    table["of"] = table.method.str.removesuffix("_bowl")
+    table = table.merge(described, on="of", how="left").drop(columns="of")
+    return pd.concat([table, refused], ignore_index=True) if len(refused) else table
+
+
+def _prepare(runs: pd.DataFrame, convention: Convention | None):
+    convention = convention or default_convention(runs)
+    obs, excluded = observations(runs, convention)
+    return obs, tuple(zip(excluded.run_id, excluded.reason, strict=True)), convention
+
+
+def _long(report: Report, budgets: list[float] | None) -> Iterator[dict]:
+    for fit in [fit for fit in report.fits if fit.law in FRONTIERS]:
+        for C in report.budgets if budgets is None else budgets:
+            for quantity in QUANTITIES:
+                yield _row(fit.method, quantity, C, getattr(fit, quantity)(C))
+        if fit.method == "isoflop" and budgets is None:
+            yield from _bowls(fit)
+
+
+def _bowls(fit: Fit) -> Iterator[dict]:
+    for bowl in fit.minima.to_dict("records"):
+        for q in QUANTITIES:
+            low, high = (bowl.get(f"{q}_{end}", np.nan) for end in ("low", "high"))
+            number = Estimate(bowl[q], low, high, bowl["status"])
+            yield _row("isoflop_bowl", q, bowl["budget"], number)
+
+
+def _row(method: str, quantity: str, C: float, number: Estimate) -> dict:
+    return {
+        "method": method,
+        "quantity": quantity,
+        "C": C,
+        "value": number.value,
+        "low": number.low,
+        "high": number.high,
+        "unit": UNITS.get(quantity, ""),
+        "status": number.status,
+        "level": LEVEL,
+    }
+
+
+def _description(fit: Fit) -> dict:
+    return {
+        "of": fit.method,
+        "law": fit.law,
+        "reason": fit.reason,
+        "objective": fit.objective,
+        "objective_name": fit.objective_name,
+        "n_runs": fit.n_runs,
+        "n_excluded": len(fit.excluded),
+        "N_convention": fit.convention.N,
+        "C_convention": fit.convention.C,
+        "kappa": fit.compute.kappa,
+        "gamma": fit.compute.gamma,
+        "bend": fit.compute.bend,
+        "compute_rms": fit.compute.rms,
+        "bootstrap": fit.bootstrap.kind,
+        "n_bootstrap": fit.bootstrap.n,
+        "n_converged": fit.bootstrap.converged,
+        "start_agreement": fit.start_agreement,
+        "gradient_norm": fit.gradient_norm,
+        "note": fit.note,
+    }

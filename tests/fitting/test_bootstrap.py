@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.fitting.bootstrap import default_kind, resample
+
+
+def obs(n=12, per_cluster=1):
+    rng = np.random.default_rng(0)
+    L = np.exp(1.0 + 0.01 * rng.standard_normal(n))
+    cluster = [f"c{i // per_cluster}" for i in range(n)]
+    return pd.DataFrame({"L": L, "weight": 1.0, "cluster": cluster})
+
+
+def draw(table, kind, n=4000, n_params=2):
+    fitted = np.full(len(table), 1.0)
+    return resample(table, fitted, n_params, n, np.random.default_rng(1), kind)
+
+
+def test_seed_noise_has_the_size_of_the_residuals():
+    table = obs()
+    plan = draw(table, "seed")
+    expected = np.sqrt(((np.log(table.L) - 1.0) ** 2).sum() / 10)
+    assert plan.noise == pytest.approx(expected)
+    assert plan.target.std() == pytest.approx(expected, rel=0.02)
+    assert plan.target.mean() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_heavier_runs_get_less_seed_noise():
+    table = obs().assign(weight=np.r_[np.ones(6), np.full(6, 4.0)])
+    spread = draw(table, "seed").target.std(axis=0)
+    assert spread[6:].mean() / spread[:6].mean() == pytest.approx(0.5, rel=0.05)
+
+
+def test_wild_flips_whole_clusters():
+    table = obs(per_cluster=3)
+    plan = draw(table, "wild", n=50)
+    signs = np.sign((plan.target - 1.0) * (np.log(table.L.to_numpy()) - 1.0))
+    assert (signs.reshape(50, 4, 3).std(axis=2) == 0).all()
+    np.testing.assert_allclose(
+        np.abs(plan.target[0] - 1.0), np.abs(np.log(table.L) - 1.0) * np.sqrt(12 / 10)
+    )
+
+
+def test_pairs_draw_whole_clusters():
+    plan = draw(obs(per_cluster=3), "pairs", n=50)
+    weights = plan.weights.reshape(50, 4, 3)
+    assert (weights.std(axis=2) == 0).all()
+    assert (weights[:, :, 0].sum(axis=1) == 4).all()
+
+
+@pytest.mark.parametrize(
+    "table, kind", [(obs(), "seed"), (obs(per_cluster=3), "wild"), (obs(80), "pairs")]
+)
+def test_the_design_decides_the_kind(table, kind):
+    assert default_kind(table) == kind
+    assert draw(table, None, n=2).kind == kind
+
+
+def test_impossible_plans_are_refused():
+    with pytest.raises(ValueError, match="bootstrap kind 'jackknife' is unknown; use one of"):
+        draw(obs(), "jackknife")
+    with pytest.raises(ValueError, match="12 runs and 12 parameters leave no residual"):
+        draw(obs(), "seed", n_params=12)

@@ -1,0 +1,126 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.result import FitError
+from scaling.runs import load_runs, observations
+
+
+def bowls(shift=0.0, curvature=0.1, n=7, budgets=(1e18, 4e18, 16e18), off_budget=0.0):
+    """Exact parabolas with N_opt = 1e8 sqrt(C/1e18), L_opt = 3 (C/1e18)^-0.1, C = 6ND."""
+    groups = []
+    for C in budgets:
+        log_N = np.linspace(-1, 1, n) + shift
+        N = np.exp(log_N) * 1e8 * (C / 1e18) ** 0.5
+        L = 3.0 * (C / 1e18) ** -0.1 + curvature * log_N**2
+        spent = C * np.exp(off_budget * np.resize([1.0, -1.0, -0.5], n))
+        L *= (spent / C) ** -0.1
+        groups.append(pd.DataFrame({"N": N, "C": spent, "loss": L, "flops_budget": C}))
+    runs = load_runs(pd.concat(groups, ignore_index=True))
+    obs = observations(runs)[0]
+    return obs.assign(budget=runs.flops_budget)
+
+
+def point(obs, **options):
+    return fit_isoflop(obs, n_bootstrap=0, **options)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4, -0.6])
+def test_exact_parabolas_are_recovered(shift):
+    fit = point(bowls(shift))
+    assert (fit.minima.status == "ok").all()
+    C = fit.minima.budget.to_numpy()
+    np.testing.assert_allclose(fit.minima.N_opt, 1e8 * (C / 1e18) ** 0.5, rtol=1e-9)
+    np.testing.assert_allclose(fit.minima.D_opt, C / 6 / fit.minima.N_opt, rtol=1e-9)
+    np.testing.assert_allclose(fit.minima.L_opt, 3.0 * (C / 1e18) ** -0.1, rtol=1e-12)
+    np.testing.assert_allclose(fit.minima.curvature, 0.1, rtol=1e-9)
+    assert fit.exponents()["N_exponent"].value == pytest.approx(0.5, rel=1e-9)
+    assert fit.exponents()["D_exponent"].value == pytest.approx(0.5, rel=1e-9)
+    assert fit.L_opt(1e18).value == pytest.approx(3.0, rel=1e-9)
+    assert fit.objective < 1e-20
+
+
+def test_losses_are_moved_to_the_nominal_budget():
+    fit = point(bowls(off_budget=0.02))
+    np.testing.assert_allclose(fit.minima.N_opt, 1e8 * (fit.minima.budget / 1e18) ** 0.5, rtol=2e-3)
+    np.testing.assert_allclose(
+        fit.minima.L_opt, 3.0 * (fit.minima.budget / 1e18) ** -0.1, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "one, status, reason",
+    [
+        (bowls(n=3), "no_minimum", "3 sizes, a parabola needs 4"),
+        (bowls(curvature=-0.1), "no_minimum", "the parabola opens downward"),
+        (bowls(shift=1.5), "extrapolated", "the minimum lies below the sampled sizes"),
+        (bowls(shift=-1.5), "extrapolated", "the minimum lies above the sampled sizes"),
+        (bowls(off_budget=0.3), "no_minimum", "C varies x1.82 within the budget"),
+    ],
+)
+def test_a_bad_bowl_is_refused_and_the_others_stand(one, status, reason):
+    good = bowls()
+    obs = pd.concat([good[good.budget < 1e19], one[one.budget > 1e19]], ignore_index=True)
+    fit = point(obs)
+    assert fit.minima.status.tolist() == ["ok", "ok", status]
+    assert reason in fit.minima.reason.iloc[2]
+    assert fit.reason.startswith("1.6e+19 FLOPs: ")
+    assert fit.exponents()["N_exponent"].value == pytest.approx(0.5, rel=1e-6)
+    with pytest.raises(FitError, match=rf"needs 2 budgets .* 0 of 3 have one: .*{reason}"):
+        point(one)
+
+
+def test_one_budget_is_refused():
+    with pytest.raises(FitError, match=r"isoflop needs 2 budgets .* 1 of 1 have one"):
+        point(bowls(budgets=(1e18,)))
+
+
+@given(st.floats(-12, 12), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_units_and_row_order_do_not_matter(log_scale, random):
+    obs, scale = bowls(0.3, off_budget=0.01), 10**log_scale
+    order = list(range(len(obs)))
+    random.shuffle(order)
+    ours = point(obs)
+    theirs = point(obs.assign(N=obs.N * scale).iloc[order].reset_index(drop=True))
+    np.testing.assert_allclose(theirs.minima.N_opt, ours.minima.N_opt * scale, rtol=1e-7)
+    np.testing.assert_allclose(theirs.minima.D_opt, ours.minima.D_opt, rtol=1e-7)
+
+
+@pytest.mark.parametrize("width, bias", [(2, -0.0033), (4, -0.0130), (8, -0.0290), (16, -0.0510)])
+def test_known_bias_of_wide_parabolas(width, bias):
+    """Bias of D_opt at 1e24 on the noiseless surface (arXiv:2603.22339)."""
+    law = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+    rows = []
+    for C in (1e23, 1e24):
+        G = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62)
+        N = G * (C / 6) ** (0.28 / 0.62) * np.geomspace(1 / width, width, 15)
+        D = C / 6 / N
+        rows.append(pd.DataFrame({"N": N, "D": D}).assign(
+            loss=law["E"] + law["A"] / N**0.34 + law["B"] / D**0.28))  # fmt: skip
+    minima = point(observations(load_runs(pd.concat(rows)))[0]).minima
+    true = 1e24 / 6 / (G * (1e24 / 6) ** (0.28 / 0.62))
+    assert minima.D_opt.iloc[1] / true - 1 == pytest.approx(bias, abs=0.003)
+
+
+def test_grid_of_tiny_models(obs_of, optimum_of):
+    fit = fit_isoflop(obs_of(noise=0.007, seed=5), n_bootstrap=300)
+    for bowl in fit.minima.to_dict("records"):
+        N, D = optimum_of(bowl["budget"])
+        assert bowl["N_opt"] == pytest.approx(N, rel=0.06)
+        assert bowl["tokens_per_param"] == pytest.approx(D / N, rel=0.12)
+        assert bowl["N_opt_low"] < bowl["N_opt"] < bowl["N_opt_high"]
+    assert fit.bootstrap.kind == "seed"
+    assert fit.bootstrap.converged == 300
+    assert fit.bootstrap.noise == pytest.approx(0.007 / 4.7, rel=0.5)
+    assert fit.N_opt(1e13).status == "extrapolated"
+
+
+@pytest.mark.parametrize("kind", ["seed", "wild", "pairs"])
+def test_every_kind_of_bootstrap_works(obs_of, kind):
+    fit = fit_isoflop(obs_of(noise=0.007), n_bootstrap=50, kind=kind)
+    assert fit.bootstrap.kind == kind
+    assert 40 <= fit.bootstrap.converged <= 50

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from scaling.fitting.lines import line, power_laws
+from scaling.frontier import optimum
+
+LOG_C = np.log(np.geomspace(1e11, 1e13, 6))
+
+
+def optima(floor=2.0, sets=3):
+    N, D = np.log(0.1) + 0.5 * LOG_C, np.log(2.0) + 0.5 * LOG_C
+    L = np.log(floor + 40 * np.exp(-0.1 * LOG_C))
+    return {s: np.tile(v, (sets, 1)) for s, v in (("N", N), ("D", D), ("L", L))}
+
+
+def test_known_power_laws_are_recovered():
+    found = power_laws(LOG_C, optima(), LOG_C.mean())
+    for name, value in (("N_exponent", 0.5), ("D_exponent", 0.5), ("C_ref", 1e12)):
+        np.testing.assert_allclose(found[name], value, rtol=1e-9)
+    np.testing.assert_allclose(found["L_floor"], 2.0, rtol=0.02)
+    np.testing.assert_allclose(found["L_exponent"], -0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("floor", [0.0, 2.0])
+def test_the_frontier_passes_through_its_points(floor):
+    found = {k: v[:, None] for k, v in power_laws(LOG_C, optima(floor), 27.0).items()}
+    best = optimum("power_frontier", found, np.exp(LOG_C)[None])
+    for symbol, values in optima(floor).items():
+        np.testing.assert_allclose(np.log(best[f"{symbol}_opt"]), values, atol=1e-4)
+
+
+def test_three_points_get_no_floor():
+    few = {s: v[:, :3] for s, v in optima().items()}
+    assert (power_laws(LOG_C[:3], few, LOG_C.mean())["L_floor"] == 0).all()
+
+
+def test_missing_points_are_left_out_and_single_ones_say_nan():
+    y = np.array([[1.0, np.nan, 5.0], [1.0, np.nan, np.nan], [np.nan] * 3])
+    intercept, slope = line(np.array([0.0, 1.0, 2.0]), y)
+    np.testing.assert_allclose(slope, [2.0, np.nan, np.nan])
+    np.testing.assert_allclose(intercept, [1.0, np.nan, np.nan])
+    broken = optima()
+    for values in broken.values():
+        values[1, 1:] = np.nan
+        values[2] = np.nan
+    found = power_laws(LOG_C, broken, LOG_C.mean())
+    for name in ("N_ref", "L_ref", "L_exponent"):
+        assert np.isfinite(found[name]).tolist() == [True, False, False]
