@@ -1,0 +1,17 @@
+"""Tables and fits -> matplotlib figures on paper; never fits, never saves, no pyplot."""
+
+from scaling.figures.compute import compute_figure
+from scaling.figures.contour import contour_figure
+from scaling.figures.isoflop import isoflop_figure
+from scaling.figures.ratio import ratio_figure
+from scaling.figures.report import all_figures
+from scaling.figures.triptych import triptych_figure
+
+__all__ = [
+    "all_figures",
+    "compute_figure",
+    "contour_figure",
+    "isoflop_figure",
+    "ratio_figure",
+    "triptych_figure",
+]

@@ -1,0 +1,118 @@
+"""Loss against compute: training curves, final losses and the envelope under them."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from scaling.figures.paper import (
+    COLUMN,
+    SHADES,
+    STYLE,
+    draw_estimate,
+    draw_left_out,
+    drawn_runs,
+    finish,
+    fit_name,
+    interval_note,
+    legend_above,
+    limits,
+    log_scale,
+    paper_figure,
+    with_interval,
+)
+from scaling.fitting.result import Fit
+from scaling.runs import Convention
+
+HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
+
+
+@rc_context(STYLE)
+def compute_figure(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None = None,
+    fit: Fit | None = None,
+    *,
+    convention: Convention | None = None,
+    refusal: str = "",
+) -> Figure:
+    """Loss against compute: one thin line per run, coloured by N, and the envelope.
+
+    Parameters
+    ----------
+    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    curves : DataFrame, as `scaling.runs.load_curves` returns it, optional
+        Smoothed training losses; final losses alone if omitted.
+    fit : Fit of law "power_frontier", optional
+        Its vertices and its power law L_opt(C).
+    convention : Convention, optional
+        Of N and C where there is no fit; the table's default if omitted.
+    refusal : str
+        Why there is no fit; written below.
+    """
+    obs, stopped, convention = drawn_runs(runs, fit, convention=convention)
+    paths = _paths(pd.concat([obs, stopped]) if len(stopped) else obs, curves)
+    fig = paper_figure(COLUMN, 3.7)
+    ax = fig.add_subplot()
+    sizes = limits([*obs.N, *stopped.N], 1.05)
+    norm = LogNorm(*sizes)
+    low, high = limits(obs.L, 1.03)
+    high *= HEADROOM if paths else 1.0
+    in_view = [C[high >= L] for _, _, C, L in paths]
+    log_scale(ax, "x", "C", *limits(np.concatenate([obs.C, *in_view])), gap=0.19)
+    log_scale(ax, "y", "L", low, high)
+    if paths:
+        ax.set_ylabel("Loss (nats/token)")
+        ax.plot([], [], color="0.4", lw=0.7, label="training loss (smoothed), a line per run")
+    for run_id, N, C, L in paths:
+        line = ":" if run_id in {*stopped.run_id} else "-"
+        ax.plot(C, L, line, color=SHADES(norm(N)), lw=0.7, alpha=0.8, gid=f"curve:{run_id}")
+    kept = obs.loc[obs.status == "ok"]
+    ax.scatter(
+        kept.C,
+        kept.L,
+        s=14,
+        c=kept.N,
+        cmap=SHADES,
+        norm=norm,
+        edgecolors="white",
+        linewidths=0.4,
+        zorder=3,
+        label="held-out loss at the end of a run",
+    )
+    draw_left_out(ax, obs, stopped, "C")
+    if fit is not None:
+        _draw_envelope(ax, fit)
+    bar = fig.colorbar(ScalarMappable(norm, SHADES), ax=ax, aspect=30, pad=0.02)
+    log_scale(bar.ax, "y", "N", *sizes)
+    legend_above(fig)
+    if fit is not None:
+        return finish(fig, convention, f"{fit.method}: {fit.note}", interval_note(fit))
+    return finish(fig, convention, f"no envelope: {refusal}" if refusal else "")
+
+
+def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
+    """run_id, N, C and loss along every run; C is tokens times the run's FLOPs per token."""
+    if curves is None:
+        return []
+    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
+    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    found = []
+    ends = ends.loc[ends.run_id.isin([*by_run])].dropna(subset=["N", "D", "C"])
+    for end in ends.to_dict("records"):
+        rows = by_run[end["run_id"]]
+        found.append((end["run_id"], end["N"], rows.tokens * end["C"] / end["D"], rows.loss))
+    return found
+
+
+def _draw_envelope(ax: Axes, fit: Fit) -> None:
+    C = np.geomspace(*limits(fit.minima.C if len(fit.minima) else fit.sampled["C"], 1.0), 50)
+    if len(fit.minima):
+        marks = {"color": "black", "ms": 7, "mew": 0.6, "zorder": 4}
+        ax.plot(fit.minima.C, fit.minima.L, "|", label="vertices of the lower hull", **marks)
+    exponent = with_interval(fit.param("L_exponent"), decimals=3)
+    label = f"{fit_name(fit)}: $L \\propto C^{{c}}$, c = {exponent}"
+    draw_estimate(ax, C, fit.L_opt(C), "black", label, zorder=5)

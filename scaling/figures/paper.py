@@ -1,0 +1,277 @@
+"""What the figures share: a style for print, log axes with readable ticks, legends, footers, runs.
+
+Every figure carries the convention of its N and C in the footer. A run that did not finish stands
+at the upper edge, and one that the fits leave out is a grey ring.
+"""
+
+import re
+import textwrap
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from scaling.fitting.isoflop import MAX_SPREAD
+from scaling.fitting.result import LEVEL, Estimate, Fit
+from scaling.runs import N_COLUMNS, Convention, default_convention, observations
+
+COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.labelspacing": 0.3,
+    "legend.columnspacing": 1.2,
+}
+LABELS = {
+    "C": "Training compute C (FLOPs)",
+    "N": "Parameters N",
+    "D": "Training tokens D",
+    "L": "Held-out loss (nats/token)",
+    "D/N": "Tokens per parameter D/N",
+}
+SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+STEPS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # labelled ticks of a decade, densest first
+SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.78, 256)))  # none too pale
+MARKERS = "osD^vP*X"
+STOPPED = {"diverged": "x", "failed": "+"}
+EDGE = 0.97  # height of stopped runs in the panel
+MOST_BUDGETS = 10  # in a legend
+MARKUP = re.compile(r"\\[a-z]+|[{}$^_]")  # of mathematical text, takes no room
+
+
+class Group(NamedTuple):
+    """The runs of one budget (FLOPs), and how to draw them."""
+
+    budget: float
+    rows: pd.DataFrame
+    colour: tuple
+    marker: str
+    label: str
+
+
+def paper_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of this size in inches."""
+    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+
+
+def limits(values, pad: float = 1.15) -> tuple[float, float]:
+    """Smallest and largest finite positive value, `pad` times further out."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(values.min() / pad), float(values.max() * pad)
+
+
+def log_scale(ax: Axes, side: str, symbol: str, low: float, high: float, gap: float = 0.08) -> None:
+    """Make side x or y of a panel the logarithmic axis of a quantity.
+
+    Labelled ticks are at least `gap` of the axis apart; that is a matter of their length.
+    """
+    ax.set(**{f"{side}scale": "log", f"{side}lim": (low, high), f"{side}label": LABELS[symbol]})
+    axis = ax.xaxis if side == "x" else ax.yaxis
+    axis.set_major_locator(FixedLocator([*readable_ticks(low, high, gap)]))
+    minor = LogLocator(subs=[*range(2, 10)]) if high / low < 1e6 else FixedLocator([])
+    axis.set_minor_locator(minor)
+    axis.set_minor_formatter(NullFormatter())
+    write = {"C": powers_of_ten, "N": suffixed, "D": suffixed}.get(symbol, "{:g}".format)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_tick_params(which="both", labelsize=8, width=0.6)
+
+
+def readable_ticks(low: float, high: float, gap: float) -> np.ndarray:
+    """Round numbers in [low, high], neighbours at least `gap` of ln(high / low) apart."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    choices = [np.outer(decades, steps).ravel() for steps in STEPS]
+    choices += [decades[::every] for every in range(2, len(decades))]
+    if high / low < 3:
+        evenly = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]) for n in range(int(1 / gap), 1, -1)]
+        choices = [np.asarray(locator.tick_values(low, high)) for locator in evenly]
+    ticks = np.array([low])
+    for choice in choices:
+        ticks = choice[(choice >= low) & (choice <= high)]
+        if np.all(np.diff(np.log(ticks)) >= gap * np.log(high / low)):
+            break
+    return ticks
+
+
+def powers_of_ten(value: float) -> str:
+    """2e11 as mathematical text, 2 x 10^11."""
+    mantissa, exponent = f"{value:.2e}".split("e")
+    front = f"{float(mantissa):g}"
+    times = "" if front == "1" else front + r"{\times}"
+    return f"${times}10^{{{int(exponent)}}}$"
+
+
+def suffixed(value: float) -> str:
+    """20000 as 20k; powers of ten beyond the trillions."""
+    if not 1 <= value < 1e15:
+        return powers_of_ten(value)
+    scale, suffix = next((s for s in SUFFIXES if value >= s[0]), (1.0, ""))
+    return f"{value / scale:.3g}{suffix}"
+
+
+def with_interval(number: Estimate, decimals: int = 2) -> str:
+    """A number and, if there is one, its interval."""
+    ends = [f"{end:.{decimals}f}" for end in (number.low, number.high) if np.isfinite(end)]
+    return f"{number.value:.{decimals}f}" + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def fit_name(fit: Fit) -> str:
+    """The method, and the status if it is not ok."""
+    return fit.method + ("" if fit.status == "ok" else f" ({fit.status})")
+
+
+def legend_above(target: Axes | Figure, columns: int = 1) -> None:
+    """Legend where it hides nothing: over the figure for all panels, or over one panel.
+
+    That of a panel leaves out what the figure's already says. There are at most `columns`
+    columns, fewer where the labels are long.
+    """
+    panels = target.axes if isinstance(target, Figure) else [target]
+    entries = {
+        label: handle
+        for ax in panels
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    if isinstance(target, Figure):
+        longest = max(len(MARKUP.sub("", label)) for label in entries) * 4.0 + 30  # points
+        columns = min(columns, max(1, int(target.get_figwidth() * 72 / longest)))
+        target.legend([*entries.values()], [*entries], loc="outside upper left", ncols=columns)
+        return
+    legends = target.figure.legends
+    said = {text.get_text() for legend in legends for text in legend.get_texts()}
+    entries = {label: handle for label, handle in entries.items() if label not in said}
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "borderaxespad": 0.0}
+    if entries:
+        target.legend([*entries.values()], [*entries], **above, borderpad=0.0)
+
+
+def finish(fig: Figure, convention: Convention, *notes: str) -> Figure:
+    """Write the convention and the notes that are not empty below the figure."""
+    width = int(fig.get_figwidth() * 19)
+    lines = textwrap.wrap(convention.describe(), width)
+    for note in filter(None, notes):
+        lines += textwrap.wrap(note, width, max_lines=3, placeholder=" ...")
+    fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.25")
+    return fig
+
+
+def interval_note(*fits: Fit) -> str:
+    """What bands and bars are, if there are any."""
+    kinds = {fit.bootstrap.kind for fit in fits if fit.bootstrap.n}
+    return f"bands and bars: {LEVEL:.0%} intervals, {'/'.join(kinds)} bootstrap" if kinds else ""
+
+
+def one_convention(*fits: Fit, default: Convention | None = None) -> Convention:
+    """The convention of all fits, or the default without one; ValueError if they differ."""
+    conventions = {fit.convention for fit in fits} or {default or Convention()}
+    if len(conventions) > 1:
+        raise ValueError(
+            f"one figure cannot hold two conventions: {[c.describe() for c in conventions]}; "
+            "fit all methods under one"
+        )
+    return conventions.pop()
+
+
+def drawn_runs(
+    runs: pd.DataFrame, *fits: Fit | None, convention: Convention | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, Convention]:
+    """Finished runs and stopped ones in the symbols of the fits.
+
+    Returns
+    -------
+    obs : DataFrame, as `scaling.runs.observations` returns it, with status "ok", or "excluded"
+        where a fit leaves the run out
+    stopped : DataFrame with columns run_id, N, D, C, status; as far as the table has them
+    convention : Convention
+    """
+    if not (runs.status == "ok").any():
+        raise ValueError("no run has finished: there is nothing to draw")
+    present = [fit for fit in fits if fit is not None]
+    convention = one_convention(*present, default=convention or default_convention(runs))
+    obs, _ = observations(runs, convention)
+    left_out = {run_id for fit in present for run_id, _ in fit.excluded}
+    obs["status"] = np.where(obs.run_id.isin(left_out), "excluded", "ok")
+    rows = runs.loc[runs.status != "ok"]
+    N = rows[[*N_COLUMNS[convention.N]]].sum(axis=1, min_count=1).astype(float)
+    C = 6.0 * N * rows.tokens if convention.C == "6ND" else rows.flops
+    stopped = pd.DataFrame({"run_id": rows.run_id, "N": N, "D": rows.tokens, "C": C})
+    return obs, stopped.assign(status=rows.status), convention
+
+
+def draw_left_out(ax: Axes, obs: pd.DataFrame, stopped: pd.DataFrame, x: str, y: str = "L") -> None:
+    """Excluded runs as grey rings, stopped ones at the upper edge (at their y if they have it)."""
+    excluded = obs.loc[obs.status == "excluded"]
+    if len(excluded):
+        label = f"excluded from the fit ({len(excluded)})"
+        ax.plot(excluded[x], excluded[y], "o", mec="0.5", mfc="none", mew=0.9, label=label)
+    for status, marker in STOPPED.items():
+        rows = stopped.loc[(stopped.status == status) & (stopped[x] > 0)]
+        count = int((stopped.status == status).sum())
+        if not count:
+            continue
+        edge = y not in rows
+        place = ax.get_xaxis_transform() if edge else ax.transData
+        heights = np.full(len(rows), EDGE) if edge else rows[y]
+        style = {"color": "black", "ms": 5, "mew": 1.2, "ls": "", "transform": place}
+        ax.plot(rows[x], heights, marker=marker, label=f"{status} ({count})", **style)
+
+
+def budget_groups(obs: pd.DataFrame) -> tuple[list[Group], pd.DataFrame]:
+    """Runs that a fit uses by budget, and those of no group of 3 sizes at about one C."""
+    used = obs.loc[obs.status == "ok"]
+    by_budget = used.groupby("budget")
+    spread = by_budget.C.transform("max") / by_budget.C.transform("min")
+    grouped = (by_budget.N.transform("nunique") > 2) & (spread <= MAX_SPREAD)
+    budgets = sorted({*used.budget[grouped]})
+    shades = SHADES(np.linspace(0, 1, len(budgets))) if len(budgets) > 1 else SHADES([0.4])
+    every = -(-len(budgets) // MOST_BUDGETS) if budgets else 1
+    groups = []
+    for i, (budget, marker) in enumerate(zip(budgets, cycle(MARKERS), strict=False)):
+        label = ("" if i % every == 0 else "_") + f"C = {powers_of_ten(budget)}"
+        rows = used.loc[used.budget == budget].sort_values("N")
+        groups.append(Group(budget, rows, tuple(shades[i]), marker, label))
+    return groups, used.loc[~grouped]
+
+
+def draw_ungrouped(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
+    """Runs of no budget as grey dots."""
+    if len(rows):
+        label = f"runs of no IsoFLOP group ({len(rows)})"
+        ax.plot(rows[x], rows[y], "o", ms=2.5, color="0.6", zorder=1.5, label=label)
+
+
+def draw_estimate(ax: Axes, x: np.ndarray, number: Estimate, color, label: str, **line) -> None:
+    """A curve and the band of its interval."""
+    ax.plot(x, number.value, color=color, label=label, **line)
+    if np.all(np.isfinite(number.low)):
+        ax.fill_between(x, number.low, number.high, color=color, alpha=0.18, lw=0, zorder=1)
+
+
+def interval_ends(bowl: dict, quantity: str) -> list[float]:
+    """Ends of the interval of a minimum; NaN where nothing was resampled."""
+    return [bowl.get(f"{quantity}_{end}", float("nan")) for end in ("low", "high")]
+
+
+def draw_bar(ax: Axes, bowl: dict, quantity: str, **mark) -> None:
+    """The minimum of one budget with its interval; hollow where the fit refuses it."""
+    face = mark["color"] if bowl["status"] == "ok" else "none"
+    value, ends = bowl[quantity], interval_ends(bowl, quantity)
+    error = np.abs(np.subtract(ends, value))[:, None] if np.all(np.isfinite(ends)) else None
+    style = {"capsize": 2, "elinewidth": 0.8, "ls": "", "mfc": face}
+    ax.errorbar([bowl["budget"]], [value], error, **style, **mark)

@@ -1,0 +1,90 @@
+"""Tokens per parameter of compute-optimal models, by every method."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scaling.figures.paper import (
+    COLUMN,
+    STYLE,
+    draw_bar,
+    finish,
+    fit_name,
+    interval_ends,
+    interval_note,
+    legend_above,
+    limits,
+    log_scale,
+    one_convention,
+    paper_figure,
+)
+from scaling.fitting.result import Fit
+from scaling.frontier import FRONTIERS
+
+RULE_OF_THUMB = 20.0  # tokens per parameter, Hoffmann et al. 2022
+LOOKS = {"parametric": ("#2b1a5a", "s"), "isoflop": ("#1c7f86", ""), "envelope": ("#c2981c", "^")}
+MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the sizes"}
+
+
+@rc_context(STYLE)
+def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
+    """Tokens per parameter of the compute-optimal model against C, by every method.
+
+    Parameters
+    ----------
+    fits : iterable of Fit
+        Those without a compute-optimal frontier are left out. The minima of an isoflop fit are
+        drawn with their intervals.
+    reach : float, >= 1
+        How far beyond the sampled compute to draw, as a factor; extrapolations are dashed.
+
+    Raises
+    ------
+    ValueError
+        No fit has a frontier, or their conventions differ.
+    """
+    fits = [fit for fit in fits if fit.law in FRONTIERS]
+    if not fits:
+        raise ValueError("tokens per parameter need a parametric, isoflop or envelope fit")
+    convention = one_convention(*fits)
+    sampled = [end for fit in fits for end in fit.sampled["C"]]
+    C = np.geomspace(min(sampled) / 1.5, max(sampled) * reach, 60)
+    C = np.unique([*C, *sampled])
+    fig = paper_figure(COLUMN, 3.4)
+    ax = fig.add_subplot()
+    shown = [RULE_OF_THUMB]
+    for fit in fits:
+        shown += _draw_method(ax, fit, C)
+    ax.plot([], [], color="0.4", ls="--", lw=0.9, label="extrapolated")
+    ax.axhline(
+        RULE_OF_THUMB, color="black", ls=(0, (6, 3)), lw=0.8, label="20 tokens per parameter"
+    )
+    log_scale(ax, "x", "C", *limits(C, 1.0), gap=0.19)
+    log_scale(ax, "y", "D/N", *limits(shown, 1.3))
+    legend_above(fig, columns=2)
+    return finish(fig, convention, interval_note(*fits))
+
+
+def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
+    """Draw a method; return the values that must stay in view."""
+    colour, marker = LOOKS.get(fit.method, ("0.3", "D"))
+    ratio = fit.tokens_per_param(C)
+    outside = np.array([fit.tokens_per_param(c).status == "extrapolated" for c in C])
+    inside = np.where(outside, np.nan, ratio.value)
+    ax.plot(C, ratio.value, "--", color=colour, lw=0.9, alpha=0.7)
+    ax.plot(C, inside, color=colour, marker=marker, markevery=8, ms=3.5, label=fit_name(fit))
+    if np.all(np.isfinite(ratio.low)):
+        ax.fill_between(C, ratio.low, ratio.high, where=~outside, color=colour, alpha=0.25, lw=0)
+        ax.fill_between(C, ratio.low, ratio.high, color=colour, alpha=0.08, lw=0)
+    return [*ratio.value, *(_draw_minima(ax, fit, colour) if fit.method == "isoflop" else [])]
+
+
+def _draw_minima(ax: Axes, fit: Fit, colour) -> list[float]:
+    shown, quantity = [], "tokens_per_param"
+    for bowl in fit.minima.loc[np.isfinite(fit.minima[quantity])].to_dict("records"):
+        draw_bar(ax, bowl, quantity, color=colour, marker="o", label=MINIMA[bowl["status"]])
+        shown += [bowl[quantity], *interval_ends(bowl, quantity)] if bowl["status"] == "ok" else []
+    return shown

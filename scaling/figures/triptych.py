@@ -1,0 +1,103 @@
+"""Kaplan's three laws of one variable: L(N), L(D), L(C)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scaling.figures.paper import (
+    PAGE,
+    STYLE,
+    draw_estimate,
+    draw_left_out,
+    drawn_runs,
+    finish,
+    fit_name,
+    interval_note,
+    legend_above,
+    limits,
+    log_scale,
+    paper_figure,
+    with_interval,
+)
+from scaling.fitting.result import Fit
+from scaling.runs import Convention
+
+FAR = 3.0  # a limit this many times below all runs is out of view
+MEANING = {
+    "kaplan_LN": "joint law, D → ∞",
+    "kaplan_LD": "joint law, N → ∞",
+    "kaplan_LC": "frontier",
+}
+
+
+@rc_context(STYLE)
+def triptych_figure(
+    runs: pd.DataFrame,
+    LN: Fit | None = None,
+    LD: Fit | None = None,
+    LC: Fit | None = None,
+    *,
+    convention: Convention | None = None,
+) -> Figure:
+    """Loss against N, D and C, with each law and what it is conditional on.
+
+    Parameters
+    ----------
+    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    LN, LD, LC : Fit of a law of one variable, optional
+        Without one its panel shows the runs alone.
+    convention : Convention, optional
+        Of N and C where there is no fit; the table's default if omitted.
+
+    References
+    ----------
+    Kaplan et al. 2020, arXiv:2001.08361, figure 1.
+    """
+    laws = {"N": LN, "D": LD, "C": LC}
+    present = [law for law in laws.values() if law is not None]
+    obs, stopped, convention = drawn_runs(runs, *present, convention=convention)
+    low, high = limits([*obs.L, *_floors(laws, obs.L.min() / FAR)], 1.05)
+    fig = paper_figure(PAGE, 3.1)
+    for ax, symbol in zip(fig.subplots(1, 3, sharey=True), laws, strict=True):
+        log_scale(
+            ax,
+            "x",
+            symbol,
+            *limits([*obs[symbol], *stopped[symbol]]),
+            gap=0.27 if symbol == "C" else 0.17,
+        )
+        log_scale(ax, "y", "L", low, high, gap=0.12)
+        ax.yaxis.label.set_visible(symbol == "N")
+        rows = obs.loc[obs.status == "ok"]
+        ax.plot(rows[symbol], rows.L, "o", ms=2.5, color="0.6", label="runs")
+        draw_left_out(ax, obs, stopped, symbol)
+    legend_above(fig, columns=4)
+    for ax, (symbol, law) in zip(fig.axes, laws.items(), strict=True):
+        if law is not None:
+            _draw_law(ax, law, symbol)
+    notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law and law.note]
+    conditional = "runs are conditional: each loss depends on the other two quantities as well"
+    return finish(fig, convention, "; ".join([*notes, conditional]), interval_note(*present))
+
+
+def _draw_law(ax: Axes, law: Fit, symbol: str) -> None:
+    x = np.geomspace(*limits(law.sampled[symbol], 1.0), 60)
+    E = "E + " if "E" in law.params else ""
+    name = fit_name(law).replace(law.method, MEANING.get(law.method, law.method))
+    alpha = with_interval(law.param("alpha"), decimals=2 if E else 3)
+    label = f"{name}:\n{E}A/${symbol}^{{\\alpha}}$, α = {alpha}"
+    draw_estimate(ax, x, law.loss(**{symbol: x}), "#2b1a5a", label)
+    if E:
+        floor = law.param("E")
+        ax.axhline(floor.value, color="0.3", ls=":", lw=0.9, label=f"E = {with_interval(floor)}")
+    legend_above(ax)
+
+
+def _floors(laws: dict[str, Fit | None], lowest: float) -> list[float]:
+    """What laws say at the largest scale, and their E, as far as worth drawing."""
+    present = {symbol: law for symbol, law in laws.items() if law is not None}
+    ends = [float(law.loss(**{s: law.sampled[s][1]}).value) for s, law in present.items()]
+    E = [law.params["E"] for law in present.values() if "E" in law.params]
+    return [floor for floor in ends + E if floor > lowest]
