@@ -1,0 +1,252 @@
+"""Which models to train: budgets x sizes as an explicit list of cells, each with its run id."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from scaling.flops import (
+    non_embedding_params,
+    param_groups,
+    total_params,
+    training_flops_per_token,
+)
+from scaling.models.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
+from scaling.optim import OptimConfig, Recipe, make_recipe
+
+TRAINING_VERSION = 1  # bump by hand whenever the same cell would give other numbers
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass
+class GridConfig:
+    """IsoFLOP budgets and the sizes trained at each."""
+
+    name: str = "demo"
+    budgets: list[float] = field(default_factory=list)  # counted training FLOPs
+    sizes: int = 6  # models per budget
+    span: float = 3.0  # sizes lie between N* / span and N* * span
+    optimum_params: float = 115e3  # where N* is expected at `optimum_flops`
+    optimum_flops: float = 1e12
+    optimum_exponent: float = 0.48  # N* ~ C^exponent
+    widths: list[int] | None = None  # these widths at every budget instead; None: by `span`
+    seeds: list[int] = field(default_factory=lambda: [0])
+    min_steps: int = 100  # a cell with fewer optimizer steps is refused
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned run: all that determines its numbers, and the budget that it belongs to."""
+
+    shape: Shape
+    recipe: Recipe
+    flops_budget: float
+    seed: int
+    precision: str
+    valid_windows: int
+    data: str  # name of the corpus
+    data_fingerprint: str  # corpus and tokenizer
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens D."""
+        return self.recipe.steps * self.recipe.batch_size * self.shape.seq_len
+
+    @property
+    def flops(self) -> float:
+        """Counted training FLOPs; differs from the budget by less than half a step."""
+        return self.tokens * training_flops_per_token(self.shape)
+
+    @property
+    def run_id(self) -> str:
+        """Hash of what determines the numbers; no name, path, launcher or worker count."""
+        shape = asdict(self.shape) | {
+            "n_kv_heads": self.shape.kv_heads,
+            "ffn_width": self.shape.hidden,
+        }
+        facts = {
+            "version": TRAINING_VERSION,
+            "data": self.data_fingerprint,
+            "shape": shape,
+            "objective": "clm",
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "precision": self.precision,
+            "valid_windows": self.valid_windows,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def expected_optimum(grid: GridConfig, flops_budget: float) -> float:
+    """N* where the grid expects the loss-minimising size, in total parameters."""
+    return grid.optimum_params * (flops_budget / grid.optimum_flops) ** grid.optimum_exponent
+
+
+def shapes_for_budget(
+    grid: GridConfig, model: ModelConfig, vocab_size: int, flops_budget: float
+) -> list[Shape]:
+    """Pick `sizes` shapes of the ladder, evenly spaced in ln N within N* / span .. N* * span.
+
+    Raises
+    ------
+    ValueError
+        The ladder has fewer shapes in that range.
+    """
+    if grid.widths is not None:
+        return [shape_for_width(width, vocab_size, model) for width in grid.widths]
+    centre = expected_optimum(grid, flops_budget)
+    low, high = centre / grid.span, centre * grid.span
+    inside = list(_ladder_between(low, high, vocab_size, model))
+    if len(inside) < grid.sizes:
+        sizes = [f"{shape.label} ({total_params(shape):,})" for shape in inside]
+        raise ValueError(
+            f"grid: {grid.sizes} sizes asked for at {flops_budget:.2g} FLOPs, but only "
+            f"{len(inside)} shapes have between {low:,.0f} and {high:,.0f} parameters: {sizes}; "
+            "lower grid.sizes, raise grid.span or the budget, or name grid.widths"
+        )
+    return _evenly_spaced(inside, grid.sizes)
+
+
+def _ladder_between(
+    low: float, high: float, vocab_size: int, model: ModelConfig
+) -> Iterable[Shape]:
+    width = WIDTH_STEP
+    while total_params(shape := shape_for_width(width, vocab_size, model)) <= high:
+        if total_params(shape) >= low:
+            yield shape
+        width += WIDTH_STEP
+
+
+def _evenly_spaced(shapes: list[Shape], n: int) -> list[Shape]:
+    """Choose n different shapes closest to even steps in ln N, both ends kept."""
+    log_n = np.log([total_params(shape) for shape in shapes])
+    chosen: list[int] = []
+    for i, target in enumerate(np.linspace(log_n[0], log_n[-1], n)):
+        first = chosen[-1] + 1 if chosen else 0
+        last = len(shapes) - (n - i)  # leave enough for the targets that follow
+        window = np.arange(first, last + 1)
+        chosen.append(int(window[np.argmin(np.abs(log_n[window] - target))]))
+    return [shapes[i] for i in chosen]
+
+
+def plan_cells(
+    grid: GridConfig,
+    model: ModelConfig,
+    optim: OptimConfig,
+    *,
+    vocab_size: int,
+    data: str,
+    data_fingerprint: str,
+    precision: str = "fp32",
+    valid_windows: int = 2048,
+) -> list[Cell]:
+    """List the cells of a grid, budget by budget, size by size, seed by seed.
+
+    Raises
+    ------
+    ValueError
+        An impossible grid: no budgets, a budget that is not positive, too few sizes or steps.
+    """
+    _check(grid, precision)
+    cells = [
+        Cell(
+            shape=shape,
+            recipe=make_recipe(optim, shape, budget),
+            flops_budget=budget,
+            seed=seed,
+            precision=precision,
+            valid_windows=valid_windows,
+            data=data,
+            data_fingerprint=data_fingerprint,
+        )
+        for budget in sorted(grid.budgets)
+        for shape in shapes_for_budget(grid, model, vocab_size, budget)
+        for seed in grid.seeds
+    ]
+    if short := [cell for cell in cells if cell.recipe.steps < grid.min_steps]:
+        worst = min(short, key=lambda cell: cell.recipe.steps)
+        raise ValueError(
+            f"grid: {len(short)} cells take fewer than grid.min_steps={grid.min_steps} steps, "
+            f"{worst.shape.label} at {worst.flops_budget:.2g} FLOPs only {worst.recipe.steps}; "
+            "raise the budget, lower grid.span or optim.batch_tokens"
+        )
+    return cells
+
+
+def _check(grid: GridConfig, precision: str) -> None:
+    if not grid.budgets or any(not 0 < b < math.inf for b in grid.budgets):
+        raise ValueError(f"grid.budgets={list(grid.budgets)} must list positive FLOPs")
+    if len(set(grid.budgets)) < len(grid.budgets):
+        raise ValueError(f"grid.budgets={list(grid.budgets)} names a budget twice")
+    if grid.sizes < 1 or grid.span <= 1:
+        raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
+    if not grid.seeds or len(set(grid.seeds)) < len(grid.seeds) or min(grid.seeds) < 0:
+        raise ValueError(f"grid.seeds={list(grid.seeds)} must list different seeds, 0 or above")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}")
+
+
+def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: bool) -> None:
+    """Refuse cells that would see a token twice, unless that is wanted.
+
+    Raises
+    ------
+    ValueError
+        Says how many tokens the corpus has and which cell asks for most; or the held-out split
+        is shorter than two windows.
+    """
+    longest = max(cell.shape.seq_len for cell in cells)
+    if n_valid <= 2 * longest:
+        raise ValueError(
+            f"data {cells[0].data!r} holds out {n_valid:,} tokens, fewer than two windows of "
+            f"model.seq_len={longest}; take more text or a shorter context"
+        )
+    greedy = max(cells, key=lambda cell: cell.tokens)
+    if greedy.tokens >= n_train and not allow_repeats:
+        raise ValueError(
+            f"data {greedy.data!r} has {n_train:,} training tokens, but {greedy.shape.label} at "
+            f"{greedy.flops_budget:.2g} FLOPs needs {greedy.tokens:,}; lower grid.budgets or "
+            "grid.span, take a larger corpus, or repeat tokens with allow_repeats=true"
+        )
+
+
+def planned_row(cell: Cell, n_train: int) -> dict:
+    """Columns of the runs table that are known before training."""
+    shape, recipe = cell.shape, cell.recipe
+    return {
+        "run_id": cell.run_id,
+        "name": f"{cell.data}-{shape.label}-{cell.flops_budget:.3g}-s{cell.seed}",
+        "family": shape.family,
+        "objective": "clm",
+        "data": cell.data,
+        "vocab_size": shape.vocab_size,
+        "seq_len": shape.seq_len,
+        "n_layers": shape.n_layers,
+        "width": shape.width,
+        "n_heads": shape.n_heads,
+        **param_groups(shape),
+        "total_params": total_params(shape),
+        "non_embedding_params": non_embedding_params(shape),
+        "tokens": cell.tokens,
+        "flops": float(cell.flops),
+        "flops_budget": cell.flops_budget,
+        "lr": recipe.lr,
+        "batch_tokens": recipe.batch_size * shape.seq_len,
+        "steps": recipe.steps,
+        "warmup_steps": recipe.warmup_steps,
+        "schedule": recipe.schedule,
+        "beta2": recipe.beta2,
+        "seed": cell.seed,
+        "precision": cell.precision,
+        "epochs": cell.tokens / n_train,
+        "version": TRAINING_VERSION,
+    }
+
+
+def plan_table(cells: list[Cell], n_train: int) -> pd.DataFrame:
+    """One row per planned cell, in the columns of the runs table."""
+    return pd.DataFrame([planned_row(cell, n_train) for cell in cells])

@@ -1,0 +1,226 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scaling import execution
+from scaling.data.tokens import TokenData
+from scaling.execution import SweepError, collect, execute, locked, not_yet_run, read_records
+from scaling.grid import GridConfig, plan_cells
+from scaling.models.shape import ModelConfig
+from scaling.optim import OptimConfig
+from scaling.runs import CURVE_COLUMNS, load_curves, load_runs
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 40_000), ("valid", 1_100)):
+        np.save(tmp_path / f"{split}.npy", rng.integers(0, 32, n).astype(np.uint16))
+    return TokenData(
+        name="noise",
+        vocab_size=32,
+        folder=tmp_path,
+        n_train=40_000,
+        n_valid=2_000,
+        n_test=0,
+        bytes_per_token=2.0,
+        entropy_rate=float(np.log(32)),
+        fingerprint="noise",
+    )
+
+
+@pytest.fixture
+def cells(data):
+    return plan_cells(
+        GridConfig(budgets=[2e8, 3e8], widths=[8, 16], min_steps=1),
+        ModelConfig(seq_len=16),
+        OptimConfig(batch_tokens=256),
+        vocab_size=32,
+        data="noise",
+        data_fingerprint=data.fingerprint,
+        valid_windows=64,
+    )
+
+
+def run(cells, data, folder, workers=2):
+    return list(execute(cells, data, folder, workers=workers, device="cpu"))
+
+
+def test_every_cell_leaves_a_row_and_a_curve(cells, data, tmp_path):
+    events = run(cells, data, tmp_path)
+    assert {e.run_id for e in events if e.kind == "finished"} == {c.run_id for c in cells}
+    assert not not_yet_run(cells, tmp_path)
+    rows, points = collect(cells, tmp_path)
+    runs, curves = load_runs(rows), load_curves(points)
+    assert runs.run_id.tolist() == [c.run_id for c in cells]
+    assert (runs.status == "ok").all()
+    assert (runs.loss > np.log(32) - 0.05).all()  # noise cannot be learned
+    np.testing.assert_allclose(runs.bits_per_byte, runs.loss / np.log(2) / 2)
+    assert (runs.peak_memory_bytes > 1e7).all()
+    assert set(curves.run_id) == set(runs.run_id)
+    assert [*points.columns] == [*CURVE_COLUMNS]
+    ends = curves.groupby("run_id").flops.max()
+    assert (ends[runs.run_id].to_numpy() <= runs.flops).all()
+
+
+def test_worker_count_does_not_change_the_numbers(cells, data, tmp_path):
+    run(cells, data, tmp_path / "two")
+    run(cells[:2], data, tmp_path / "one", workers=1)
+    two, one = (read_records(tmp_path / name, cells[:2]) for name in ("two", "one"))
+    assert [two[c.run_id]["curve"] for c in cells[:2]] == [
+        one[c.run_id]["curve"] for c in cells[:2]
+    ]
+    assert [two[c.run_id]["row"]["loss"] for c in cells[:2]] == [
+        one[c.run_id]["row"]["loss"] for c in cells[:2]
+    ]
+
+
+def test_only_what_is_missing_is_trained(cells, data, tmp_path):
+    run(cells[:3], data, tmp_path)
+    assert not_yet_run(cells, tmp_path) == cells[3:]
+    (tmp_path / "records" / f"{cells[0].run_id}.json").write_text('{"row": {"run_id"')
+    assert not_yet_run(cells, tmp_path) == [cells[0], cells[3]]
+
+
+def test_a_killed_worker_costs_only_its_cell(cells, data, tmp_path):
+    long = replace(cells[0], recipe=replace(cells[0].recipe, steps=100_000))
+    killed = None
+    for event in execute([long, *cells[1:]], data, tmp_path, workers=2, device="cpu"):
+        if event.run_id == long.run_id and event.kind == "progress" and killed is None:
+            killed = kill_worker_of(long, tmp_path)
+    assert killed
+    assert not_yet_run([long, *cells[1:]], tmp_path) == [long]
+    rows, _ = collect([long, *cells[1:]], tmp_path)
+    assert rows.status.tolist() == ["failed", "ok", "ok", "ok"]
+    assert rows.reason[0] == "worker killed by SIGKILL (out of memory?)"
+
+
+def kill_worker_of(cell, folder):
+    """Kill the busiest grandchild: the process that trains the long cell."""
+    children = [p for p in descendants(os.getpid()) if "forkserver" in cmdline(p)]
+    workers = [p for p in children if parent(p) in children]
+    oldest = min(workers, key=start_time)
+    os.kill(oldest, signal.SIGKILL)
+    return oldest
+
+
+def cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def stat(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(") ", 1)[1].split()
+
+
+def parent(pid):
+    try:
+        return int(stat(pid)[1])
+    except OSError:
+        return 0
+
+
+def start_time(pid):
+    return int(stat(pid)[19])
+
+
+def descendants(pid):
+    found, alive = {pid}, [int(p) for p in os.listdir("/proc") if p.isdigit()]
+    while more := {p for p in alive if parent(p) in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def test_a_cell_that_raises_is_failed_with_its_reason(cells, data, tmp_path):
+    greedy = replace(cells[0], shape=replace(cells[0].shape, vocab_size=8))  # ids beyond the table
+    events = run([greedy, cells[1]], data, tmp_path)
+    reasons = {e.run_id: e.row["reason"] for e in events if e.row}
+    assert "IndexError" in reasons[greedy.run_id]
+    assert reasons[cells[1].run_id] == ""
+    record = json.loads((tmp_path / "records" / f"{greedy.run_id}.json").read_text())
+    assert "Traceback" in record["traceback"]
+
+
+def test_a_diverged_cell_is_finished(cells, data, tmp_path):
+    recipe = replace(cells[0].recipe, lr=1000.0, grad_clip=1e9, warmup_steps=1)
+    wild = replace(cells[0], recipe=recipe)
+    [row] = [e.row for e in run([wild], data, tmp_path) if e.row]
+    assert row["status"] == "diverged"
+    assert not not_yet_run([wild], tmp_path)
+    assert load_runs(collect([wild], tmp_path)[0]).status.tolist() == ["diverged"]
+
+
+def test_workers_die_with_their_parent(cells, data, tmp_path):
+    script = f"""
+import dataclasses
+from scaling.execution import execute
+from scaling.data.tokens import TokenData
+from scaling.grid import Cell
+from pathlib import Path, PosixPath
+from scaling.models.shape import Shape
+from scaling.optim import Recipe
+nan = float("nan")
+if __name__ == "__main__":
+    cell = {cells[0]!r}
+    cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, steps=10**6))
+    for event in execute([cell], {data!r}, Path({str(tmp_path)!r}), workers=1, device="cpu"):
+        print(event.kind, flush=True)
+"""
+    (tmp_path / "sweep_forever.py").write_text(script)
+    sweep = subprocess.Popen(
+        [sys.executable, str(tmp_path / "sweep_forever.py")], stdout=subprocess.PIPE, text=True
+    )
+    assert sweep.stdout is not None
+    assert [sweep.stdout.readline().strip() for _ in range(2)] == ["started", "progress"]
+    workers = descendants(sweep.pid)
+    assert len(workers) >= 2
+    sweep.kill()
+    sweep.wait()
+    sweep.stdout.close()
+    deadline = time.monotonic() + 20
+    while any(cmdline(p) for p in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [p for p in workers if cmdline(p)] == []
+
+
+def test_a_folder_belongs_to_one_sweep(tmp_path):
+    with locked(tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from scaling.execution import *\n"
+            f"try:\n  locked(Path({str(tmp_path)!r})).__enter__()\n"
+            "except SweepError as error: sys.exit(str(error))"
+        )
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert second.returncode == 1
+    assert f"in use by the sweep with process id {os.getpid()}" in second.stderr
+    with locked(tmp_path):
+        pass
+
+
+def test_unknown_devices_are_refused(monkeypatch):
+    assert execution.resolve_device("cpu") == "cpu"
+    with pytest.raises(SweepError, match="device='quantum' is unknown"):
+        execution.resolve_device("quantum")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert execution.resolve_device("auto") == "cpu"
+    with pytest.raises(SweepError, match="device=cuda: torch sees no GPU here"):
+        execution.resolve_device("cuda")
+
+
+def test_workers_are_dealt_out_over_all_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert execution.place_of_workers("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert execution.place_of_workers("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert execution.place_of_workers("cpu", 2) == ["cpu", "cpu"]
