@@ -1,0 +1,47 @@
+"""python -m scaling.fit runs=PATH: fit any table with N, D (or C) and loss, by every method."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hydra
+from omegaconf import MISSING, DictConfig
+from rich.console import Console
+
+from scaling import results
+from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.results import FitConfig
+
+
+@dataclass
+class FitCommand:
+    """Which table to fit, how, and where to put what is found."""
+
+    runs: str = MISSING  # a CSV file, or a results folder with runs.csv
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # {their name: ours}; N, D, loss need none
+    out: str | None = None  # folder for fits.csv and optima.csv; None: print only
+    results: str = "results"
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+register("fit_schema", FitCommand)
+
+
+@hydra.main(version_base=None, config_path=CONF, config_name="fit")
+@one_line_errors
+def main(composed: DictConfig) -> None:
+    """Read, fit, print, write."""
+    command = resolve(composed, FitCommand)
+    console = Console(soft_wrap=True)
+    runs, curves = results.read_tables(Path(command.runs), command.columns)
+    report = results.fit_tables(runs, curves, command.fit)
+    results.print_report(console, runs, report)
+    if command.out is not None:
+        folder = Path(command.out)
+        results.write_fits(folder, report, results.data_hash(runs, curves, command.fit))
+        console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""python -m scaling.plot runs=PATH: draw every figure of a runs table as PNG and SVG."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hydra
+from omegaconf import MISSING, DictConfig
+from rich.console import Console
+
+from scaling import results
+from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.results import FitConfig
+
+
+@dataclass
+class PlotCommand:
+    """Which table to draw, fitted how, and where to put the figures."""
+
+    runs: str = MISSING  # a CSV file, or a results folder with runs.csv
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # {their name: ours}; N, D, loss need none
+    out: str | None = None  # folder for the figures; None: beside the table
+    results: str = "results"
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+register("plot_schema", PlotCommand)
+
+
+@hydra.main(version_base=None, config_path=CONF, config_name="plot")
+@one_line_errors
+def main(composed: DictConfig) -> None:
+    """Read, fit, draw."""
+    command = resolve(composed, PlotCommand)
+    console = Console(soft_wrap=True)
+    path = Path(command.runs)
+    runs, curves = results.read_tables(path, command.columns)
+    report = results.fit_tables(runs, curves, command.fit)
+    beside = path if path.is_dir() else path.parent
+    folder = beside if command.out is None else Path(command.out)
+    figures, refused = results.write_figures(folder, runs, curves, report)
+    for name, reason in refused.items():
+        console.print(f"figure {name} not drawn: {reason}")
+    for figure in figures:
+        console.print(f"{figure.resolve()} and .svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""A results folder: tables, fits, figures and a page for a reader, written and read back."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from scaling.figures import all_figures
+from scaling.files import write_text
+from scaling.fitting.report import Report, fit_all, fits_table, optima_table
+from scaling.runs import Convention, default_convention, load_curves, load_runs, runs_to_csv
+
+METHODS = {  # in the order of the printed table; a bowl is one budget's own parabola
+    "isoflop_bowl": "bowl",
+    "isoflop": "isoflop",
+    "parametric": "parametric",
+    "envelope": "envelope",
+}
+OPTIMA = {"N_opt": "N_opt", "D_opt": "D_opt", "L_opt": "L_opt", "tokens_per_param": "tokens/param"}
+SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass
+class FitConfig:
+    """How a runs table is fitted; None means "derive it from the table's columns"."""
+
+    N: str | None = None  # total, non_embedding, blocks, as_given
+    C: str | None = None  # counted, 6ND, as_given
+    huber_delta: float = 1e-3  # of the parametric fit, on ln L
+    bootstrap: int = 1000  # refits behind every interval
+    seed: int = 0  # of the bootstrap
+
+
+def convention_of(config: FitConfig, runs: pd.DataFrame) -> Convention:
+    """Complete the configured convention from the table's own."""
+    default = default_convention(runs)
+    return Convention(config.N or default.N, config.C or default.C)
+
+
+def read_tables(path: Path, columns: dict[str, str] | None = None):
+    """Read a runs table, and the curves beside it if there are any.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file, or a results folder with runs.csv in it.
+
+    Returns
+    -------
+    runs, curves : DataFrame, and DataFrame or None
+    """
+    file = path / "runs.csv" if path.is_dir() else path
+    runs = load_runs(file, columns or None)
+    beside = file.with_name("curves.csv")
+    return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
+
+
+def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
+    """Write runs.csv and curves.csv."""
+    write_text(folder / "runs.csv", runs_to_csv(runs))
+    write_text(folder / "curves.csv", runs_to_csv(curves))
+
+
+def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> Report:
+    """Fit by every method under the configured convention."""
+    return fit_all(
+        runs,
+        curves,
+        convention=convention_of(config, runs),
+        huber_delta=config.huber_delta,
+        n_bootstrap=config.bootstrap,
+        seed=config.seed,
+    )
+
+
+def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> str:
+    """Hash of all that decides a fit: both tables and the settings."""
+    parts = [runs_to_csv(runs), "" if curves is None else runs_to_csv(curves), str(asdict(config))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def write_fits(folder: Path, report: Report, made_from: str) -> None:
+    """Write fits.csv (every number of every method) and optima.csv (the table that is printed)."""
+    write_text(folder / "optima.csv", optima_table(report).to_csv(index=False))
+    write_text(folder / "fits.csv", fits_table(report).assign(data=made_from).to_csv(index=False))
+
+
+def is_fitted(folder: Path, made_from: str) -> bool:
+    """Tell whether the folder holds the fits of exactly these tables and settings."""
+    try:
+        return set(pd.read_csv(folder / "fits.csv", usecols=["data"], dtype=str).data) == {
+            made_from
+        }
+    except (OSError, ValueError):
+        return False
+
+
+def write_figures(
+    folder: Path, runs: pd.DataFrame, curves: pd.DataFrame | None, report: Report
+) -> tuple[list[Path], dict[str, str]]:
+    """Draw every figure as PNG and SVG; return the PNG paths, and why others were not drawn."""
+    figures, refused = all_figures(runs, curves, report)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        paths.append(folder / f"{name}.png")
+    return paths, refused
+
+
+# ---------------------------------------------------------------- for people
+
+
+def readable(value: float) -> str:
+    """Three digits with the suffix of a model size: 57.5k, 1.4T."""
+    if not pd.notna(value):
+        return "-"
+    for scale, suffix in SCALES:
+        if abs(value) >= 0.9995 * scale:
+            return f"{value / scale:.3g}{suffix}" if value < 999.5 * scale else f"{value:.2e}"
+    return f"{value:.4g}"
+
+
+def optima_cells(optima: pd.DataFrame) -> Iterator[list[str]]:
+    """Rows of the printed table: C, method, four values with their intervals, status."""
+    order = optima.method.map({method: i for i, method in enumerate(METHODS)})
+    known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
+    for row in known.to_dict("records"):
+        numbers = [
+            f"{readable(row[q])} [{readable(row[q + '_low'])},\N{NO-BREAK SPACE}"
+            f"{readable(row[q + '_high'])}]"
+            for q in OPTIMA
+        ]
+        yield [f"{row['C']:.3g}", METHODS[row["method"]], *numbers, row["status"]]
+
+
+def optima_header() -> list[str]:
+    """Column heads that go with `optima_cells`."""
+    return ["C (FLOPs)", "method", *OPTIMA.values(), "status"]
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def fit_lines(report: Report) -> Iterator[str]:
+    """One line per method: its exponents, objective and status, or why it was refused."""
+    for fit in report.fits:
+        found = {name: fit.param(name) for name in fit.params}
+        found = fit.exponents() if fit.law == "power_frontier" else found
+        numbers = ", ".join(f"{name} {number!r}" for name, number in found.items())
+        reason = f" ({fit.reason})" if fit.reason else ""
+        yield f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}. {fit.note}".strip()
+    for method, reason in report.refusals:
+        yield f"{method}: refused, {reason}"
+
+
+def excluded_lines(runs: pd.DataFrame) -> Iterator[str]:
+    """One line per run that no fit uses."""
+    for row in runs.to_dict("records"):
+        if row["status"] != "ok":
+            label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
+            yield f"{label}: {row['status']}, {row.get('reason', 'as the table says')}"
+
+
+def print_optima(console: Console, optima: pd.DataFrame, convention: Convention) -> None:
+    """Print compute-optimal N, D, L and tokens/param by budget and method."""
+    title = "Compute-optimal models: value [90 % interval]"
+    table = Table(*optima_header(), title=title, padding=(0, 0))
+    for cells in optima_cells(optima):
+        table.add_row(*cells)
+    console.print(table)
+    console.print(convention.describe())
+
+
+def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
+    """Print optima, every fit or why it was refused, and the runs that no fit uses."""
+    print_optima(console, optima_table(report), report.convention)
+    for line in fit_lines(report):
+        console.print(line, markup=False)
+    for line in excluded_lines(runs):
+        console.print(f"excluded: {line}", markup=False)
+
+
+def results_page(title: str, command: str, facts: list[str], runs, report, figures) -> str:
+    """Write the one-page README.md of a results folder."""
+    excluded = list(excluded_lines(runs))
+    sections = [
+        f"# {title}",
+        f"Made by `{command}`.",
+        "\n".join(f"- {fact}" for fact in facts),
+        f"## Compute-optimal models\n{report.convention.describe()}. Brackets: 90 % bootstrap "
+        "intervals. *bowl* is the parabola of one budget; the other methods are laws through all "
+        "budgets.",
+        markdown_table(optima_header(), list(optima_cells(optima_table(report)))),
+        "## Fits\n" + "\n".join(f"- {line}" for line in fit_lines(report)),
+        "## Excluded runs\n" + ("\n".join(f"- {line}" for line in excluded) or "None."),
+        "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),
+        "Files: `runs.csv` (one row per model), `curves.csv` (training curves), `fits.csv` (every "
+        "number of every method, in full precision), `optima.csv` (the table above), "
+        "`config.yaml` (what was asked for).",
+    ]
+    return "\n\n".join(sections) + "\n"

@@ -1,0 +1,47 @@
+"""Every file in conf/ composes into a complete, typed configuration."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+
+from scaling.commandline import CONF, resolve
+from scaling.fit import FitCommand
+from scaling.sweep import SweepConfig, plan_cells
+
+GROUPS = [
+    f"{group}={file.stem}"
+    for group in ("data", "grid")
+    for file in sorted((Path(CONF) / group).glob("*.yaml"))
+]
+
+
+def composed(*overrides, name="sweep"):
+    with initialize_config_dir(CONF, version_base=None):
+        return compose(name, overrides=list(overrides))
+
+
+@pytest.mark.parametrize("choice", GROUPS)
+def test_every_choice_composes_and_plans(choice):
+    extra = ["data.path=x"] if choice == "data=text" else []
+    if choice in ("data=synthetic", "grid=smoke", "grid=entropy"):
+        extra += ["data=synthetic", choice if "grid" in choice else "grid=smoke"]
+    config = resolve(composed(choice, *extra), SweepConfig)
+    assert isinstance(config, SweepConfig)
+    assert plan_cells(config, config.data.vocab_size, "fingerprint")
+
+
+def test_an_added_key_is_refused():
+    with pytest.raises(ValueError, match=r"unknown configuration keys \['optim.momentum'\]"):
+        resolve(composed("+optim.momentum=0.9"), SweepConfig)
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(ConfigCompositionException, match="momentum"):
+        composed("optim.momentum=0.9")
+
+
+def test_a_missing_value_is_named():
+    with pytest.raises(ValueError, match="runs must be given: add runs=VALUE"):
+        resolve(composed(name="fit"), FitCommand)

@@ -1,0 +1,183 @@
+"""The whole road, as a user walks it: real processes, real training, a folder of results."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "grid=smoke",
+    "data=synthetic",
+    "grid.budgets=[2e8,4e8]",
+    "grid.widths=[4,8,12,16]",
+    "grid.min_steps=1",
+    "model.seq_len=32",
+    "valid_tokens=4096",
+    "fit.bootstrap=20",
+]
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def environment(folder):
+    return os.environ | {"SCALING_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+
+
+def scaling(verb, *arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", f"scaling.{verb}", *arguments],
+        cwd=cwd,
+        env=environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep: its working folder and what it printed."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    done = scaling("sweep", *TINY, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return cwd, done.stdout
+
+
+def test_a_sweep_leaves_a_complete_folder(swept):
+    cwd, printed = swept
+    folder = cwd / "results" / "smoke-synthetic"
+    names = {p.name for p in folder.iterdir()}
+    assert {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "README.md"} <= names
+    assert {p.name for p in cwd.iterdir()} == {"results", "cache"}  # Hydra leaves nothing behind
+    runs = pd.read_csv(folder / "runs.csv")
+    assert len(runs) == 8
+    assert (runs.status == "ok").all()
+    assert "tokens/param" in printed
+    assert "N: all parameters, tied head once; C: counted training FLOPs" in printed
+    assert str(folder) in printed
+    assert "true entropy rate of the source" in (folder / "README.md").read_text()
+
+
+def test_a_second_sweep_trains_nothing_and_says_so(swept):
+    cwd, _ = swept
+    before = (cwd / "results" / "smoke-synthetic" / "runs.csv").read_bytes()
+    again = scaling("sweep", *TINY, cwd=cwd)
+    assert again.returncode == 0
+    assert "all 8 cells are done, nothing to train" in again.stdout
+    assert "fits and figures are up to date" in again.stdout
+    assert (cwd / "results" / "smoke-synthetic" / "runs.csv").read_bytes() == before
+
+
+def test_a_killed_sweep_trains_only_what_is_missing(swept, tmp_path):
+    cwd, _ = swept
+    records = tmp_path / "results" / "smoke-synthetic" / "records"
+    command = [sys.executable, "-m", "scaling.sweep", *TINY, "workers=1"]
+    sweep = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(records.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    sweep.send_signal(signal.SIGKILL)
+    sweep.wait()
+    finished = {p.name: p.stat().st_mtime_ns for p in records.glob("*.json")}
+    assert 2 <= len(finished) < 8
+    again = scaling("sweep", *TINY, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{len(finished)} of 8 cells are done already" in again.stdout
+    assert {n: (records / n).stat().st_mtime_ns for n in finished} == finished
+    timing = ["wall_s", "tokens_per_s", "flops_per_s", "peak_memory_bytes"]
+    undisturbed, resumed = (
+        pd.read_csv(base / "results" / "smoke-synthetic" / "runs.csv").drop(columns=timing)
+        for base in (cwd, tmp_path)
+    )
+    pd.testing.assert_frame_equal(undisturbed, resumed)  # bit for bit
+
+
+def test_a_failed_cell_is_named_and_the_command_fails(swept, tmp_path):
+    cwd, _ = swept
+    source = cwd / "results" / "smoke-synthetic" / "records"
+    target = tmp_path / "results" / "smoke-synthetic" / "records"
+    target.mkdir(parents=True)
+    for path in source.glob("*.json"):
+        (target / path.name).write_bytes(path.read_bytes())
+    victim = sorted(target.glob("*.json"))[0]
+    record = json.loads(victim.read_text())
+    victim.unlink()
+    victim.mkdir()  # its record can never be written
+    run = scaling("sweep", *TINY, cwd=tmp_path)
+    assert run.returncode != 0
+    assert record["row"]["run_id"] in run.stderr + run.stdout
+
+
+def test_a_dry_run_trains_nothing(tmp_path):
+    plan = scaling("sweep", *TINY, "dry_run=true", cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "8 cells" in plan.stdout
+    assert "Nothing was trained" in plan.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_cfg_job_prints_the_configuration(tmp_path):
+    shown = scaling("sweep", "--cfg", "job", *TINY, cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "budgets:" in shown.stdout
+    assert "weight_decay:" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "verb, arguments, message",
+    [
+        ("sweep", ["nonsense=1"], "nonsense"),
+        ("sweep", ["+nonsense=1"], "unknown configuration keys ['nonsense']"),
+        ("sweep", ["data=text"], "data.path"),
+        ("sweep", ["data=text", "data.path=nowhere.txt"], "nowhere.txt"),
+        ("sweep", ["grid.budgets=[]"], "grid.budgets=[] must list positive FLOPs"),
+        ("sweep", ["device=cuda:9"], "device=cuda:9"),
+        ("sweep", ["workers=0"], "workers=0 must be at least 1"),
+        ("sweep", [*TINY, "data.synthetic_train_tokens=2000"], "has 2,000 training tokens"),
+        ("fit", [], "runs must be given"),
+        ("fit", ["runs=missing.csv"], "missing.csv"),
+        ("fit", ["runs=bad.csv"], "loss"),
+        ("plot", ["runs=missing.csv"], "missing.csv"),
+    ],
+)
+def test_mistakes_end_with_one_line(verb, arguments, message, tmp_path):
+    (tmp_path / "bad.csv").write_text("N,D,loss\n1e6,1e7,nan\n2e6,1e7,3.0\n")
+    refused = scaling(verb, *arguments, cwd=tmp_path)
+    assert refused.returncode != 0
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr + refused.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_fit_and_plot_read_a_users_table(tmp_path):
+    rows = [
+        (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)
+        for C in (1e12, 4e12, 1.6e13)
+        for N in (3e4, 6e4, 1.2e5, 2.4e5, 4.8e5, 1e6)
+    ]
+    pd.DataFrame(rows, columns=["size", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
+    mapping = ["columns={size: N}", "fit.bootstrap=20"]
+    fit = scaling("fit", "runs=mine.csv", "out=fits", *mapping, cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    fits = pd.read_csv(tmp_path / "fits" / "fits.csv")
+    E = fits[(fits.method == "parametric") & (fits.quantity == "E")]
+    assert E.value.item() == pytest.approx(2.0, rel=1e-4)
+    assert set(fits.N_convention.dropna()) == {"as_given"}
+    plot = scaling("plot", "runs=mine.csv", "out=figures", *mapping, cwd=tmp_path)
+    assert plot.returncode == 0, plot.stderr
+    assert (tmp_path / "figures" / "isoflop.png").exists()
+
+
+def test_a_multirun_keeps_its_jobs_apart(tmp_path):
+    jobs = scaling("sweep", "-m", *TINY[2:], *TINY[:2], "grid.seeds=[0],[1]", cwd=tmp_path)
+    assert jobs.returncode == 0, jobs.stdout + jobs.stderr
+    tables = sorted((tmp_path / "results").glob("smoke-synthetic-*/runs.csv"))
+    assert [set(pd.read_csv(t).seed) for t in tables] == [{0}, {1}]
