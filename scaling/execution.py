@@ -38,9 +38,11 @@ from scaling.train import Outcome, Point, train_model
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
 KEPT_HEAP_BYTES = 2**30
 MEASURED_STEPS = 50
+# Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
+PRELOADED = ["__main__", "scaling.execution", "torch._dynamo"]
 
 
-class SweepError(Exception):
+class SweepError(ValueError):
     """A sweep that cannot start: its folder is in use, or the machine lacks what it asks for."""
 
 
@@ -169,7 +171,7 @@ def _work(cell: Cell, data: TokenData, folder: Path, device: str, pipe: Connecti
     """Body of a worker process: train one cell, send its progress, write its record."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _settle_process()
+    settle_process()
     flops_per_step = cell.flops / cell.recipe.steps
     try:
         for news in run_cell(cell, data, device):
@@ -182,7 +184,8 @@ def _work(cell: Cell, data: TokenData, folder: Path, device: str, pipe: Connecti
         write_failure(folder, cell, data, reason, traceback.format_exc())
 
 
-def _settle_process() -> None:
+def settle_process() -> None:
+    """One thread, and memory that stays: what every process that trains wants."""
     keep_freed_memory()
     torch.set_num_threads(1)
 
@@ -278,21 +281,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 def expected_seconds(cells: list[Cell], data: TokenData, device: str) -> float:
     """Seconds that one worker needs for these cells, from a short training of the middle one."""
+    settle_process()
     middle = sorted(cells, key=expected_cost)[len(cells) // 2]
-    with get_context("spawn").Pool(1) as pool:
-        flops_per_s = pool.apply(_measure_speed, (middle, data, device))
+    short = replace(middle, recipe=replace(middle.recipe, steps=MEASURED_STEPS), valid_windows=2)
+    *_, record = run_cell(short, data, device)
+    assert isinstance(record, dict)
     evaluation = sum(
         c.valid_windows * c.shape.seq_len * training_flops_per_token(c.shape) / 3 for c in cells
     )
-    return (sum(cell.flops for cell in cells) + evaluation) / flops_per_s
-
-
-def _measure_speed(cell: Cell, data: TokenData, device: str) -> float:
-    _settle_process()
-    short = replace(cell, recipe=replace(cell.recipe, steps=MEASURED_STEPS), valid_windows=2)
-    *_, record = run_cell(short, data, device)
-    assert isinstance(record, dict)
-    return record["row"]["flops_per_s"]
+    return (sum(cell.flops for cell in cells) + evaluation) / record["row"]["flops_per_s"]
 
 
 def execute(
@@ -308,7 +305,7 @@ def execute(
     Event
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "scaling.execution"])
+    context.set_forkserver_preload(PRELOADED)
     waiting = sorted(cells, key=expected_cost)
     places = place_of_workers(device, workers)
     running: dict[Any, tuple[Cell, BaseProcess, str]] = {}  # by the pipe that brings news

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import MISSING, DictConfig
@@ -17,9 +18,7 @@ class FitCommand:
     """Which table to fit, how, and where to put what is found."""
 
     runs: str = MISSING  # a CSV file, or a results folder with runs.csv
-    columns: dict[str, str] = field(
-        default_factory=dict
-    )  # {their name: ours}; N, D, loss need none
+    columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     out: str | None = None  # folder for fits.csv and optima.csv; None: print only
     results: str = "results"
     fit: FitConfig = field(default_factory=FitConfig)

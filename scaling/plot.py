@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import MISSING, DictConfig
@@ -17,9 +18,7 @@ class PlotCommand:
     """Which table to draw, fitted how, and where to put the figures."""
 
     runs: str = MISSING  # a CSV file, or a results folder with runs.csv
-    columns: dict[str, str] = field(
-        default_factory=dict
-    )  # {their name: ours}; N, D, loss need none
+    columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     out: str | None = None  # folder for the figures; None: beside the table
     results: str = "results"
     fit: FitConfig = field(default_factory=FitConfig)

@@ -53,6 +53,8 @@ def read_tables(path: Path, columns: dict[str, str] | None = None):
     -------
     runs, curves : DataFrame, and DataFrame or None
     """
+    if columns is not None and not isinstance(columns, dict):
+        raise ValueError(f"columns={columns!r} must map names: 'columns={{size: N, toks: D}}'")
     file = path / "runs.csv" if path.is_dir() else path
     runs = load_runs(file, columns or None)
     beside = file.with_name("curves.csv")
@@ -126,14 +128,14 @@ def readable(value: float) -> str:
     return f"{value:.4g}"
 
 
-def optima_cells(optima: pd.DataFrame) -> Iterator[list[str]]:
+def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]]:
     """Rows of the printed table: C, method, four values with their intervals, status."""
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
     known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
     for row in known.to_dict("records"):
         numbers = [
-            f"{readable(row[q])} [{readable(row[q + '_low'])},\N{NO-BREAK SPACE}"
-            f"{readable(row[q + '_high'])}]"
+            f"{readable(row[q])}{between}"
+            f"[{readable(row[q + '_low'])}, {readable(row[q + '_high'])}]"
             for q in OPTIMA
         ]
         yield [f"{row['C']:.3g}", METHODS[row["method"]], *numbers, row["status"]]
@@ -174,7 +176,11 @@ def print_optima(console: Console, optima: pd.DataFrame, convention: Convention)
     """Print compute-optimal N, D, L and tokens/param by budget and method."""
     title = "Compute-optimal models: value [90 % interval]"
     table = Table(*optima_header(), title=title, padding=(0, 0))
-    for cells in optima_cells(optima):
+    budget = None
+    for cells in optima_cells(optima, between="\n"):
+        if cells[0] != budget:
+            table.add_section()
+        budget = cells[0]
         table.add_row(*cells)
     console.print(table)
     console.print(convention.describe())

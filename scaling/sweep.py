@@ -63,6 +63,7 @@ def main(composed: DictConfig) -> None:
     folder = Path(config.results) / (config.name or derived_name(config))
     if config.dry_run:
         print_plan(console, cells, data, device, workers)
+        console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
     with execution.locked(folder):
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
@@ -127,7 +128,7 @@ def print_plan(
     console.print(
         f"{len(cells)} cells, {plan.flops.sum():.3g} training FLOPs, largest run "
         f"{plan.tokens.max():,} of {data.n_train:,} tokens; about {duration(seconds)} with "
-        f"{workers} workers on {device} at the speed just measured. Nothing was trained."
+        f"{workers} workers on {device} at the speed just measured."
     )
 
 

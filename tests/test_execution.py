@@ -91,7 +91,7 @@ def test_only_what_is_missing_is_trained(cells, data, tmp_path):
 
 
 def test_a_killed_worker_costs_only_its_cell(cells, data, tmp_path):
-    long = replace(cells[0], recipe=replace(cells[0].recipe, steps=100_000))
+    long = replace(cells[0], recipe=replace(cells[0].recipe, steps=20_000))
     killed = None
     for event in execute([long, *cells[1:]], data, tmp_path, workers=2, device="cpu"):
         if event.run_id == long.run_id and event.kind == "progress" and killed is None:
@@ -174,7 +174,7 @@ from scaling.optim import Recipe
 nan = float("nan")
 if __name__ == "__main__":
     cell = {cells[0]!r}
-    cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, steps=10**6))
+    cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, steps=20_000))
     for event in execute([cell], {data!r}, Path({str(tmp_path)!r}), workers=1, device="cpu"):
         print(event.kind, flush=True)
 """

@@ -183,8 +183,8 @@ def test_compute_has_one_line_per_run_and_all_final_losses(runs, curves, report)
     }
     assert ax.get_xscale() == ax.get_yscale() == "log"
     np.testing.assert_allclose(ax.collections[0].get_offsets(), runs[["flops", "loss"]])
-    vertices = line(ax, "vertices of the lower hull")
-    np.testing.assert_allclose(vertices.get_ydata(), report["envelope"].minima.L)
+    lowest = line(ax, "lowest loss at each C")
+    np.testing.assert_allclose(lowest.get_ydata(), report["envelope"].minima.L)
 
 
 def test_compute_curves_end_at_the_compute_of_their_run(runs, curves):

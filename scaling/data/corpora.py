@@ -41,15 +41,11 @@ class DataConfig:
     path: str | None = None
     """text only: a UTF-8 file, or a folder of them."""
     vocab_size: int = 1024
-    """Tokens: 256 bytes, one separator and the BPE merges; synthetic: its ids, 128 suits it."""
-    synthetic_keys: int = 30_000
-    """Number of different records, at most (vocab_size // record_length)**key_length."""
-    synthetic_exponent: float = 1.1
-    """Zipf's exponent of the keys: the smaller, the more there is to learn by heart."""
-    synthetic_record_length: int = 4
-    """Tokens per record; must divide the model's seq_len."""
-    synthetic_key_length: int = 3
-    """Tokens of a record that spell its key; the others follow from them."""
+    """Tokens: 256 bytes, one separator and the BPE merges; synthetic: its ids, 256 suits it."""
+    synthetic_strength: float = 1.2
+    """Logits' first singular value, in nats: how much there is to learn."""
+    synthetic_exponent: float = 1.0
+    """How fast the singular values fall with their rank."""
     synthetic_train_tokens: int = 8_000_000
     """Tokens in the train split."""
     synthetic_seed: int = 0

@@ -47,7 +47,7 @@ def compute_figure(
     curves : DataFrame, as `scaling.runs.load_curves` returns it, optional
         Smoothed training losses; final losses alone if omitted.
     fit : Fit of law "power_frontier", optional
-        Its vertices and its power law L_opt(C).
+        Its lowest losses and its power law L_opt(C).
     convention : Convention, optional
         Of N and C where there is no fit; the table's default if omitted.
     refusal : str
@@ -112,7 +112,7 @@ def _draw_envelope(ax: Axes, fit: Fit) -> None:
     C = np.geomspace(*limits(fit.minima.C if len(fit.minima) else fit.sampled["C"], 1.0), 50)
     if len(fit.minima):
         marks = {"color": "black", "ms": 7, "mew": 0.6, "zorder": 4}
-        ax.plot(fit.minima.C, fit.minima.L, "|", label="vertices of the lower hull", **marks)
+        ax.plot(fit.minima.C, fit.minima.L, "|", label="lowest loss at each C", **marks)
     exponent = with_interval(fit.param("L_exponent"), decimals=3)
     label = f"{fit_name(fit)}: $L \\propto C^{{c}}$, c = {exponent}"
     draw_estimate(ax, C, fit.L_opt(C), "black", label, zorder=5)

@@ -1,4 +1,4 @@
-"""Approach 1: the lower hull of all training curves, and power laws along it."""
+"""Approach 1: the lowest training curve at every compute, and power laws along it."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from scaling.fitting.result import Bootstrap, Fit, FitError, sampled_ranges
 from scaling.frontier import fit_compute
 from scaling.runs import Convention
 
-MIN_SPAN = 2.0  # of C along the hull
+MIN_SPAN = 2.0  # of C along the envelope
 GRID = 200  # log-spaced values of C across the curves
 FINAL_ONLY = "final losses only: no curves were given"
 CONDITIONAL = "training losses before a run's end are conditional on its schedule"
@@ -26,7 +26,7 @@ def fit_envelope(
     seed: int = 0,
     excluded: tuple[tuple[str, str], ...] = (),
 ) -> Fit:
-    """Lower hull of ln L against ln C over all runs, then N_opt, D_opt, L_opt as powers of C.
+    """Lowest loss over all runs at every C, then N_opt, D_opt, L_opt as powers of C.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def fit_envelope(
 
     Returns
     -------
-    Fit of law "power_frontier"; `minima` has one row per vertex: C (FLOPs), N, D, L, run_id.
+    Fit of law "power_frontier"; `minima` has one row per value of C (FLOPs): N, D, L, run_id.
 
     Raises
     ------
     FitError
-        Fewer than 3 vertices, a single size on the hull, or a hull shorter than a factor 2 in C.
+        Fewer than 3 values of C, a single size, or an envelope shorter than a factor 2 in C.
     ValueError
         Curves of none of the runs.
 
@@ -59,18 +59,19 @@ def fit_envelope(
     Curves are interpolated in log-log on 200 values of C, from where the last one has begun, and
     the best run at each is kept. Where that is the smallest or the largest of the sizes that have
     a loss there (without curves: of all sizes) it may win by default of the grid and is dropped.
-    The lower hull of the rest is convex in log-log, as any E + k C^-c is, and leaves out what lies
-    above it before a run's cooldown.
+    Without curves the best run of every budget is kept instead.
 
     A loss before the end of a run belongs to a higher learning rate than a finished run of that
-    length has: with cooldowns the hull touches run ends mostly and its sizes are those of the
-    grid. Read this method beside the other two, not instead of them.
+    length has, and sizes on the envelope are those of the grid. Read this method beside the other
+    two, not instead of them. The lower hull of the curves does worse: with cooldowns it touches
+    hardly anything but the first losses and the last. So do curves cut before their cooldown:
+    their order follows the learning rates.
     """
     losses = _final_losses(obs) if curves is None else _interpolated(obs, curves)
-    at, runs = vertices = losses.vertices()
-    _refuse_too_few(losses, vertices)
+    at, runs = lowest = losses.lowest()
+    _refuse_too_few(losses, lowest)
     reference = float(losses.log_C[at].mean())
-    line = losses.frontier(vertices, reference)
+    line = losses.frontier(lowest, reference)
     draws, bootstrap = _refits(losses, reference, noise, n_bootstrap, seed)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
@@ -80,7 +81,7 @@ def fit_envelope(
         params=line,
         status="ok",
         objective=_misfit(minima, line),
-        objective_name="sum over vertices of (ln N_line - ln N)^2",
+        objective_name="sum over values of C of (ln N_line - ln N)^2",
         n_runs=len(obs),
         excluded=excluded,
         convention=convention or Convention("as_given", "as_given"),
@@ -109,17 +110,17 @@ class _Losses:
     smallest: np.ndarray
     largest: np.ndarray
 
-    def vertices(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places on the grid, and the runs that are lowest there."""
+    def lowest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places on the grid where a size in the middle wins, and the runs that do."""
         best = np.argmin(self.log_L, axis=0)
-        lowest = self.log_L[best, np.arange(len(self.log_C))]
+        finite = np.isfinite(self.log_L[best, np.arange(len(self.log_C))])
         inner = (self.log_N[best] > self.smallest) & (self.log_N[best] < self.largest)
-        at = _lower_hull(self.log_C, np.where(inner, lowest, np.inf))
+        at = np.flatnonzero(finite & inner)
         return at, best[at]
 
-    def frontier(self, vertices, reference: float) -> dict[str, float]:
-        """Power laws through the vertices."""
-        at, runs = vertices
+    def frontier(self, lowest, reference: float) -> dict[str, float]:
+        """Power laws through the lowest losses."""
+        at, runs = lowest
         values = {"N": self.log_N[runs], "D": self.log_D[runs, at], "L": self.log_L[runs, at]}
         rows = {symbol: y[None] for symbol, y in values.items()}
         laws = power_laws(self.log_C[at], rows, reference)
@@ -136,8 +137,8 @@ class _Losses:
 
 
 def _final_losses(obs: pd.DataFrame) -> _Losses:
-    log_N, log_D, log_C, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDCL")
-    grid, place = np.unique(log_C, return_inverse=True)
+    log_N, log_D, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDL")
+    grid, place = np.unique(np.log(obs.budget.to_numpy(float)), return_inverse=True)
     at = np.arange(len(obs)), place
     losses, tokens = np.full((2, len(obs), len(grid)), np.inf)
     losses[at], tokens[at] = log_L, log_D
@@ -167,36 +168,22 @@ def _interpolated(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
     return _Losses(grid, log_N, grid - per_token[:, None], log_L, obs.run_id.to_numpy(), *ends)
 
 
-def _refuse_too_few(losses: _Losses, vertices) -> None:
-    at, runs = vertices
+def _refuse_too_few(losses: _Losses, lowest) -> None:
+    at, runs = lowest
     sizes = len(np.unique(losses.log_N[runs]))
     span = float(np.exp(np.ptp(losses.log_C[at]))) if len(at) else 1.0
     if len(at) < 3 or sizes < 2 or span < MIN_SPAN:
         raise FitError(
-            f"the envelope has {len(at)} vertices on {sizes} sizes over x{span:.3g} in C; it needs "
+            f"the envelope has {len(at)} points on {sizes} sizes over x{span:.3g} in C; it needs "
             f"3 on 2 over x{MIN_SPAN:g}: train more budgets, or sizes whose curves cross"
         )
-
-
-def _lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Indices of the falling part of the lower convex hull, x increasing (Andrew 1979)."""
-    hull: list[int] = []
-    for i in np.flatnonzero(np.isfinite(y)):
-        while len(hull) > 1:
-            j, k = hull[-2], hull[-1]
-            if (y[k] - y[j]) * (x[i] - x[j]) < (y[i] - y[j]) * (x[k] - x[j]):
-                break
-            hull.pop()
-        hull.append(int(i))
-    falling = np.argmin(y[hull]) + 1 if hull else 0
-    return np.array(hull[:falling], dtype=int)
 
 
 def _refits(losses: _Losses, reference, noise, n, seed) -> tuple[pd.DataFrame, Bootstrap]:
     rng, kept = np.random.default_rng(seed), []
     for _ in range(n):
         drawn = losses.resampled(rng, noise)
-        at, runs = drawn.vertices()
+        at, runs = drawn.lowest()
         if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
             kept.append(drawn.frontier((at, runs), reference))
     kind = "none" if not n else "pairs" if noise is None else "seed"

@@ -93,7 +93,7 @@ class Fit:
     gradient_norm : float
         Largest derivative of objective/delta per run at the optimum; NaN where solved directly.
     minima : DataFrame
-        One row per budget for isoflop and per vertex for the envelope; empty otherwise.
+        One row per budget for isoflop and per value of C for the envelope; empty otherwise.
     note : str
         What a reader must know of the method's conditions.
     """

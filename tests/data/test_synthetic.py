@@ -3,85 +3,64 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.data.synthetic import entropy_rate, key_probabilities, record_table, synthetic_tokens
+from scaling.data.synthetic import entropy_rate, stationary, synthetic_tokens, transition_matrix
 
 
-def code_lengths(windows, table, probabilities):
-    """-log p of the targets of aligned windows under the true source, nats, (windows, T)."""
-    length = table.shape[1]
-    prefix = [{} for _ in range(length + 1)]  # probability of every beginning of a record
-    for record, p in zip(table.tolist(), probabilities, strict=True):
-        for n in range(length + 1):
-            key = tuple(record[:n])
-            prefix[n][key] = prefix[n].get(key, 0.0) + p
-    out = np.empty(windows[:, 1:].shape)
-    for row, window in enumerate(windows.tolist()):
-        for t in range(1, len(window)):
-            start = t - t % length
-            seen, longer = tuple(window[start:t]), tuple(window[start : t + 1])
-            out[row, t - 1] = -np.log(prefix[len(longer)][longer] / prefix[len(seen)][seen])
-    return out
-
-
-@pytest.mark.parametrize("length, key_length", [(2, 1), (4, 2), (4, 3), (8, 2)])
-def test_the_true_source_reaches_the_entropy_rate(length, key_length):
-    seq_len = 32
+@pytest.mark.parametrize("vocab_size, strength, exponent", [(16, 1.0, 1.0), (64, 2.0, 0.7)])
+def test_the_true_source_reaches_the_entropy_rate(vocab_size, strength, exponent):
     rng = np.random.default_rng(0)
-    n_keys = min(500, (128 // length) ** key_length)
-    table = record_table(128, n_keys, length, key_length, rng)
-    probabilities = key_probabilities(n_keys, 1.1)
-    tokens = synthetic_tokens(100_001, table, probabilities, rng)
-    n = (len(tokens) - 1) // seq_len
-    windows = np.lib.stride_tricks.sliding_window_view(tokens, seq_len + 1)[: n * seq_len : seq_len]
-    losses = code_lengths(windows, table, probabilities).mean(1)
-    error = losses.std() / np.sqrt(n)
+    P = transition_matrix(vocab_size, strength, exponent, rng)
+    tokens = synthetic_tokens(200_000, P, rng)
+    losses = -np.log(P[tokens[:-1], tokens[1:]])
+    error = losses.std() / np.sqrt(len(losses) / 10)  # neighbours are correlated
     assert error < 0.02
-    assert losses.mean() == pytest.approx(entropy_rate(probabilities, length), abs=4 * error)
+    assert losses.mean() == pytest.approx(entropy_rate(P), abs=4 * error)
 
 
-def test_entropy_of_equally_likely_keys():
-    assert entropy_rate(key_probabilities(1024, 0.0), 4) == pytest.approx(
-        np.log(1024) / 4, rel=1e-12
-    )
-    assert entropy_rate(np.array([1.0, 0.0]), 4) == 0
+@given(st.integers(2, 30), st.floats(0.1, 5), st.floats(0.5, 3), st.integers(0, 99))
+def test_rows_are_distributions_and_shares_stay(vocab_size, strength, exponent, seed):
+    P = transition_matrix(vocab_size, strength, exponent, np.random.default_rng(seed))
+    np.testing.assert_allclose(P.sum(1), 1)
+    assert (P >= 0).all()
+    p = stationary(P)
+    np.testing.assert_allclose(p @ P, p, atol=1e-9)
+    assert p.sum() == pytest.approx(1)
+    assert 0 <= entropy_rate(P) <= np.log(vocab_size) + 1e-9
 
 
-@given(st.integers(2, 6), st.integers(2, 5), st.data())
-def test_keys_differ_and_every_place_has_its_alphabet(alphabet, length, data):
-    key_length = data.draw(st.integers(1, min(3, length)))
-    n_keys = data.draw(st.integers(1, alphabet**key_length))
-    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
-    table = record_table(alphabet * length + 1, n_keys, length, key_length, rng)
-    assert len(np.unique(table[:, :key_length], axis=0)) == n_keys
-    assert (table // alphabet == np.arange(length)).all()
-    tokens = synthetic_tokens(101, table, key_probabilities(n_keys, 1.0), rng)
-    assert len(tokens) == -(-101 // length) * length
-    assert {tuple(r) for r in tokens.reshape(-1, length)} <= {tuple(r) for r in table}
+def test_entropy_of_sources_known_by_heart():
+    assert entropy_rate(np.full((8, 8), 1 / 8)) == pytest.approx(np.log(8), rel=1e-12)
+    assert entropy_rate(np.roll(np.eye(5), 1, axis=1)) == pytest.approx(0, abs=1e-12)
+    P = np.array([[0.5, 0.5], [1.0, 0.0]])  # visits the first state twice as often
+    assert stationary(P) == pytest.approx([2 / 3, 1 / 3])
+    assert entropy_rate(P) == pytest.approx(2 / 3 * np.log(2))
 
 
-def test_frequencies_follow_zipf():
-    probabilities = key_probabilities(5, 1.0)
-    table = record_table(20, 5, 2, 1, np.random.default_rng(1))
-    tokens = synthetic_tokens(200_000, table, probabilities, np.random.default_rng(2))
-    keys = tokens.reshape(-1, 2)[:, 0]
-    shares = [np.mean(keys == key) for key in table[:, 0]]
-    np.testing.assert_allclose(shares, np.array([60, 30, 20, 15, 12]) / 137, atol=0.006)
+def test_frequencies_follow_the_matrix():
+    P = transition_matrix(4, 1.0, 1.0, np.random.default_rng(3))
+    tokens = synthetic_tokens(100_000, P, np.random.default_rng(4))
+    pairs = np.zeros((4, 4))
+    np.add.at(pairs, (tokens[:-1], tokens[1:]), 1)
+    np.testing.assert_allclose(pairs / pairs.sum(1, keepdims=True), P, atol=0.01)
+
+
+def test_singular_values_fall_as_asked():
+    P = transition_matrix(200, 1.0, 1.0, np.random.default_rng(0))
+    logits = np.log(P) - np.log(P).mean(1, keepdims=True)
+    singular = np.linalg.svd(logits, compute_uv=False)
+    slope = np.polyfit(np.log(np.arange(2, 40)), np.log(singular[1:39]), 1)[0]
+    assert slope == pytest.approx(-1, abs=0.15)
 
 
 @pytest.mark.parametrize(
-    "sizes, message",
+    "changes, message",
     [
-        ((16, 17, 4, 2), r"synthetic_keys=17 must lie in \[1, .*\*\*key_length = 16\]"),
-        ((16, 1, 1, 1), "a record has at least 2 tokens"),
-        ((16, 1, 4, 5), r"synthetic_key_length=5 must lie in \[1, synthetic_record_length = 4\]"),
-        ((7, 1, 4, 2), r"vocab_size=7 must be at least 2 \* synthetic_record_length = 8"),
+        (dict(vocab_size=1), "vocab_size=1 must be a number of at least 2"),
+        (dict(strength=0.0), "synthetic_strength=0.0 must be a number of at least"),
+        (dict(exponent=float("nan")), "synthetic_exponent=nan must be a number"),
     ],
 )
-def test_impossible_sources_are_refused(sizes, message):
+def test_impossible_sources_are_refused(changes, message):
+    values = dict(vocab_size=8, strength=1.0, exponent=1.0, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match=message):
-        record_table(*sizes, np.random.default_rng(0))
-
-
-def test_an_impossible_exponent_is_refused():
-    with pytest.raises(ValueError, match="synthetic_exponent=nan"):
-        key_probabilities(4, float("nan"))
+        transition_matrix(**(values | changes))

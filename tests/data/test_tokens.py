@@ -16,9 +16,7 @@ PROSE = [
     f"Document {i}: the loss falls as a power of {i**3} – naïve, isn't it?\n" for i in range(300)
 ]
 TOKENIZER = train_tokenizer(PROSE, 400)
-SYNTHETIC = DataConfig(
-    name="synthetic", vocab_size=64, synthetic_keys=900, synthetic_train_tokens=20_000
-)
+SYNTHETIC = DataConfig(name="synthetic", vocab_size=64, synthetic_train_tokens=20_000)
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def test_the_fingerprint_follows_the_content_not_the_file(book, tmp_path):
 def test_synthetic_ids():
     data = prepare_tokens(SYNTHETIC)
     assert data.n_train == 20_000 and data.n_valid > 2**18
-    assert np.isnan(data.bytes_per_token) and 0 < data.entropy_rate < np.log(900) / 4
+    assert np.isnan(data.bytes_per_token) and 0 < data.entropy_rate < np.log(64)
     assert data.tokenizer_path is None
     records = {split: set(map(tuple, data.load(split).reshape(-1, 4))) for split in tokens.SPLITS}
     assert len(set().union(*records.values())) <= 900  # all splits speak one source
@@ -119,7 +117,7 @@ def test_of_two_processes_one_prepares():
     program = (
         "from scaling.data.corpora import DataConfig\n"
         "from scaling.data.tokens import prepare_tokens\n"
-        "config = DataConfig(name='synthetic', vocab_size=128, synthetic_train_tokens=2_000_000)\n"
+        "config = DataConfig(name='synthetic', vocab_size=128, synthetic_train_tokens=500_000)\n"
         "data = prepare_tokens(config, report=print)\n"
         "print(data.load('train').sum())\n"
     )
@@ -139,8 +137,8 @@ def test_impossible_configurations_are_refused(tmp_path, monkeypatch):
         prepare_tokens(DataConfig(vocab_size=256))
     with pytest.raises(ValueError, match=r"data.path is read by data=text only"):
         prepare_tokens(DataConfig(path="/somewhere"))
-    with pytest.raises(ValueError, match=r"synthetic_keys=30000 must lie in"):
-        prepare_tokens(DataConfig(name="synthetic", vocab_size=32))
+    with pytest.raises(ValueError, match="synthetic_strength=0 must be a number"):
+        prepare_tokens(DataConfig(name="synthetic", synthetic_strength=0))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(DataError, match="set SCALING_CACHE_DIR to a folder that can be written"):

@@ -1,20 +1,7 @@
-import numpy as np
 import pytest
 
-from scaling.fitting.envelope import _lower_hull, fit_envelope
+from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.result import FitError
-
-
-def test_hull_is_convex_below_everything_and_falls():
-    rng = np.random.default_rng(0)
-    x = np.sort(rng.uniform(0, 10, 200))
-    y = (x - 8) ** 2 / 20 + rng.uniform(0, 1, 200)
-    at = _lower_hull(x, y)
-    slopes = np.diff(y[at]) / np.diff(x[at])
-    assert (np.diff(slopes) > 0).all()
-    assert (slopes < 0).all()
-    falling = x <= x[at[-1]]
-    assert (y[falling] >= np.interp(x[falling], x[at], y[at]) - 1e-12).all()
 
 
 def test_envelope_of_many_sizes_finds_the_frontier(grid, curves_of, obs_of, optimum_of):

@@ -1,0 +1,50 @@
+"""The README promises nothing that the project does not hold."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_it_fits_on_two_screens():
+    assert len(README.splitlines()) <= 150
+
+
+def test_its_numbers_are_those_of_the_committed_demo():
+    page = (ROOT / "results" / "demo-enwik8-cpu" / "README.md").read_text()
+    section = README.split("## What the demo found")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 10
+    assert [row for row in rows if row not in page] == []
+
+
+def test_everything_in_its_tree_exists_and_nothing_is_left_out():
+    tree = README.split("```text\n")[1].split("```")[0]
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
+    top = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")} - {"dist"}
+    modules = {p.name for p in (ROOT / "scaling").iterdir() if p.name[0] not in "_."}
+    assert top | modules <= {Path(n).name for n in named}
+    for name in named:
+        assert list(ROOT.rglob(name)) or (ROOT / name).exists(), name
+
+
+def test_every_link_leads_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_its_python_runs(block):
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_it_has_python_to_run():
+    assert BLOCKS

@@ -1,0 +1,66 @@
+"""What lies under results/ in git: complete, readable, and what the code of today says of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_readme import ROOT
+
+from scaling.results import FitConfig, fit_tables, optima_table, read_tables
+
+RECORDS = ["demo-enwik8-cpu", "synthetic-cpu"]
+
+
+@pytest.fixture(scope="module", params=RECORDS)
+def record(request):
+    return ROOT / "results" / request.param
+
+
+def quantities(folder, method):
+    fits = pd.read_csv(folder / "fits.csv")
+    chosen = fits[(fits.method == method) & fits.C.isna()]
+    return chosen.set_index("quantity")
+
+
+def test_a_record_is_complete_and_holds_no_debris(record):
+    names = {p.name for p in record.iterdir() if p.name[0] != "." and p.name != "records"}
+    figures = {
+        f"{f}.{e}" for f in ("compute", "isoflop", "contour", "ratio") for e in ("png", "svg")
+    }
+    tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
+    assert figures | tables <= names
+    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "yaml", "md", "png", "svg"}
+
+
+def test_its_fits_are_those_that_the_code_finds_today(record):
+    runs, curves = read_tables(record)
+    report = fit_tables(runs, curves, FitConfig(bootstrap=0))
+    kept = pd.read_csv(record / "optima.csv").set_index(["C", "method"]).sort_index()
+    now = optima_table(report).set_index(["C", "method"]).sort_index()
+    assert kept.index.tolist() == now.index.tolist()
+    for quantity in ("N_opt", "D_opt", "L_opt", "tokens_per_param"):
+        np.testing.assert_allclose(kept[quantity], now[quantity], rtol=1e-5)
+
+
+def test_every_run_of_it_finished(record):
+    runs, curves = read_tables(record)
+    assert (runs.status == "ok").all()
+    assert curves is not None
+    assert set(curves.run_id) == set(runs.run_id)
+
+
+def test_every_bowl_of_the_demo_closes():
+    optima = pd.read_csv(ROOT / "results" / "demo-enwik8-cpu" / "optima.csv")
+    bowls = optima[optima.method == "isoflop_bowl"]
+    assert bowls.status.tolist() == ["ok"] * 4
+    assert (bowls.N_opt.diff().dropna() > 0).all()
+
+
+def test_the_entropy_rate_of_the_synthetic_source_is_found():
+    """The interval of E holds the truth and is narrower than half of what is left to learn."""
+    folder = ROOT / "results" / "synthetic-cpu"
+    page = (folder / "README.md").read_text()
+    truth = float(page.split("true entropy rate of the source: ")[1].split(" ")[0])
+    E = quantities(folder, "parametric").loc["E"]
+    lowest = pd.read_csv(folder / "runs.csv").loss.min()
+    assert E.low < truth < E.high
+    assert E.high - E.low < (lowest - truth) / 2
