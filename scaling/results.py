@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -125,7 +126,7 @@ def readable(value: float) -> str:
     for scale, suffix in SCALES:
         if abs(value) >= 0.9995 * scale:
             return f"{value / scale:.3g}{suffix}" if value < 999.5 * scale else f"{value:.2e}"
-    return f"{value:.4g}"
+    return f"{value:.3g}"
 
 
 def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]]:
@@ -133,11 +134,11 @@ def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
     known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
     for row in known.to_dict("records"):
-        numbers = [
-            f"{readable(row[q])}{between}"
-            f"[{readable(row[q + '_low'])}, {readable(row[q + '_high'])}]"
-            for q in OPTIMA
-        ]
+        numbers = []
+        for q in OPTIMA:
+            digits = "{:.4g}".format if q == "L_opt" else readable
+            value, low, high = (digits(row[q + end]) for end in ("", "_low", "_high"))
+            numbers.append(f"{value}{between}[{low}, {high}]")
         yield [f"{row['C']:.3g}", METHODS[row["method"]], *numbers, row["status"]]
 
 
@@ -174,14 +175,15 @@ def excluded_lines(runs: pd.DataFrame) -> Iterator[str]:
 
 def print_optima(console: Console, optima: pd.DataFrame, convention: Convention) -> None:
     """Print compute-optimal N, D, L and tokens/param by budget and method."""
-    title = "Compute-optimal models: value [90 % interval]"
-    table = Table(*optima_header(), title=title, padding=(0, 0))
+    head = optima_header()
+    table = Table(*head[:-1], title="Compute-optimal models: value [90 % interval]", box=box.SIMPLE)
+    table.padding = (0, 0)
     budget = None
-    for cells in optima_cells(optima, between="\n"):
-        if cells[0] != budget:
+    for C, method, *numbers, status in optima_cells(optima, between="\n"):
+        if budget != C:
             table.add_section()
-        budget = cells[0]
-        table.add_row(*cells)
+        table.add_row("" if budget == C else C, f"{method}\n{status}", *numbers)
+        budget = C
     console.print(table)
     console.print(convention.describe())
 

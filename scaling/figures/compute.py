@@ -111,8 +111,10 @@ def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
 def _draw_envelope(ax: Axes, fit: Fit) -> None:
     C = np.geomspace(*limits(fit.minima.C if len(fit.minima) else fit.sampled["C"], 1.0), 50)
     if len(fit.minima):
-        marks = {"color": "black", "ms": 7, "mew": 0.6, "zorder": 4}
-        ax.plot(fit.minima.C, fit.minima.L, "|", label="lowest loss at each C", **marks)
+        marks = {"color": "black", "ms": 1.8, "mew": 0, "zorder": 4}
+        ax.plot(fit.minima.C, fit.minima.L, "o", label="lowest loss at each C", **marks)
     exponent = with_interval(fit.param("L_exponent"), decimals=3)
-    label = f"{fit_name(fit)}: $L \\propto C^{{c}}$, c = {exponent}"
+    floor = fit.params["L_floor"]
+    law = f"L - {floor:.3g}" if floor else "L"
+    label = f"{fit_name(fit)}: ${law} \\propto C^{{c}}$, c = {exponent}"
     draw_estimate(ax, C, fit.L_opt(C), "black", label, zorder=5)
