@@ -1,13 +1,7 @@
-"""Run cells in a pool of isolated processes; one record per run, written atomically.
-
-A record is the only thing that a run leaves: `records/<run_id>.json` with its row of the runs
-table and its training curve. A sweep is plan minus records, so it can be stopped at any moment.
-"""
+"""Run cells in a pool of isolated processes, each of which leaves one record."""
 
 import contextlib
 import ctypes
-import fcntl
-import json
 import os
 import platform
 import resource
@@ -25,25 +19,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 
 from scaling.data.tokens import TokenData
-from scaling.files import write_text
 from scaling.flops import training_flops_per_token
 from scaling.grid import Cell, planned_row
-from scaling.runs import CURVE_COLUMNS
+from scaling.records import SweepError, is_finished, read_records, write_failure, write_record
 from scaling.train import Outcome, Point, train_model
 
-FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
 KEPT_HEAP_BYTES = 2**30
 MEASURED_STEPS = 50
 # Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
 PRELOADED = ["__main__", "scaling.execution", "torch._dynamo"]
-
-
-class SweepError(ValueError):
-    """A sweep that cannot start: its folder is in use, or the machine lacks what it asks for."""
 
 
 @dataclass(frozen=True)
@@ -195,85 +182,6 @@ def _die_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-# ---------------------------------------------------------------- records
-
-
-def write_record(folder: Path, record: dict) -> None:
-    """Write the record of one run under `folder`/records."""
-    path = folder / "records" / f"{record['row']['run_id']}.json"
-    write_text(path, json.dumps(record, indent=1))
-
-
-def write_failure(
-    folder: Path, cell: Cell, data: TokenData, reason: str, details: str = ""
-) -> dict:
-    """Record that a cell ended without a result, and why; return the record."""
-    row = planned_row(cell, data.n_train) | {"status": "failed", "reason": reason}
-    record = {"row": row, "curve": [], "traceback": details}
-    write_record(folder, record)
-    return record
-
-
-def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
-    """Records of these cells by run id; one that cannot be read counts as not there."""
-    records = {}
-    for cell in cells:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((folder / "records" / f"{cell.run_id}.json").read_text("utf-8"))
-            if record["row"]["run_id"] == cell.run_id and isinstance(record["curve"], list):
-                records[cell.run_id] = record
-    return records
-
-
-def is_finished(record: dict | None) -> bool:
-    """Tell whether a record holds a result; a failed cell is to be tried again."""
-    return record is not None and record["row"].get("status") in FINISHED
-
-
-def not_yet_run(cells: list[Cell], folder: Path) -> list[Cell]:
-    """Plan minus done: the cells without a finished record."""
-    records = read_records(folder, cells)
-    return [cell for cell in cells if not is_finished(records.get(cell.run_id))]
-
-
-def collect(cells: list[Cell], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs table and curves table of the cells that have a record, in the order of the plan."""
-    records = read_records(folder, cells)
-    rows = [
-        record["row"] | {"flops_budget": cell.flops_budget}  # a run may serve another plan's budget
-        for cell in cells
-        if (record := records.get(cell.run_id))
-    ]
-    points = [point for cell in cells for point in records.get(cell.run_id, {}).get("curve", [])]
-    return pd.DataFrame(rows), pd.DataFrame(points, columns=list(CURVE_COLUMNS))
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for one sweep; the lock dies with its owner.
-
-    Raises
-    ------
-    SweepError
-        Another process sweeps into this folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise SweepError(
-                f"{folder} is in use by the sweep with process id {owner}; wait for it, stop it, "
-                "or choose another folder with name=NAME"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 # ---------------------------------------------------------------- the pool

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from scaling import execution, grid, results
+from scaling import execution, grid, records, results
 from scaling.commandline import CONF, job_suffix, one_line_errors, register, resolve
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
@@ -65,7 +65,7 @@ def main(composed: DictConfig) -> None:
         print_plan(console, cells, data, device, workers)
         console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
-    with execution.locked(folder):
+    with records.locked(folder):
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
         train_missing(console, cells, data, folder, workers=workers, device=device)
         missing = finish(console, config, cells, data, folder)
@@ -142,7 +142,7 @@ def train_missing(
     device: str,
 ) -> None:
     """Train plan minus done and show how far it is."""
-    todo = execution.not_yet_run(cells, folder)
+    todo = records.not_yet_run(cells, folder)
     if not todo:
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
         return
@@ -204,8 +204,8 @@ def finish(
     console: Console, config: SweepConfig, cells: list[Cell], data: TokenData, folder: Path
 ) -> int:
     """Write tables, fits, figures and the page; return how many cells have no result."""
-    rows, points = execution.collect(cells, folder)
-    missing = len(cells) - int(rows.status.isin(execution.FINISHED).sum())
+    rows, points = records.collect(cells, folder)
+    missing = len(cells) - int(rows.status.isin(records.FINISHED).sum())
     results.write_tables(folder, rows, points)
     runs, curves = load_runs(rows), load_curves(points)
     made_from = results.data_hash(runs, curves, config.fit)

@@ -12,10 +12,11 @@ import torch
 
 from scaling import execution
 from scaling.data.tokens import TokenData
-from scaling.execution import SweepError, collect, execute, locked, not_yet_run, read_records
+from scaling.execution import execute
 from scaling.grid import GridConfig, plan_cells
 from scaling.models.shape import ModelConfig
 from scaling.optim import OptimConfig
+from scaling.records import SweepError, collect, locked, not_yet_run, read_records
 from scaling.runs import CURVE_COLUMNS, load_curves, load_runs
 
 
@@ -198,7 +199,7 @@ if __name__ == "__main__":
 def test_a_folder_belongs_to_one_sweep(tmp_path):
     with locked(tmp_path):
         code = (
-            "import sys; from pathlib import Path; from scaling.execution import *\n"
+            "import sys; from pathlib import Path; from scaling.records import *\n"
             f"try:\n  locked(Path({str(tmp_path)!r})).__enter__()\n"
             "except SweepError as error: sys.exit(str(error))"
         )

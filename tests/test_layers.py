@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "models": {"models", "models.shape"},
     "train": {"models", "models.shape", "optim"},
     "grid": {"flops", "models.shape", "optim"},
-    "execution": {"data", "files", "flops", "grid", "runs", "train"},
+    "records": {"data", "files", "grid", "runs"},
+    "execution": {"data", "flops", "grid", "records", "train"},
     # the verbs
     "commandline": {"data", "fitting"},
     "fit": {"commandline", "results"},
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "grid",
         "models.shape",
         "optim",
+        "records",
         "results",
         "runs",
     },

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from test_readme import ROOT
 
+from scaling.optim import lr_rule
 from scaling.results import FitConfig, fit_tables, optima_table, read_tables
 
 RECORDS = ["demo-enwik8-cpu", "synthetic-cpu"]
@@ -64,3 +65,13 @@ def test_the_entropy_rate_of_the_synthetic_source_is_found():
     lowest = pd.read_csv(folder / "runs.csv").loss.min()
     assert E.low < truth < E.high
     assert E.high - E.low < (lowest - truth) / 2
+
+
+def test_the_learning_rate_rule_stays_within_its_measured_bracket():
+    runs = pd.read_csv(ROOT / "results" / "lr-bracket-enwik8-cpu" / "bracket.csv")
+    for _, bracket in runs.groupby(["width", "batch_tokens"]):
+        bracket = bracket.sort_values("lr").reset_index(drop=True)
+        rule = lr_rule(bracket.total_params[0], bracket.batch_tokens[0])
+        at_rule = bracket.loss[np.isclose(bracket.lr, rule)].item()
+        assert at_rule - bracket.loss.min() < 0.01
+        assert bracket.loss.argmin() not in (0, len(bracket) - 1)

@@ -93,8 +93,8 @@ def test_synthetic_ids():
     assert data.n_train == 20_000 and data.n_valid > 2**18
     assert np.isnan(data.bytes_per_token) and 0 < data.entropy_rate < np.log(64)
     assert data.tokenizer_path is None
-    records = {split: set(map(tuple, data.load(split).reshape(-1, 4))) for split in tokens.SPLITS}
-    assert len(set().union(*records.values())) <= 900  # all splits speak one source
+    shares = [np.bincount(data.load(split), minlength=64) / 2**20 for split in ("valid", "test")]
+    np.testing.assert_allclose(*shares, atol=0.002)  # all splits speak one source
     assert not np.array_equal(data.load("valid")[:4000], data.load("test")[:4000])
     other = prepare_tokens(DataConfig(**{**vars(SYNTHETIC), "synthetic_seed": 1}))
     assert other.fingerprint != data.fingerprint
