@@ -57,7 +57,11 @@ def resolve_device(device: str) -> str:
 
 def default_workers(device: str) -> int:
     """One process per core that we may use; one per GPU."""
-    return len(os.sched_getaffinity(0)) if device == "cpu" else max(1, torch.cuda.device_count())
+    if device != "cpu":
+        return torch.cuda.device_count() if device == "cuda" else 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def place_of_workers(device: str, workers: int) -> list[str]:

@@ -225,3 +225,6 @@ def test_workers_are_dealt_out_over_all_gpus(monkeypatch):
     assert execution.place_of_workers("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
     assert execution.place_of_workers("cuda:1", 2) == ["cuda:1", "cuda:1"]
     assert execution.place_of_workers("cpu", 2) == ["cpu", "cpu"]
+    assert execution.default_workers("cuda") == 2
+    assert execution.default_workers("cuda:1") == 1
+    assert execution.default_workers("cpu") == len(os.sched_getaffinity(0))
