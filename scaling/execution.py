@@ -196,12 +196,18 @@ def expected_seconds(cells: list[Cell], data: TokenData, device: str) -> float:
     settle_process()
     middle = sorted(cells, key=expected_cost)[len(cells) // 2]
     short = replace(middle, recipe=replace(middle.recipe, steps=MEASURED_STEPS), valid_windows=2)
-    *_, record = run_cell(short, data, device)
-    assert isinstance(record, dict)
+    looks = [
+        (news.step, time.perf_counter())
+        for news in run_cell(short, data, device)
+        if isinstance(news, Point)
+    ]
+    (first, began), (last, ended) = looks[0], looks[-1]
+    flops_per_s = (last - first) * middle.flops / middle.recipe.steps / (ended - began)
     evaluation = sum(
-        c.valid_windows * c.shape.seq_len * training_flops_per_token(c.shape) / 3 for c in cells
+        min(c.valid_windows * c.shape.seq_len, data.n_valid) * training_flops_per_token(c.shape) / 3
+        for c in cells
     )
-    return (sum(cell.flops for cell in cells) + evaluation) / record["row"]["flops_per_s"]
+    return (sum(cell.flops for cell in cells) + evaluation) / flops_per_s
 
 
 def execute(
