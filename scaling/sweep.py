@@ -157,14 +157,16 @@ def train_missing(
         TextColumn("{task.fields[left]}"),
         console=console,
     )
-    total = progress.add_task("all cells", total=sum(c.flops for c in todo), left="")
+    flops = {cell.run_id: cell.flops for cell in todo}
+    total = progress.add_task("all cells", total=sum(flops.values()), left="")
     done_flops = dict.fromkeys(labels, 0.0)
     bars, finished = {}, 0
     with progress:
         for event in execution.execute(todo, data, folder, workers=workers, device=device):
             if event.kind == "started":
-                flops = next(cell.flops for cell in todo if cell.run_id == event.run_id)
-                bars[event.run_id] = progress.add_task(labels[event.run_id], total=flops, left="")
+                bars[event.run_id] = progress.add_task(
+                    labels[event.run_id], total=flops[event.run_id], left=""
+                )
                 continue
             done_flops[event.run_id] = event.flops
             progress.update(bars[event.run_id], completed=event.flops)
