@@ -3,6 +3,7 @@
 import functools
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from scaling.data.archives import DataError
 from scaling.fitting.result import FitError
+from scaling.runs import RunsWarning
 
 Config = TypeVar("Config")
 PACKAGE = Path(__file__).parent
@@ -61,12 +63,21 @@ def job_suffix() -> str:
 
 
 def one_line_errors(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Let a user's mistake, missing data or an interrupt end a verb with one line, no traceback."""
+    """Let a user's mistake, missing data or an interrupt end a verb with one line, no traceback.
+
+    A warning about a runs table is one line too.
+    """
+
+    def show(message, category, *_):
+        print(f"warning: {message}", file=sys.stderr)
 
     @functools.wraps(verb)
     def guarded(composed: DictConfig) -> None:
         try:
-            verb(composed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", RunsWarning)
+                warnings.showwarning = show
+                verb(composed)
         except (ValueError, DataError, FitError, OSError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:

@@ -12,12 +12,22 @@ from rich.table import Table
 
 from scaling.figures import all_figures
 from scaling.files import write_text
-from scaling.fitting.report import Report, fit_all, fits_table, optima_table
+from scaling.fitting.audit import Audit
+from scaling.fitting.objective import Objective
+from scaling.fitting.report import (
+    Report,
+    disagreement_table,
+    fit_all,
+    fits_table,
+    optima_table,
+)
 from scaling.runs import Convention, default_convention, load_curves, load_runs, runs_to_csv
 
-METHODS = {  # in the order of the printed table; a bowl is one budget's own parabola
+METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "isoflop_bowl": "bowl",
     "isoflop": "isoflop",
+    "isoflop_power_bowl": "power bowl",
+    "isoflop_power": "isoflop_power",
     "parametric": "parametric",
     "envelope": "envelope",
 }
@@ -31,7 +41,9 @@ class FitConfig:
 
     N: str | None = None  # total, non_embedding, blocks, as_given
     C: str | None = None  # counted, 6ND, as_given
-    huber_delta: float = 1e-3  # of the parametric fit, on ln L
+    residual: str = "log"  # of the parametric fit: log (of L) or linear
+    loss: str = "huber"  # of the residual: huber, l1 or mse
+    huber_delta: float = 1e-3
     bootstrap: int = 1000  # refits behind every interval
     seed: int = 0  # of the bootstrap
 
@@ -74,7 +86,7 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
         runs,
         curves,
         convention=convention_of(config, runs),
-        huber_delta=config.huber_delta,
+        objective=Objective(config.residual, config.loss, config.huber_delta),
         n_bootstrap=config.bootstrap,
         seed=config.seed,
     )
@@ -87,7 +99,17 @@ def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig
 
 
 def write_fits(folder: Path, report: Report, made_from: str) -> None:
-    """Write fits.csv (every number of every method) and optima.csv (the table that is printed)."""
+    """Write what a report holds.
+
+    fits.csv (every number of every method), optima.csv (the table that is printed), audit.csv
+    (laws ranked on the largest budgets), fit.json (the parametric fit with its draws, for
+    `scaling.load_fit`). fits.csv comes last: it says that the others are there.
+    """
+    if report.audit is not None:
+        write_text(folder / "audit.csv", report.audit.ranking.to_csv(index=False))
+    for fit in report.fits:
+        if fit.method == "parametric":
+            fit.save(folder / "fit.json")
     write_text(folder / "optima.csv", optima_table(report).to_csv(index=False))
     write_text(folder / "fits.csv", fits_table(report).assign(data=made_from).to_csv(index=False))
 
@@ -165,6 +187,50 @@ def fit_lines(report: Report) -> Iterator[str]:
         yield f"{method}: refused, {reason}"
 
 
+def disagreement_lines(report: Report) -> Iterator[str]:
+    """How far the methods are apart in N_opt and tokens per parameter, a line per budget."""
+    table = disagreement_table(report)
+    if table.empty:
+        return
+    for row in table[table.quantity.isin(["N_opt", "tokens_per_param"])].to_dict("records"):
+        common = {True: "; all intervals share values", False: "; the intervals share no value"}
+        yield (
+            f"{OPTIMA[row['quantity']]} at {row['C']:.3g} FLOPs: {readable(row['lowest'])} "
+            f"({row['lowest_method']}) to {readable(row['highest'])} ({row['highest_method']}), "
+            f"x{row['ratio']:.3g}{common.get(row['overlap'], '')}"
+        )
+
+
+AUDIT = {
+    "law": "law",
+    "mean_abs_error": "mean error",
+    "bias": "bias",
+    "coverage": "held by 90 %",
+    "training_error": "error in training",
+    "n_params": "parameters",
+    "status": "status",
+}
+
+
+def audit_cells(audit: Audit) -> Iterator[list[str]]:
+    """Rows of the printed audit, the law that predicts best first."""
+    for row in audit.ranking.to_dict("records"):
+        percent = [f"{row[name]:.2%}" for name in ("mean_abs_error", "bias")]
+        shares = [f"{row['coverage']:.0%}", f"{row['training_error']:.2%}"]
+        yield [row["law"], *percent, *shares, str(row["n_params"]), row["status"]]
+
+
+def audit_line(audit: Audit) -> str:
+    """What was left out, and which law the audit recommends."""
+    first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
+    others = [law for law in as_good if law != audit.recommended]
+    return (
+        f"Fitted without the {first.n_held_out} runs from {first.C_from:.3g} FLOPs up, to predict "
+        f"them: the audit recommends {audit.recommended or 'no law'}"
+        + (f"; as good within the noise: {', '.join(others)}." if others else ".")
+    )
+
+
 def excluded_lines(runs: pd.DataFrame) -> Iterator[str]:
     """One line per run that no fit uses."""
     for row in runs.to_dict("records"):
@@ -191,8 +257,13 @@ def print_optima(console: Console, optima: pd.DataFrame, convention: Convention)
 def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
     """Print optima, every fit or why it was refused, and the runs that no fit uses."""
     print_optima(console, optima_table(report), report.convention)
-    for line in fit_lines(report):
+    for line in [*fit_lines(report), *disagreement_lines(report)]:
         console.print(line, markup=False)
+    if report.audit is not None:
+        table = Table(*AUDIT.values(), title=audit_line(report.audit), box=box.SIMPLE)
+        for row in audit_cells(report.audit):
+            table.add_row(*row)
+        console.print(table)
     for line in excluded_lines(runs):
         console.print(f"excluded: {line}", markup=False)
 
@@ -205,14 +276,24 @@ def results_page(title: str, command: str, facts: list[str], runs, report, figur
         f"Made by `{command}`.",
         "\n".join(f"- {fact}" for fact in facts),
         f"## Compute-optimal models\n{report.convention.describe()}. Brackets: 90 % bootstrap "
-        "intervals. *bowl* is the parabola of one budget; the other methods are laws through all "
-        "budgets.",
+        "intervals. *bowl* is the parabola of one budget, *power bowl* its counterpart of two "
+        "powers; the other methods are laws through all budgets.",
         markdown_table(optima_header(), list(optima_cells(optima_table(report)))),
         "## Fits\n" + "\n".join(f"- {line}" for line in fit_lines(report)),
+        "## Where the methods disagree\n"
+        + ("\n".join(f"- {line}" for line in disagreement_lines(report)) or "One method only."),
+        "## Extrapolation audit\n" + _audit_section(report),
         "## Excluded runs\n" + ("\n".join(f"- {line}" for line in excluded) or "None."),
         "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),
         "Files: `runs.csv` (one row per model), `curves.csv` (training curves), `fits.csv` (every "
-        "number of every method, in full precision), `optima.csv` (the table above), "
-        "`config.yaml` (what was asked for).",
+        "number of every method, in full precision), `optima.csv` (the table above), `audit.csv`, "
+        "`fit.json` (the parametric fit with its draws), `config.yaml` (what was asked for).",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _audit_section(report: Report) -> str:
+    if report.audit is None:
+        return f"Refused: {dict(report.refusals).get('audit', 'not asked for')}."
+    table = markdown_table([*AUDIT.values()], list(audit_cells(report.audit)))
+    return f"{audit_line(report.audit)}\n\n{table}"

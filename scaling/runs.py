@@ -4,12 +4,16 @@ Tables speak words (`total_params`, `tokens`, `flops`, `loss`), formulas speak s
 (`N`, `D`, `C`, `L`); `Convention` and `observations` translate.
 """
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from scaling.published import PUBLISHED, read_published
 
 
 class Column(NamedTuple):
@@ -73,6 +77,9 @@ CURVE_COLUMNS = {
 }
 STATUSES = ("ok", "diverged", "failed")
 SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
+FURTHER = {"S": "steps", "batch": "batch_tokens", "S_min": "S_min", "B_crit": "B_crit"} | {
+    "vocab_size": "vocab_size"
+}
 N_COLUMNS = {
     "total": ("total_params",),
     "non_embedding": ("non_embedding_params",),
@@ -90,7 +97,13 @@ C_MEANING = {
     "6ND": "6*N*D FLOPs",
     "as_given": "FLOPs as the table gives them",
 }
-SAME_BUDGET = np.log(1.25)  # a wider step in ln C starts a new IsoFLOP group
+SAME_BUDGET = np.log(1.25) - 1e-9  # from this step in ln C on, a new IsoFLOP group starts
+WHOLE_CHAIN = np.log(1.5)  # a wider chain of smaller steps is several groups
+MIN_RUNS = 4  # no law of two variables shows its shape in fewer
+
+
+class RunsWarning(UserWarning):
+    """A runs table can be fitted, but something about it looks wrong."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +138,10 @@ def load_runs(
 
     Parameters
     ----------
-    source : path of a CSV file, or DataFrame
+    source : path of a CSV file, name of a published table, or DataFrame
         Needs `loss` (nats/token) and either our parameter columns and `tokens`, or two of `N`
-        (parameters), `D` (tokens), `C` (FLOPs); the third follows from C = 6ND.
+        (parameters), `D` (tokens), `C` (FLOPs); the third follows from C = 6ND. The names are
+        those of `scaling.published.PUBLISHED`; a file of that name comes first.
     columns : dict, their name -> our name, optional
         Our names are those of `COLUMNS` or the symbols N, D, C, L.
 
@@ -135,15 +149,21 @@ def load_runs(
     -------
     DataFrame, one row per run, with at least run_id, status, tokens, loss and a parameter column.
         Without an N of ours its parameters stand in `params` (convention "as given") and run_id is
-        row0001, row0002, ... unless given.
+        row0001, row0002, ... unless given. `attrs` says where the rows come from: source (the
+        file's name, the table's name, or "DataFrame"), filter (in words, "" if none) and excluded
+        (list of [run_id, reason]); a published table adds citation, url and sha256.
 
     Raises
     ------
     ValueError
         A column is missing, not a number, not finite or not positive; a run_id repeats; a status
         is unknown.
+    scaling.published.PublishedDataError
+        A published table cannot be had.
     """
     runs = _read(source)
+    origin = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
+    attrs = {"source": origin, "filter": "", "excluded": []} | runs.attrs
     if lacking := sorted(set(columns or {}) - set(runs.columns)):
         raise ValueError(f"columns {lacking} of the mapping are not in the table {[*runs.columns]}")
     if strange := sorted(set((columns or {}).values()) - set(COLUMNS) - set(SYMBOLS)):
@@ -154,7 +174,9 @@ def load_runs(
     if "run_id" not in runs:
         runs.insert(0, "run_id", [f"row{i + 1:04d}" for i in range(len(runs))])
     runs = runs if "status" in runs else runs.assign(status="ok")
-    return validate(_derived(_typed(runs, COLUMNS)))
+    runs = validate(_derived(_typed(runs, COLUMNS)))
+    runs.attrs = attrs
+    return runs
 
 
 def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -227,8 +249,10 @@ def observations(
     Returns
     -------
     obs : DataFrame with columns run_id, N (parameters), D (tokens), C (FLOPs), L (nats/token),
-        budget (FLOPs), weight, cluster; one row per run that finished.
-    excluded : DataFrame with columns run_id, reason; one row per run that did not.
+        budget (FLOPs), weight, cluster; and where the table has them for every run, S (steps),
+        batch (tokens), U (unique tokens), S_min, B_crit, vocab_size. One row per finished run.
+    excluded : DataFrame with columns run_id, reason; one row per run that did not, or that a
+        filter left out before (`attrs["excluded"]`).
 
     Raises
     ------
@@ -239,7 +263,8 @@ def observations(
     -----
     `budget` is flops_budget where C is counted. Under another convention the runs of a planned
     group no longer share one C, and without flops_budget there is no plan: the group is then a
-    cluster of ln C (a gap above 25 % starts a new one) and its budget the geometric mean of C.
+    cluster of ln C and its budget the geometric mean of C. A gap of 25 % starts a new cluster; a
+    chain without one that is wider than x1.5 falls into windows of x1.25, the densest first.
     `cluster` is the trunk where runs share one: they are resampled together.
     """
     convention = convention or default_convention(runs)
@@ -252,7 +277,8 @@ def observations(
     if not finished.any():
         raise ValueError(f"none of the {len(runs)} runs has status 'ok'; there is nothing to fit")
     others = runs.loc[~finished]
-    excluded = pd.DataFrame({"run_id": others.run_id, "reason": _reasons(others)})
+    left_out = [*zip(others.run_id, _reasons(others), strict=True), *runs.attrs.get("excluded", [])]
+    excluded = pd.DataFrame(left_out, columns=["run_id", "reason"])
     runs = runs.loc[finished]
     N = runs[[*N_COLUMNS[convention.N]]].sum(axis=1).astype(float)
     D = runs.tokens.astype(float)
@@ -262,14 +288,91 @@ def observations(
     obs["weight"] = runs["weight"].astype(float) if "weight" in runs else 1.0
     trunk = runs["trunk_id"] if "trunk_id" in runs else pd.Series("", index=runs.index)
     obs["cluster"] = trunk.where(trunk != "", runs.run_id)
-    return obs.reset_index(drop=True), excluded.reset_index(drop=True)
+    for symbol, values in _further(runs):
+        if np.isfinite(values).all():
+            obs[symbol] = values
+    return obs.reset_index(drop=True), excluded
+
+
+def _further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """What some laws read besides N, D and C, and the check for losses in bits."""
+    for symbol, name in FURTHER.items():
+        if name in runs:
+            yield symbol, runs[name].astype(float)
+    if "epochs" in runs:
+        yield "U", runs.tokens / runs.epochs.astype(float)
+
+
+def refuse_too_few(runs: pd.DataFrame) -> None:
+    """Raise ValueError if fewer than `MIN_RUNS` runs are finished; call it before a fit."""
+    finished = runs.run_id[runs.status == "ok"]
+    if len(finished) < MIN_RUNS:
+        raise ValueError(
+            f"{runs.attrs.get('source', 'the runs table')} has {len(finished)} finished runs "
+            f"{[*finished]}; a fit needs at least {MIN_RUNS}, of several N and D: train or add more"
+        )
+
+
+def warn_of_oddities(obs: pd.DataFrame) -> None:
+    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant.
+
+    Copies of a row; one compute budget only (all C within a factor 1.25); N or D that look like
+    billions; losses that look like bits. The last is a guess from their size: above ln(vocab_size),
+    what guessing evenly costs, or below 1.5 in every row though no model reaches 1e10 parameters
+    (no guess is made for a vocabulary of up to 1,000, whose tokens are as short as characters).
+
+    Parameters
+    ----------
+    obs : DataFrame, as `observations` returns it
+    """
+    for oddity in _oddities(obs):
+        warnings.warn(oddity, RunsWarning, stacklevel=3)
+
+
+def _oddities(obs: pd.DataFrame) -> Iterator[str]:
+    copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
+    if copies:
+        yield f"run_id {_few(copies)} have the same N, D and loss; a copy counts twice: drop it"
+    if obs.C.max() <= 1.25 * obs.C.min():
+        yield (
+            f"all {len(obs)} runs cost about {obs.C.median():.3g} FLOPs; one budget says nothing "
+            "about growth with compute: add runs at two more"
+        )
+    for symbol, meaning, least in (("N", "parameters", 1e4), ("D", "tokens", 1e6)):
+        if (largest := obs[symbol].to_numpy(float).max()) < least:
+            yield (
+                f"{symbol} is at most {largest:g} {meaning}; if these are millions or billions, "
+                "multiply the column by 1e6 or 1e9"
+            )
+    yield from _bits(obs)
+
+
+def _bits(obs: pd.DataFrame) -> Iterator[str]:
+    vocab_size = np.asarray(obs["vocab_size"] if "vocab_size" in obs else [np.inf] * len(obs))
+    high = obs[np.exp(obs.L) > vocab_size]
+    if len(high):
+        yield (
+            f"loss {_few(high.L)} of run_id {_few(high.run_id)} is above ln(vocab_size); if it is "
+            "in bits, multiply it by ln 2 = 0.6931; else these runs have learnt nothing"
+        )
+    if float(obs.L.max()) < 1.5 and float(obs.N.max()) < 1e10 and vocab_size.min() > 1000:
+        yield (
+            f"every loss is below 1.5 (from {obs.L.min():g} to {obs.L.max():g}), unusual in "
+            "nats/token at this size; bits/byte times ln 2 = 0.6931 times the bytes per token are "
+            "nats/token"
+        )
 
 
 def _read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.reset_index(drop=True)
     if not Path(source).is_file():
-        raise ValueError(f"there is no runs table at {source}; give the path of a CSV file")
+        if str(source) in PUBLISHED:
+            return read_published(str(source))
+        raise ValueError(
+            f"there is no runs table at {source}; give the path of a CSV file or the name of a "
+            f"published table, {[*PUBLISHED]}"
+        )
     return pd.read_csv(source, dtype="str")  # as text: Python's float() reads it back exactly
 
 
@@ -330,12 +433,34 @@ def _reasons(runs: pd.DataFrame) -> pd.Series:
 def _budgets(runs: pd.DataFrame, C: pd.Series, planned: bool) -> pd.Series:
     if "flops_budget" in runs and planned:
         return runs.flops_budget.astype(float)
-    if "flops_budget" in runs:
-        group = runs.flops_budget
-    else:
-        log_C = C.sort_values().map(np.log)
-        group = (log_C.diff() > SAME_BUDGET).cumsum().reindex(C.index)
-    return C.map(np.log).groupby(group).transform("mean").map(np.exp)
+    log_C = C.map(np.log)
+    group = runs.flops_budget if "flops_budget" in runs else _alike(log_C)
+    return log_C.groupby(group).transform("mean").map(np.exp)
+
+
+def _alike(log_C: pd.Series) -> pd.Series:
+    """Number the runs of one C alike: those between two gaps, or the dense windows of a chain."""
+    ordered = log_C.sort_values()
+    chain = (ordered.diff() > SAME_BUDGET).cumsum()
+    window = ordered.groupby(chain).transform(_dense_windows)
+    return ordered.groupby([chain, window]).ngroup()
+
+
+def _dense_windows(ordered: pd.Series) -> np.ndarray:
+    """Number the densest windows of ascending ln C, one after the other; all alike if narrow.
+
+    Of windows with as many runs the narrowest is taken, of such the lowest.
+    """
+    x, found = ordered.to_numpy(), np.zeros(len(ordered))
+    left = np.arange(len(x)) if np.ptp(x) > WHOLE_CHAIN else np.arange(0)
+    while len(left):
+        start = x[left]
+        end = np.searchsorted(start, start + SAME_BUDGET)
+        count, width = end - np.arange(len(start)), np.round(start[end - 1] - start, 9)
+        first = np.lexsort((start, width, -count))[0]
+        found[left[first : end[first]]] = found.max() + 1
+        left = np.delete(left, slice(first, end[first]))
+    return found
 
 
 def _few(values) -> str:

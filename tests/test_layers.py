@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "scaling"
-FITTING = {"runs", "laws", "frontier", "fitting"}
+FITTING = {"runs", "laws", "frontier", "fitting", "files"}
 MAY_IMPORT = {
     # the right half: a table in, laws and figures out; no torch
-    "runs": set(),
+    "papers": set(),
+    "published": {"papers"},
+    "runs": {"published"},
     "laws": set(),
     "frontier": {"laws"},
     "fitting": FITTING,
     "figures": {"figures"} | FITTING,
     "files": set(),
     "results": {"files", "figures"} | FITTING,
+    "replication": {"replication", "papers", "published", "results"} | FITTING,
     # the left half: rows out
     "models.shape": set(),
     "flops": {"models.shape"},
@@ -29,9 +32,10 @@ MAY_IMPORT = {
     "records": {"data", "files", "grid", "runs"},
     "execution": {"data", "flops", "grid", "records", "train"},
     # the verbs
-    "commandline": {"data", "fitting"},
+    "commandline": {"data", "fitting", "runs"},
     "fit": {"commandline", "results"},
     "plot": {"commandline", "results"},
+    "reproduce": {"commandline", "files", "replication"},
     "sweep": {
         "commandline",
         "data",
@@ -45,8 +49,9 @@ MAY_IMPORT = {
         "runs",
     },
 }
-VERBS = {"fit", "plot", "sweep"}
+VERBS = {"fit", "plot", "reproduce", "sweep"}
 WITHOUT_TORCH = ["runs", "laws", "frontier", "fitting.report", "figures", "results", "flops"]
+WITHOUT_TORCH += ["replication.page"]
 
 
 def modules():

@@ -1,18 +1,22 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.published import PUBLISHED
 from scaling.runs import (
     COLUMNS,
     CURVE_COLUMNS,
     Convention,
+    RunsWarning,
     default_convention,
     load_curves,
     load_runs,
     observations,
+    refuse_too_few,
     runs_to_csv,
+    warn_of_oddities,
 )
 
 FOREIGN = pd.DataFrame({"N": [10, 20, 40], "D": [100, 200, 400], "loss": [4.0, 3.0, 2.5]})
@@ -91,6 +95,45 @@ def test_unfinished_runs_are_excluded_by_name():
     assert excluded.to_dict("records") == [{"run_id": "b", "reason": "status diverged: loss NaN"}]
 
 
+def test_rows_left_out_before_are_excluded_by_name():
+    table = ours(status=["ok", "failed"], reason=["", "out of memory"])
+    table.attrs = {"source": "mine", "filter": "no outliers", "excluded": [["c", "an outlier"]]}
+    runs = load_runs(load_runs(table))
+    assert runs.attrs == table.attrs
+    _, excluded = observations(runs)
+    assert excluded.values.tolist() == [
+        ["b", "status failed: out of memory"],
+        ["c", "an outlier"],
+    ]
+
+
+def test_a_table_says_where_it_comes_from(tmp_path):
+    unfiltered = {"filter": "", "excluded": []}
+    assert load_runs(FOREIGN).attrs == {"source": "DataFrame"} | unfiltered
+    FOREIGN.to_csv(tmp_path / "mine.csv", index=False)
+    assert load_runs(tmp_path / "mine.csv").attrs == {"source": "mine.csv"} | unfiltered
+
+
+def test_a_published_table_is_read_by_its_name(published):
+    published(PUBLISHED["epoch2024"].file)
+    runs = load_runs("epoch2024")
+    assert len(runs) == 240
+    assert runs.attrs["sha256"] == PUBLISHED["epoch2024"].sha256
+    assert default_convention(runs) == Convention("as_given", "as_given")
+    obs, excluded = observations(runs)
+    np.testing.assert_allclose(obs.C, 6 * obs.N * obs.D)
+    assert len(excluded) == 5
+    assert excluded.reason.str.contains("five highest").all()
+
+
+def test_a_file_comes_before_the_published_table_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FOREIGN.to_csv("cerebras2023", index=False)
+    assert load_runs("cerebras2023").loss.tolist() == FOREIGN.loss.tolist()
+    monkeypatch.chdir("/")
+    assert len(load_runs("cerebras2023")) == 7
+
+
 def test_runs_of_one_trunk_share_a_cluster():
     obs, _ = observations(load_runs(ours(trunk_id=["", "t"])))
     assert obs.cluster.tolist() == ["a", "t"]
@@ -103,6 +146,45 @@ def test_budgets_are_found_where_none_are_planned():
     np.testing.assert_allclose(obs.budget.iloc[[3, 4]], np.exp(np.log(C[3:]).mean()))
 
 
+def scattered(seed=0):
+    """Ten runs within 5 % of each of five budgets, and single runs anywhere between them."""
+    rng = np.random.default_rng(seed)
+    planned = np.repeat([1e19, 2e19, 4e19, 8e19, 16e19], 10)
+    C = planned * np.exp(rng.uniform(-0.05, 0.05, 50))
+    between = np.exp(rng.uniform(np.log(8e18), np.log(2e20), 25))
+    return planned, load_runs(pd.DataFrame({"C": [*C, *between], "N": 1e8, "loss": 3.0}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dense_budgets_are_found_among_scattered_runs(seed):
+    planned, runs = scattered(seed)
+    budget = observations(runs)[0].budget.to_numpy()
+    assert (np.abs(np.log(budget[:50] / planned)) < 0.1).mean() > 0.95
+    assert all(np.ptp(np.log(runs.flops[budget == b])) < np.log(1.5) for b in set(budget))
+
+
+def test_a_chain_no_wider_than_a_budget_stays_whole():
+    C = 1e18 * np.array([1.0, 1.1, 1.2, 1.3, 1.4])
+    obs, _ = observations(load_runs(pd.DataFrame({"C": C, "N": 1e8, "loss": 3.0})))
+    assert obs.budget.nunique() == 1
+
+
+def test_budgets_a_step_apart_are_groups():
+    C = np.repeat(1e18 * 1.25 ** np.arange(8), 3)
+    obs, _ = observations(load_runs(pd.DataFrame({"C": C, "N": 1e8, "loss": 3.0})))
+    np.testing.assert_allclose(obs.budget, C)
+
+
+@given(st.floats(-18, 12), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_groups_do_not_depend_on_row_order_or_units(log_scale, seed):
+    _, runs = scattered(seed)
+    order = np.random.default_rng(seed).permutation(len(runs))
+    scaled = runs.assign(flops=runs.flops * 10**log_scale).iloc[order].reset_index(drop=True)
+    ours, theirs = observations(runs)[0].budget, observations(scaled)[0].budget
+    np.testing.assert_allclose(theirs, 10**log_scale * ours.iloc[order])
+
+
 def test_another_convention_derives_the_budget_again():
     runs = load_runs(ours(flops_budget=[3e5, 3e5]))
     assert observations(runs)[0].budget.tolist() == [3e5, 3e5]
@@ -110,12 +192,16 @@ def test_another_convention_derives_the_budget_again():
     np.testing.assert_allclose(again.budget, np.sqrt(again.C.prod()))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0, "many"])
-@pytest.mark.parametrize("column, name", [("N", "params"), ("D", "tokens"), ("loss", "loss")])
-def test_impossible_values_are_named(column, name, bad):
-    table = FOREIGN.astype(object)
-    table.loc[1, column] = bad
-    with pytest.raises(ValueError, match=rf"{name} must be finite and positive.*'row0002'"):
+@given(
+    st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, "many", None]) | st.floats(max_value=0.0),
+    st.sampled_from([("N", "params"), ("D", "tokens"), ("C", "flops"), ("loss", "loss")]),
+    st.integers(0, 2),
+)
+def test_impossible_values_are_named(bad, names, row):
+    table = FOREIGN.assign(C=6.0 * FOREIGN.N * FOREIGN.D).astype(object)
+    table.loc[row, names[0]] = bad
+    message = rf"{names[1]} must be finite and positive.*\['row000{row + 1}'\]"
+    with pytest.raises(ValueError, match=message):
         load_runs(table)
 
 
@@ -147,7 +233,7 @@ def test_bad_mappings_are_refused(mapping, message):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no runs table at .*nowhere.csv"):
+    with pytest.raises(ValueError, match=r"no runs table at .*nowhere.csv.*'epoch2024'"):
         load_runs(tmp_path / "nowhere.csv")
 
 
@@ -169,6 +255,54 @@ def test_a_convention_the_table_cannot_serve_is_refused():
 def test_nothing_finished_is_refused():
     with pytest.raises(ValueError, match="none of the 2 runs has status 'ok'"):
         observations(load_runs(ours(status=["failed", "failed"])))
+
+
+def test_three_rows_are_for_looking_not_for_fitting():
+    three = load_runs(FOREIGN)
+    with pytest.raises(ValueError, match=r"DataFrame has 3 finished runs .*needs at least 4"):
+        refuse_too_few(three)
+    failed = pd.concat([FOREIGN, FOREIGN.head(1)]).assign(status=["ok"] * 3 + ["failed"])
+    with pytest.raises(ValueError, match="3 finished runs"):
+        refuse_too_few(load_runs(failed))
+    refuse_too_few(load_runs(failed.assign(status="ok")))
+
+
+def usual(**changes):
+    """Four rows that nothing is odd about."""
+    N = np.array([1e8, 2e8, 4e8, 8e8])
+    return pd.DataFrame({"N": N, "D": 20 * N, "loss": [3.5, 3.2, 3.0, 2.8]} | changes)
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (pd.concat([usual(), usual().iloc[[2]]]), r"\['row0003', 'row0005'\] have the same N, D"),
+        (usual(D=1e18 / usual().N), r"all 4 runs cost about 6e\+18 FLOPs; one budget"),
+        (usual(N=[0.07, 1, 7, 70]), "N is at most 70 parameters; .*billions"),
+        (usual(D=[2, 4, 8, 1400]), "D is at most 1400 tokens; .*billions"),
+        (usual(loss=[1.2, 1.1, 1.0, 0.9]), r"every loss is below 1.5 \(from 0.9 to 1.2\)"),
+        (usual(vocab_size=30), r"\[3.5\] of run_id \['row0001'\] is above ln\(vocab_size\)"),
+    ],
+)
+def test_oddities_are_told_and_fitted(table, message):
+    obs, _ = observations(load_runs(table))
+    with pytest.warns(RunsWarning, match=message) as told:
+        warn_of_oddities(obs)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "table", [usual(), usual(vocab_size=256, loss=[1.4, 1.3, 1.2, 1.1]), usual(vocab_size=50_000)]
+)
+def test_usual_tables_raise_no_warning(table):
+    warn_of_oddities(observations(load_runs(table))[0])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_tables_raise_no_warning(published, name):
+    if PUBLISHED[name].file:
+        published(PUBLISHED[name].file)
+    warn_of_oddities(observations(load_runs(name))[0])
 
 
 def test_curves_need_their_columns():

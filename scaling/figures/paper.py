@@ -17,7 +17,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from scaling.fitting.isoflop import MAX_SPREAD
+from scaling.fitting.bowls import MAX_SPREAD
 from scaling.fitting.result import LEVEL, Estimate, Fit
 from scaling.runs import N_COLUMNS, Convention, default_convention, observations
 

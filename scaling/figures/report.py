@@ -10,7 +10,7 @@ from scaling.figures.contour import contour_figure
 from scaling.figures.isoflop import isoflop_figure
 from scaling.figures.ratio import ratio_figure
 from scaling.figures.triptych import triptych_figure
-from scaling.fitting.isoflop import MIN_POINTS
+from scaling.fitting.bowls import MIN_SIZES
 from scaling.fitting.report import Report
 from scaling.frontier import FRONTIERS
 from scaling.runs import observations
@@ -57,7 +57,7 @@ def _skipped(runs: pd.DataFrame, report: Report) -> dict[str, str]:
     fitted, refusals = {fit.method for fit in report.fits}, dict(report.refusals)
     obs, _ = observations(runs, report.convention)
     skipped = {}
-    if "isoflop" not in fitted and obs.groupby("budget").N.nunique().max() < MIN_POINTS:
+    if "isoflop" not in fitted and obs.groupby("budget").N.nunique().max() < MIN_SIZES:
         skipped["isoflop"] = refusals["isoflop"]
     if "parametric" not in fitted:
         skipped["contour"] = refusals["parametric"]

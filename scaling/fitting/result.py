@@ -1,18 +1,24 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from scaling.files import write_text
 from scaling.frontier import ComputeModel, exponents, optimum
 from scaling.laws import LAWS
 from scaling.runs import Convention
 
 Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
 LEVEL = 0.9  # of every interval
+VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
+FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
 
 
 class FitError(Exception):
@@ -37,11 +43,47 @@ class Estimate:
     status: str
     level: float = LEVEL
 
+    def __float__(self) -> float:
+        return float(self.value)
+
     def __repr__(self) -> str:
         if np.ndim(self.value):
             return f"Estimate({np.size(self.value)} values, status={self.status!r})"
         interval = f" [{self.low:.4g}, {self.high:.4g}]" if np.isfinite(self.low) else ""
         return f"{self.value:.4g}{interval}" + ("" if self.status == "ok" else f" ({self.status})")
+
+
+class Params(dict):
+    """Parameters by name, as floats; printed with their intervals."""
+
+    def __init__(self, values, draws: pd.DataFrame):
+        super().__init__(values)
+        self._estimates = [
+            f"{name} {Estimate(value, *interval(draws.get(name)), 'ok')!r}"
+            for name, value in self.items()
+        ]
+
+    def __repr__(self) -> str:
+        return ", ".join(self._estimates)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a fit was made from.
+
+    Attributes
+    ----------
+    source : str
+        File, registry name or "DataFrame".
+    sha256 : str
+        Of N, D, C, L and weight of the fitted rows, in the order of the table.
+    filter : str
+        Which rows its reader left out, in words.
+    """
+
+    source: str = ""
+    sha256: str = ""
+    filter: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +123,7 @@ class Fit:
     status, reason : Status and, unless ok, why
     objective : float
         Value of what `objective_name` describes, at the optimum.
+    constraints : dict, parameter -> value, or -> the parameter that it equals
     n_runs : int
     excluded : tuple of (run_id, reason)
     convention : Convention
@@ -96,6 +139,13 @@ class Fit:
         One row per budget for isoflop and per value of C for the envelope; empty otherwise.
     note : str
         What a reader must know of the method's conditions.
+    data : Data
+    bounds_hit : tuple of str
+        Parameters that ended on a bound.
+    residuals : tuple of float
+        ln L_predicted - ln L of the runs, times the root of their weight over the mean weight.
+    version : str
+        Of this package.
     """
 
     method: str
@@ -109,6 +159,7 @@ class Fit:
     compute: ComputeModel
     sampled: dict[str, tuple[float, float]]
     reason: str = ""
+    constraints: dict[str, float | str] = field(default_factory=dict)
     excluded: tuple[tuple[str, str], ...] = ()
     draws: pd.DataFrame = field(default_factory=pd.DataFrame)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
@@ -116,6 +167,13 @@ class Fit:
     gradient_norm: float = float("nan")
     minima: pd.DataFrame = field(default_factory=pd.DataFrame)
     note: str = ""
+    data: Data = field(default_factory=Data)
+    bounds_hit: tuple[str, ...] = ()
+    residuals: tuple[float, ...] = ()
+    version: str = field(default_factory=lambda: metadata.version("scaling-laboratory"))
+
+    def __post_init__(self):
+        object.__setattr__(self, "params", Params(self.params, self.draws))
 
     def N_opt(self, C) -> Estimate:
         """Compute-optimal parameters at C FLOPs; arrays of C give arrays."""
@@ -125,9 +183,12 @@ class Fit:
         """Compute-optimal tokens at C FLOPs."""
         return self._optimum("D_opt", C)
 
-    def L_opt(self, C) -> Estimate:
-        """Loss (nats/token) of the compute-optimal model at C FLOPs."""
-        return self._optimum("L_opt", C)
+    def L_opt(self, C, *, prediction: bool = False) -> Estimate:
+        """Loss (nats/token) of the compute-optimal model at C FLOPs.
+
+        The interval is that of the law; with `prediction`, that of one more run.
+        """
+        return self._optimum("L_opt", C, prediction)
 
     def tokens_per_param(self, C) -> Estimate:
         """Tokens per parameter of the compute-optimal model at C FLOPs."""
@@ -149,8 +210,21 @@ class Fit:
         drawn = self.draws.get(name, None)
         return Estimate(self.params[name], *interval(drawn), self.status)
 
-    def loss(self, **variables) -> Estimate:
-        """Expected loss (nats/token) at given N and D, or at the variable of the law."""
+    def loss(self, *, prediction: bool = False, **variables) -> Estimate:
+        """Expected loss (nats/token) at given N and D, or at the variables of the law.
+
+        Parameters
+        ----------
+        prediction : bool
+            Give the interval of one more run, with its noise, instead of that of the law.
+        variables : float or array
+            N=..., D=...
+
+        Raises
+        ------
+        ValueError
+            The method predicts the optimum only, or keeps no residuals to predict with.
+        """
         law = LAWS.get(self.law)
         if law is None:
             raise ValueError(f"{self.law} predicts the optimum only; use L_opt(C)")
@@ -160,37 +234,59 @@ class Fit:
             columns = {name: values[:, None] for name, values in self._drawn().items()}
             rows = {symbol: np.atleast_1d(v)[None, :] for symbol, v in variables.items()}
             drawn = law.loss(columns, **rows)
-        low, high = interval(drawn if np.ndim(value) or drawn is None else drawn[:, 0])
         inside = all(self._inside(symbol, v) for symbol, v in variables.items())
-        return Estimate(value, low, high, self.status if inside else "extrapolated")
+        value = value if np.ndim(value) else float(value)
+        return self._estimate(value, drawn, inside, prediction)
 
-    def _optimum(self, quantity: str, C) -> Estimate:
+    def _optimum(self, quantity: str, C, prediction: bool = False) -> Estimate:
         best = optimum(self.law, self.params, C, self.compute)
         drawn = None
         if len(self.draws):
             columns = {name: values[:, None] for name, values in self._drawn().items()}
             drawn = optimum(self.law, columns, np.atleast_1d(C)[None, :], self.compute)[quantity]
-            drawn = drawn if np.ndim(C) else drawn[:, 0]
         value = best[quantity] if np.ndim(C) else float(best[quantity])
         inside = self._inside("C", C) and self._inside("N", best["N_opt"])
+        return self._estimate(value, drawn, inside, prediction)
+
+    def _estimate(self, value, drawn, inside: bool, prediction: bool) -> Estimate:
+        if drawn is not None:
+            drawn = drawn * self._noise(drawn.shape) if prediction else drawn
+            drawn = drawn if np.ndim(value) else drawn[:, 0]
         status = self.status if inside or self.status != "ok" else "extrapolated"
         return Estimate(value, *interval(drawn), status)
+
+    def _noise(self, shape) -> np.ndarray:
+        """Factors by which single runs miss the law: its residuals, at their unbiased size."""
+        if not self.residuals:
+            raise ValueError(
+                f"a {self.method} fit keeps no residuals to predict a run with; use parametric"
+            )
+        spare = max(len(self.residuals) - len(self.params), 1)
+        size = np.sqrt(len(self.residuals) / spare)
+        picked = np.random.default_rng(0).choice(self.residuals, shape)
+        return np.exp(-size * picked)
 
     def _drawn(self) -> dict[str, np.ndarray]:
         return {name: self.draws[name].to_numpy(float) for name in self.params}
 
     def _inside(self, symbol: str, values) -> bool:
-        low, high = self.sampled[symbol]
+        low, high = self.sampled.get(symbol, (-np.inf, np.inf))
         return bool(np.all((values >= low / SLACK) & (values <= high * SLACK)))
 
+    def save(self, path: str | Path) -> None:
+        """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly."""
+        parts = {"format": FORMAT} | {name: _plain(value) for name, value in vars(self).items()}
+        lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in parts.items()]
+        write_text(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
+
     def __repr__(self) -> str:
-        numbers = ", ".join(f"{name} {self.param(name)!r}" for name in self.params)
         lines = [
             f"{self.method} fit of {self.law}: {self.status}"
             + (f" ({self.reason})" if self.reason else ""),
-            f"  {numbers}",
+            f"  {self.params!r}",
             f"  objective {self.objective:.10g} = {self.objective_name}",
             f"  {self.n_runs} runs, {len(self.excluded)} excluded; {self.convention.describe()}",
+            *(f"  fixed: {name} = {to}" for name, to in self.constraints.items()),
         ]
         if self.bootstrap.n:
             b = self.bootstrap
@@ -200,6 +296,59 @@ class Fit:
         if np.isfinite(self.start_agreement):
             lines.append(f"  {self.start_agreement:.0%} of the starts agree")
         return "\n".join(lines + ([f"  note: {self.note}"] if self.note else []))
+
+
+def load_fit(path: str | Path) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or it is no fit of this format.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"there is no fit at {path}; give the path of a file that Fit.save wrote")
+    try:
+        parts = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file: {error}") from error
+    if not isinstance(parts, dict) or parts.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is no fit of format {FORMAT!r}; write it again with Fit.save")
+    parts = {name: _unplain(value) for name, value in parts.items()}
+    for name, kind in (("convention", Convention), ("data", Data), ("bootstrap", Bootstrap)):
+        parts[name] = kind(**parts[name])
+    compute = parts["compute"]
+    parts["compute"] = ComputeModel(**(compute | {"sizes": tuple(compute["sizes"])}))
+    parts["sampled"] = {symbol: tuple(ends) for symbol, ends in parts["sampled"].items()}
+    parts["excluded"] = tuple(tuple(pair) for pair in parts["excluded"])
+    for name in ("bounds_hit", "residuals"):
+        parts[name] = tuple(parts[name])
+    for name in ("draws", "minima"):
+        parts[name] = pd.DataFrame(parts[name])
+    return Fit(**parts)
+
+
+def _plain(value: Any) -> Any:
+    """JSON's types; numbers that JSON lacks as a dict with their name."""
+    if isinstance(value, pd.DataFrame):
+        return {name: _plain(column.tolist()) for name, column in value.items()}
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Convention | Data | Bootstrap | ComputeModel):
+        return _plain(asdict(value))
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"number": str(value)}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if [*value] == ["number"]:
+            return float(value["number"])
+        return {name: _unplain(v) for name, v in value.items()}
+    return [_unplain(v) for v in value] if isinstance(value, list) else value
 
 
 def interval(drawn) -> tuple[Any, Any]:
@@ -213,7 +362,8 @@ def interval(drawn) -> tuple[Any, Any]:
 
 
 def sampled_ranges(obs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Smallest and largest N, D and C of the runs; C reaches to the planned budgets."""
-    values = {symbol: obs[symbol].to_numpy(float) for symbol in "NDC"}
-    values["C"] = np.append(values["C"], obs.budget.to_numpy(float))
+    """Smallest and largest of every variable of the runs; C reaches to the planned budgets."""
+    values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
+    if "C" in values and "budget" in obs:
+        values["C"] = np.append(values["C"], obs.budget.to_numpy(float))
     return {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}

@@ -1,37 +1,226 @@
-"""Robust fits of sums of power terms, vectorised over starts and resamples.
+"""Robust fits of loss laws, vectorised over starts and resamples.
 
 The one numerical engine of `scaling.fitting`: a damped Newton method with the exact Hessian of the
 Huber objective, run on a whole batch of problems at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
+from typing import Any, Protocol
 
 import numpy as np
 
 BLOCK = 2**16  # batch x rows handled at a time: the working arrays stay in the cache
+COARSE = 64  # rows on which many starts descend first
+APART = 16  # starts that do not, in case those rows mislead: 6 of 600 wild tables, then none
 TOLERANCE = 1e-10  # largest projected gradient of objective/delta, per unit of weight
 CONVERGED = 1e-6  # the same where rounding stops the descent, and before the last stage
 STUCK = 1e12  # damping at which no step helps any more
+SQUARES = 1e-2  # stands for delta in tolerances where delta is infinite
+COMPLEX_STEP = 1e-25
+HESSIAN_STEP = 1e-5  # of the central difference of complex-step gradients
+RELATIVE_PIVOT = 1e-12  # of a diagonal entry, below which a Hessian counts as indefinite
+TINY = 1e-300
+SAME_POINT = 1e-5  # distance of starts, relative to 1 + abs(theta), that have met
+
+
+class Model(Protocol):
+    """A prediction f(theta), one per row, that can contract its derivatives over the rows."""
+
+    coefficients: np.ndarray  # which entries of theta are logarithms of a term's size
+
+    @property
+    def rows(self) -> int:
+        """Rows predicted."""
+        ...
+
+    def forward(self, theta: np.ndarray) -> tuple[np.ndarray, Any]:
+        """F, shape (batch, rows), and what `contract` needs to know of it."""
+        ...
+
+    def contract(
+        self, state: Any, squared: np.ndarray, linear: np.ndarray, exact: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
+        ...
+
+    def subset(self, kept: np.ndarray) -> "Model":
+        """Predict these rows only."""
+        ...
+
+
+class PowerSum:
+    """F = s log(sum_t exp(design_t @ theta + offset_t)), s a number or an entry of theta.
+
+    Parameters
+    ----------
+    design : array, shape (terms, rows, parameters)
+    offset : array, shape (terms, rows), optional
+    outer : int, optional
+        Index of s in theta; its columns of `design` are zero.
+    power : float
+        What s is otherwise.
+    """
+
+    def __init__(
+        self,
+        design: np.ndarray,
+        offset: np.ndarray | None = None,
+        outer: int | None = None,
+        power: float = 1.0,
+    ):
+        self.design, self.outer, self.power = design, outer, power
+        self.offset = np.zeros(design.shape[:2]) if offset is None else offset
+        terms, self.rows, self.p = design.shape
+        self.used = [np.flatnonzero(X.any(0)) for X in design]
+        self.columns = [
+            np.ascontiguousarray(X[:, u]) for X, u in zip(design, self.used, strict=True)
+        ]
+        self.constant = [
+            bool(np.ptp(X, axis=0).max() == 0 and np.ptp(o) == 0)
+            for X, o in zip(design, self.offset, strict=True)
+        ]
+        sizes = [
+            (column == 1).all(1).any() and column.any(1).sum() == 1
+            for column in design.transpose(2, 0, 1)
+        ]
+        self.coefficients = np.array(sizes) & (outer is None and power == 1)
+        self.pairs = [*self._pairs(combinations_with_replacement(range(terms), 2))]
+
+    def subset(self, kept: np.ndarray) -> "PowerSum":
+        """Predict these rows only."""
+        return PowerSum(self.design[:, kept], self.offset[:, kept], self.outer, self.power)
+
+    def _pairs(self, pairs) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]:
+        for t, u in pairs:
+            outer = self.design[t][:, :, None] * self.design[u][:, None, :]
+            outer = outer if t == u else outer + outer.transpose(0, 2, 1)
+            i, j = np.nonzero(np.triu(outer.any(0)))
+            yield t, u, i, j, np.ascontiguousarray(outer[:, i, j])
+
+    def forward(self, theta):
+        """F, shape (batch, rows), and the share of every term in its sum."""
+        shares = []
+        for X, used, offset, constant in zip(
+            self.columns, self.used, self.offset, self.constant, strict=True
+        ):
+            rows = slice(1) if constant else slice(None)
+            shares.append(np.exp(theta[:, used] @ X[rows].T + offset[rows]))
+        total = sum(shares[1:], shares[0])
+        g = np.log(total)
+        for share in shares:
+            share /= total if share.shape == total.shape else 1.0
+        shares = [q if q.shape == total.shape else q / total for q in shares]
+        s = self.power if self.outer is None else theta[:, [self.outer]]
+        return np.broadcast_to(s * g, (len(theta), self.rows)), (g, shares, s)
+
+    def contract(self, state, squared, linear, exact=True):
+        """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
+        g, shares, s = state
+        batch = len(linear)
+        slope, hessian = np.zeros((batch, self.p)), np.zeros((batch, self.p, self.p))
+        first = s * linear
+        core = s * s * squared - first if exact else s * s * squared
+        weighted = [core * q for q in shares]
+        direct = [first * q for q in shares]
+        for used, X, mass in zip(self.used, self.columns, direct, strict=True):
+            slope[:, used] += mass @ X
+        for t, u, i, j, outer in self.pairs:
+            mix = weighted[t] * shares[u]
+            entries = (mix + direct[t] if t == u and exact else mix) @ outer
+            hessian[:, i, j] += entries
+            hessian[:, j, i] += np.where(i == j, 0.0, entries)
+        if self.outer is not None:
+            cross = np.zeros_like(slope)
+            mixed = squared * s * g + linear if exact else squared * s * g
+            for used, X, q in zip(self.used, self.columns, shares, strict=True):
+                cross[:, used] += (mixed * q) @ X
+            cross[:, self.outer] = (squared * g * g).sum(1)
+            hessian[:, self.outer, :] = hessian[:, :, self.outer] = cross
+            slope[:, self.outer] = (linear * g).sum(1)
+        return slope, hessian
+
+
+@dataclass(frozen=True)
+class Formula:
+    """F from any formula that takes complex numbers, differentiated by complex steps.
+
+    Attributes
+    ----------
+    function : callable
+        theta, shape (batch, parameters, 1), complex, and which rows -> f, shape (batch, rows).
+    kept : array of int
+        The rows to predict.
+    """
+
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    kept: np.ndarray
+
+    coefficients = np.zeros(1, bool)
+
+    @property
+    def rows(self) -> int:
+        """Rows predicted."""
+        return len(self.kept)
+
+    def subset(self, kept: np.ndarray) -> "Formula":
+        """Predict these rows only."""
+        return Formula(self.function, self.kept[kept])
+
+    def forward(self, theta):
+        """F, shape (batch, rows), and theta."""
+        return np.real(self.function(theta.astype(complex)[:, :, None], self.kept)), theta
+
+    def contract(self, state, squared, linear, exact=True):
+        """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
+        theta, p = state, state.shape[1]
+        first = [self._along(theta, k) for k in range(p)]
+        slope = np.stack([(linear * d).sum(1) for d in first], axis=1)
+        hessian = np.empty((len(theta), p, p))
+        step = HESSIAN_STEP * np.eye(p)
+        for k in range(p):
+            for j in range(k + 1):
+                entry = squared * first[k] * first[j]
+                if exact:
+                    second = self._along(theta + step[j], k) - self._along(theta - step[j], k)
+                    entry += linear * second / (2 * HESSIAN_STEP)
+                hessian[:, k, j] = hessian[:, j, k] = entry.sum(1)
+        return slope, hessian
+
+    def _along(self, theta, k):
+        moved = theta.astype(complex)
+        moved[:, k] += 1j * COMPLEX_STEP
+        return np.imag(self.function(moved[:, :, None], self.kept)) / COMPLEX_STEP
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Residuals r = log(sum_t exp(design_t @ theta)) - target, and where theta may lie.
+    """Residuals r = f(theta) - target, or exp(f(theta)) - target, and where theta may lie.
 
     Attributes
     ----------
-    design : array, shape (terms, rows, parameters)
+    model : Model
     target : array, shape (rows,) or (batch, rows)
     weights : array, shape (rows,) or (batch, rows), >= 0
     lower, upper : array, shape (parameters,)
+    exponential : bool
+        Whether the residual is that of exp(f).
     """
 
-    design: np.ndarray
+    model: Model
     target: np.ndarray
     weights: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    exponential: bool = False
+
+    def rough(self) -> "Problem":
+        """Return the same problem without logarithms, on at most 64 of its rows."""
+        kept = np.sort(np.random.default_rng(0).permutation(self.model.rows)[:COARSE])
+        target = self.target[kept] if self.exponential else np.exp(self.target[kept])
+        parts = {"model": self.model.subset(kept), "target": target, "weights": self.weights[kept]}
+        return replace(self, exponential=True, **parts)
 
 
 @dataclass(frozen=True)
@@ -52,12 +241,19 @@ class Solution:
     gradient: np.ndarray
     converged: np.ndarray
 
+    def take(self, rows: np.ndarray) -> "Solution":
+        """Return these members, in this order."""
+        return Solution(
+            self.theta[rows], self.objective[rows], self.gradient[rows], self.converged[rows]
+        )
+
 
 def solve(
     problem: Problem,
     starts: np.ndarray,
     deltas: tuple[float, ...],
     *,
+    merge: bool = False,
     max_iter: int = 200,
 ) -> Solution:
     """Minimise sum_i weight_i * Huber(r_i; delta) from every start.
@@ -66,10 +262,13 @@ def solve(
     ----------
     problem : Problem
     starts : array, shape (batch, parameters)
-    deltas : tuple of float, decreasing, > 0
+    deltas : tuple of float, decreasing, > 0; infinite for least squares
         Graduated: each stage starts where the one before it ended. Only the last one is polished
         to `TOLERANCE`. Stages that stop short of an optimum leave starts behind: at 1e-3 instead
         of `CONVERGED`, 71-80 % instead of all reach it on Gemstones' tables.
+    merge : bool
+        For many starts of one and the same problem: all but a few descend on 64 of its rows
+        first, and those that meet in one point go on as one.
     max_iter : int
         Newton steps per stage.
 
@@ -82,16 +281,60 @@ def solve(
     Huber(r) = r**2/2 for abs(r) <= delta, else delta*(abs(r) - delta/2). Its Hessian counts the
     rows inside delta only, so that a step solves the active piece exactly (Madsen and
     Nielsen 1990).
+
+    The first descent of many starts is a Gauss-Newton one of L itself, in the terms' sizes instead
+    of their logarithms: L is linear in them, and no start gets lost where a term has vanished.
     """
-    rows, batch = problem.design.shape[1], len(starts)
+    with np.errstate(all="ignore"):  # far from the data a law may overflow; such steps are refused
+        return _descend(problem, starts, deltas, merge, max_iter)
+
+
+def _descend(problem: Problem, starts, deltas, merge, max_iter) -> Solution:
+    theta = np.clip(starts, problem.lower, problem.upper)
+    follows = np.arange(len(theta))
+    if merge:
+        apart = np.unique(np.linspace(0, len(theta) - 1, APART).astype(int))
+        began = theta[apart]
+        rough = problem.rough()
+        theta, follows = _met(_stage(rough, theta, np.inf, CONVERGED, max_iter, exact=False).theta)
+        follows[apart] = len(theta) + np.arange(len(apart))
+        theta = np.concatenate([theta, began])
+    for delta in deltas[:-1]:
+        theta = _stage(problem, theta, delta, CONVERGED, max_iter).theta
+        if merge:
+            theta, joined = _met(theta)
+            follows = joined[follows]
+    return _stage(problem, theta, deltas[-1], TOLERANCE, max_iter).take(follows)
+
+
+def objective(problem: Problem, theta: np.ndarray, delta: float) -> float:
+    """Sum of weights * Huber(r; delta) at one theta."""
+    block = _Block(problem, problem.target[None], problem.weights[None])
+    return float(block(theta[None], delta, np.arange(1))[0][0])
+
+
+def _met(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct points, and which of them each start has reached."""
+    kept: list[np.ndarray] = []
+    joined = np.full(len(theta), -1)
+    for i in range(len(theta)):
+        if joined[i] < 0:
+            near = np.abs(theta - theta[i]) <= SAME_POINT * (1 + np.abs(theta[i]))
+            joined[near.all(1) & (joined < 0)] = len(kept)
+            kept.append(theta[i])
+    return np.array(kept), joined
+
+
+def _stage(problem: Problem, theta, delta, tolerance, max_iter, exact=True) -> Solution:
+    rows, batch = problem.model.rows, len(theta)
     size = max(1, BLOCK // rows)
     target = np.broadcast_to(problem.target, (batch, rows))
     weights = np.broadcast_to(problem.weights, (batch, rows))
-    blocks = [slice(i, i + size) for i in range(0, batch, size)]
-    parts = [
-        _solve_block(_Block(problem, target[b], weights[b]), starts[b], deltas, max_iter)
-        for b in blocks
-    ]
+    parts = []
+    for i in range(0, batch, size):
+        part = slice(i, i + size)
+        block = _Block(problem, target[part], weights[part])
+        parts.append(_newton(block, theta[part], delta, tolerance, max_iter, exact))
     return Solution(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -101,50 +344,27 @@ class _Block:
     def __init__(self, problem: Problem, target: np.ndarray, weights: np.ndarray):
         self.problem, self.target, self.weights = problem, target, weights
         self.total = weights.sum(1)
-        terms, rows, self.p = problem.design.shape
-        self.transposed = problem.design.transpose(0, 2, 1)
-        self.pairs = []
-        for t, u in combinations_with_replacement(range(terms), 2):
-            outer = problem.design[t][:, :, None] * problem.design[u][:, None, :]
-            outer = outer if t == u else outer + outer.transpose(0, 2, 1)
-            outer = outer.reshape(rows, -1)
-            used = np.flatnonzero(outer.any(0))
-            self.pairs.append((t, u, used, np.ascontiguousarray(outer[:, used])))
 
-    def __call__(self, theta, delta, members):
-        target, weights = self.target[members], self.weights[members]
-        z = np.matmul(theta, self.transposed)
-        top = z.max(0)
-        share = np.exp(z - top)
-        total = share.sum(0)
-        share /= total
-        r = top + np.log(total) - target
+    def __call__(self, theta, delta, members, exact=True):
+        weights = self.weights[members]
+        f, state = self.problem.model.forward(theta)
+        predicted = np.exp(f) if self.problem.exponential else f
+        r = predicted - self.target[members]
         clipped = np.clip(r, -delta, delta)
-        value = (weights * clipped * (r - 0.5 * clipped)).sum(1)
         psi = weights * clipped
-        slope = sum((psi * s) @ X for s, X in zip(share, self.problem.design, strict=True))
-        core = np.where(clipped == r, weights, 0.0) - psi
-        hessian = np.zeros((len(theta), self.p * self.p))
-        for t, u, used, outer in self.pairs:
-            mix = core * share[t] * share[u]
-            hessian[:, used] += (mix + psi * share[t] if t == u else mix) @ outer
-        return value / delta, slope / delta, hessian.reshape(-1, self.p, self.p) / delta
+        value = (psi * (r - 0.5 * clipped)).sum(1)
+        active = np.where(clipped == r, weights, 0.0)
+        if self.problem.exponential:
+            active, psi = (active * predicted + psi * exact) * predicted, psi * predicted
+        return value, *self.problem.model.contract(state, active, psi, exact)
 
 
-def _solve_block(block: _Block, starts, deltas, max_iter):
-    *rougher, last = deltas
-    theta = np.clip(starts, block.problem.lower, block.problem.upper)
-    for delta in rougher:
-        theta = _newton(block, theta, delta, CONVERGED, max_iter)[0]
-    theta, value, gradient, converged = _newton(block, theta, last, TOLERANCE, max_iter)
-    return theta, value * last, gradient, converged
-
-
-def _newton(block: _Block, theta, delta, tolerance, max_iter):
+def _newton(block: _Block, theta, delta, tolerance, max_iter, exact=True):
     lower, upper = block.problem.lower, block.problem.upper
-    theta = theta.copy()
-    value, slope, hessian = block(theta, delta, np.arange(len(theta)))
-    damping = np.full(len(theta), 1e-3)
+    sizes = block.problem.model.coefficients
+    theta, unit = theta.copy(), delta if np.isfinite(delta) else SQUARES
+    value, slope, hessian = (v / unit for v in block(theta, delta, np.arange(len(theta)), exact))
+    damping, growth = np.full(len(theta), 1e-3), np.full(len(theta), 2.0)
     gradient = np.full(len(theta), np.inf)
     for _ in range(max_iter):
         free = ~(((theta <= lower) & (slope > 0)) | ((theta >= upper) & (slope < 0)))
@@ -152,20 +372,57 @@ def _newton(block: _Block, theta, delta, tolerance, max_iter):
         on = np.flatnonzero((gradient > tolerance) & (damping < STUCK))
         if not len(on):
             break
-        step = _damped_step(slope[on], hessian[on], free[on], damping[on] * block.total[on])
-        trial = np.clip(theta[on] + step, lower, upper)
-        new = block(trial, delta, on)
+        inverse = np.where(sizes, np.exp(-theta[on]), 1.0)  # of the size that a coefficient has
+        bent = hessian[on] * inverse[:, :, None] * inverse[:, None, :]
+        if exact:
+            i = np.flatnonzero(sizes)
+            bent[:, i, i] -= (slope[on] * inverse**2)[:, i]
+        step = _damped_step(slope[on] * inverse, bent, free[on], damping[on] * block.total[on])
+        grown = np.log(np.maximum(1 + step * inverse, TINY))
+        trial = np.clip(theta[on] + np.where(sizes, grown, step), lower, upper)
+        new = [v / unit for v in block(trial, delta, on, exact)]
         better = new[0] < value[on]
         won = on[better]
         theta[won] = trial[better]
         for kept, found in zip((value, slope, hessian), new, strict=True):
             kept[won] = found[better]
-        damping[on] = np.maximum(damping[on] * np.where(better, 0.1, 4.0), 1e-14)
-    return theta, value, gradient, gradient <= CONVERGED
+        damping[on] = np.maximum(damping[on] * np.where(better, 0.1, growth[on]), 1e-14)
+        growth[on] = np.where(better, 2.0, 2.0 * growth[on])
+    return theta, value * unit, gradient, gradient <= CONVERGED
 
 
 def _damped_step(slope, hessian, free, damping):
+    """Newton's step where the damped Hessian is positive definite, else along its eigenvectors."""
     both = free[:, :, None] & free[:, None, :]
-    values, vectors = np.linalg.eigh(np.where(both, hessian, 0.0))
-    projected = np.einsum("kij,ki->kj", vectors, np.where(free, slope, 0.0))
-    return -np.einsum("kij,kj->ki", vectors, projected / (np.abs(values) + damping[:, None]))
+    hessian, slope = np.where(both, hessian, 0.0), np.where(free, slope, 0.0)
+    step, definite = _definite_step(slope, hessian, damping)
+    if not definite.all():
+        rest = ~definite
+        values, vectors = np.linalg.eigh(hessian[rest])
+        along = np.einsum("kij,ki->kj", vectors, slope[rest])
+        along /= np.abs(values) + damping[rest, None]
+        step[rest] = -np.einsum("kij,kj->ki", vectors, along)
+    return step
+
+
+def _definite_step(slope, hessian, damping):
+    """Solve all small systems at once by L D L'; false where D is not positive."""
+    p = slope.shape[1]
+    rows = np.array(hessian.transpose(1, 2, 0), order="C")  # a copy, for a batch of one too
+    diagonal = rows[np.arange(p), np.arange(p)] + damping
+    floor = RELATIVE_PIVOT * diagonal
+    step, definite = -slope.T, np.ones(len(slope), bool)
+    for j in range(p):
+        definite &= diagonal[j] > floor[j]
+        for i in range(j + 1, p):
+            factor = rows[i, j] / diagonal[j]
+            diagonal[i] -= factor * rows[i, j]
+            for k in range(i + 1, p):
+                rows[k, i] -= factor * rows[k, j]
+            step[i] -= factor * step[j]
+            rows[i, j] = factor
+    for j in reversed(range(p)):
+        step[j] /= diagonal[j]
+        for i in range(j + 1, p):
+            step[j] -= rows[i, j] * step[i]
+    return step.T, definite & np.isfinite(step).all(0)

@@ -1,16 +1,51 @@
+import numpy as np
+import pandas as pd
 import pytest
 
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.result import FitError
+from scaling.laws import LAWS
+from scaling.runs import load_runs, observations
 
 
-def test_envelope_of_many_sizes_finds_the_frontier(grid, curves_of, obs_of, optimum_of):
-    options = {"sizes": 25, "width": 8.0}
+@pytest.mark.parametrize("sizes, width", [(7, 3.0), (15, 5.0), (25, 8.0)])
+def test_envelope_of_finished_losses_is_the_frontier(
+    grid, curves_of, obs_of, optimum_of, sizes, width
+):
+    options = {"sizes": sizes, "width": width}
     fit = fit_envelope(obs_of(**options), curves_of(grid(**options)), n_bootstrap=0)
-    assert fit.N_opt(4e11).value == pytest.approx(optimum_of(4e11)[0], rel=0.1)
-    assert fit.D_opt(4e11).value == pytest.approx(optimum_of(4e11)[1], rel=0.1)
-    assert fit.exponents()["N_exponent"].value == pytest.approx(0.5, abs=0.06)
+    (N, D), (N_later, _) = optimum_of(4e11), optimum_of(8e11)
+    assert fit.N_opt(4e11).value == pytest.approx(N, rel=0.02)
+    assert fit.D_opt(4e11).value == pytest.approx(D, rel=0.02)
+    true_exponent = np.log2(N_later / N)
+    assert fit.exponents()["N_exponent"].value == pytest.approx(true_exponent, abs=0.01)
     assert "conditional" in fit.note
+
+
+@pytest.fixture
+def rows_of_few_runs(truth):
+    """A table like Gemstones: many losses of each of a few long runs, their C anywhere."""
+    rows = []
+    for i, N in enumerate(np.geomspace(5e7, 2e9, 12)):
+        D = np.arange(4, 40) * 1e9
+        loss = LAWS["chinchilla"].loss(truth, N=N, D=D)
+        rows.append(pd.DataFrame({"N": N, "D": D, "loss": loss, "run": i}))
+    table = pd.concat(rows, ignore_index=True)
+    return observations(load_runs(table.drop(columns="run")))[0].assign(cluster=table.run)
+
+
+def test_many_losses_of_few_runs(rows_of_few_runs):
+    fit = fit_envelope(rows_of_few_runs, n_bootstrap=50)
+    assert fit.exponents()["N_exponent"].value == pytest.approx(0.5, abs=0.1)
+    assert fit.bootstrap.kind == "pairs"
+
+
+@pytest.mark.parametrize("noise", [None, 0.002])
+def test_rows_repeated_in_their_cluster_say_nothing_new(obs_of, noise):
+    once = obs_of(noise=0.007)
+    twice = pd.concat([once, once], ignore_index=True)
+    ours, theirs = (fit_envelope(o, noise=noise, n_bootstrap=50) for o in (once, twice))
+    pd.testing.assert_frame_equal(ours.draws, theirs.draws)
 
 
 def test_final_losses_alone_say_so(obs_of, optimum_of):

@@ -54,7 +54,7 @@ def test_losses_are_moved_to_the_nominal_budget():
 @pytest.mark.parametrize(
     "one, status, reason",
     [
-        (bowls(n=3), "no_minimum", "3 sizes, a parabola needs 4"),
+        (bowls(n=3), "no_minimum", "3 sizes, a bowl needs 4"),
         (bowls(curvature=-0.1), "no_minimum", "the parabola opens downward"),
         (bowls(shift=1.5), "extrapolated", "the minimum lies below the sampled sizes"),
         (bowls(shift=-1.5), "extrapolated", "the minimum lies above the sampled sizes"),

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.result import LEVEL, Bootstrap, Fit, interval
+from scaling.fitting.result import LEVEL, Bootstrap, Data, Fit, interval, load_fit
 from scaling.frontier import ComputeModel
 from scaling.runs import Convention
 
@@ -100,3 +100,62 @@ def test_fits_are_frozen_and_name_their_parameters():
         fit().status = "ok"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValueError, match="chinchilla has no parameter 'gamma'; it has"):
         fit().param("gamma")
+
+
+def test_parameters_are_floats_that_print_with_intervals():
+    params = fit().params
+    assert params["alpha"] == 0.34
+    assert params == PARAMS
+    assert repr(params).startswith("E 1.69 [1.6")
+    assert repr(fit(draws=pd.DataFrame()).params).startswith("E 1.69, A 406.4")
+    assert float(fit().N_opt(1e20)) == fit().N_opt(1e20).value
+
+
+def test_a_new_run_is_less_certain_than_the_law():
+    rng = np.random.default_rng(1)
+    residuals = tuple(0.02 * rng.standard_normal(28))
+    found = fit(residuals=residuals)
+    law, run = found.L_opt(1e20), found.L_opt(1e20, prediction=True)
+    assert run.value == law.value
+    assert run.low < law.low < law.high < run.high
+    noise_only = fit(n=4000, residuals=residuals, draws=pd.DataFrame([PARAMS] * 4000))
+    run = noise_only.loss(N=1e9, D=1e10, prediction=True)
+    expected = 2 * 1.645 * np.std(residuals) * np.sqrt(28 / 23)
+    assert np.log(run.high / run.low) == pytest.approx(expected, rel=0.15)
+    with pytest.raises(ValueError, match="a isoflop fit keeps no residuals to predict a run with"):
+        fit(method="isoflop").L_opt(1e20, prediction=True)
+
+
+def test_a_fit_reads_back_exactly(tmp_path):
+    draws = pd.DataFrame({name: [value, np.inf] for name, value in PARAMS.items()})
+    minima = pd.DataFrame({"budget": [1e18, 4e18], "N_opt": [1e8, np.nan], "status": ["ok", "no"]})
+    saved = fit(
+        draws=draws,
+        minima=minima,
+        data=Data("epoch2024", "ab" * 32, "five rows less"),
+        excluded=(("row0001", "loss 5"),),
+        constraints={"beta": "alpha", "E": 1.69},
+        residuals=(0.1, -0.1),
+        compute=ComputeModel(5.0, 0.9, 0.01, 1e6, (1e5, 1e7), 0.001),
+        bounds_hit=("E",),
+    )
+    saved.save(tmp_path / "fit.json")
+    again = load_fit(tmp_path / "fit.json")
+    for name, value in vars(saved).items():
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(getattr(again, name), value, check_exact=True)
+        else:
+            assert repr(getattr(again, name)) == repr(value), name
+    assert repr(again.tokens_per_param(1e20)) == repr(saved.tokens_per_param(1e20))
+    assert again.version == saved.version != ""
+
+
+def test_what_is_no_fit_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no fit at .*nowhere"):
+        load_fit(tmp_path / "nowhere.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ValueError, match=r"a\.json is no JSON file"):
+        load_fit(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text('{"format": "scaling fit 0"}')
+    with pytest.raises(ValueError, match=r"b\.json is no fit of format 'scaling fit 1'"):
+        load_fit(tmp_path / "b.json")

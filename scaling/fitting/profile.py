@@ -1,0 +1,165 @@
+"""Profile likelihood: how far one parameter can go while the others follow."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import f as f_distribution
+
+from scaling.fitting.coordinates import Constraints, coordinates
+from scaling.fitting.objective import Objective
+from scaling.fitting.parametric import fit_parametric, residuals_of
+from scaling.fitting.result import LEVEL, Estimate, Fit
+from scaling.fitting.solver import solve
+from scaling.laws import get_law
+
+FURTHEST = 1e6  # times a scale's value: where a search gives up and the interval is open
+FIRST_STEP = 0.02  # of the parameter's logarithm
+SMALLEST_STEP = 1e-9
+TOLERANCE = 1e-4  # of an end's logarithm
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The profile of one parameter.
+
+    Attributes
+    ----------
+    name : str
+    estimate : Estimate
+        Point estimate and the interval in which the objective stays below `cutoff`. An end that
+        the data do not set is 0, infinite or the parameter's bound, and the status "at_bound".
+    table : DataFrame
+        One row per value tried, ascending: the parameter, all others at their best, objective.
+    objective : float
+        At the optimum.
+    cutoff : float
+    """
+
+    name: str
+    estimate: Estimate
+    table: pd.DataFrame
+    objective: float
+    cutoff: float
+
+    def __repr__(self) -> str:
+        return f"profile of {self.name}: {self.estimate!r}, from {len(self.table)} fits"
+
+
+def profile_parametric(
+    obs: pd.DataFrame,
+    name: str,
+    *,
+    law: str = "chinchilla",
+    objective: Objective | None = None,
+    constraints: Constraints | None = None,
+) -> Profile:
+    """Fix one parameter at values around its estimate and fit the others again.
+
+    Parameters
+    ----------
+    obs : DataFrame, as `scaling.runs.observations` returns it
+    name : str
+        A free parameter of the law.
+    law, objective, constraints
+        As in `scaling.fitting.parametric.fit_parametric`.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ValueError
+        The law has no such parameter, or a constraint sets it.
+
+    Notes
+    -----
+    The interval holds the values at which the objective exceeds its minimum by at most
+    F(1, n - p) kappa / 2, with kappa = sum of psi^2 / (n - p) over the mean of psi', psi the
+    derivative of the robust loss: the likelihood-ratio interval for least squares, and its robust
+    counterpart (Heritier and Ronchetti 1994) otherwise. Where few residuals are inside of delta,
+    the mean of psi' comes from the density of the residuals around zero. Rows of one training run
+    count as independent: with many rows a run, trust the bootstrap instead.
+    """
+    objective, constraints = objective or Objective(), dict(constraints or {})
+    form = get_law(law)
+    if name not in form.params or name in constraints:
+        free = [n for n in form.params if n not in constraints]
+        raise ValueError(f"cannot profile {name!r} of {form.formula}; it is free in {free}")
+    shared = {"law": law, "objective": objective, "n_bootstrap": 0}
+    best = fit_parametric(obs, constraints=constraints, **shared)
+    cutoff = best.objective + _allowed_excess(obs, best, objective)
+    tried: list[dict] = [best.params | {"objective": best.objective}]
+
+    def excess(value: float) -> float:
+        fixed = constraints | {name: value}
+        params = {n: fixed.get(to, to) if isinstance(to, str) else to for n, to in fixed.items()}
+        if set(fixed) != set(form.params):
+            where = coordinates(obs, form, objective.residual, fixed)
+            nearest = min(tried, key=lambda row: abs(np.log(row[name] / value)))
+            starts = [where.theta(pd.DataFrame([row])) for row in (nearest, tried[0])]
+            deltas = objective.deltas(where.unit, warm=True)
+            found = solve(where.problem, np.concatenate(starts), deltas)
+            params = where.raw(found.theta[[np.argmin(found.objective)]]).iloc[0].to_dict()
+        residuals = residuals_of(obs, form, params, objective)
+        tried.append(params | {"objective": objective.sum(residuals, obs.weight.to_numpy(float))})
+        return tried[-1]["objective"] - cutoff
+
+    bounds = _search_bounds(best.params[name], form.params[name])
+    low, high = (_end(excess, best.params[name], bound) for bound in bounds)
+    open_end = low in bounds or high in bounds
+    if form.params[name].is_scale:
+        low, high = (0.0 if low == bounds[0] else low), (np.inf if high == bounds[1] else high)
+    status = "at_bound" if open_end and best.status == "ok" else best.status
+    table = pd.DataFrame(tried).sort_values(name, ignore_index=True)
+    estimate = Estimate(best.params[name], low, high, status)
+    return Profile(name, estimate, table, best.objective, cutoff)
+
+
+def _search_bounds(value: float, parameter) -> tuple[float, float]:
+    if parameter.is_scale:
+        return value / FURTHEST, value * FURTHEST
+    return parameter.lower, parameter.upper
+
+
+def _end(excess, value: float, bound: float) -> float:
+    """Where the excess crosses zero between value and bound; the bound if it does not."""
+    span = np.log(bound / value)
+    inside, step = 0.0, np.copysign(FIRST_STEP, span)
+    while abs(step) < abs(span):
+        if excess(value * np.exp(step)) > 0:
+            break
+        inside, step = step, 2 * step
+    else:
+        step = span
+        if excess(bound) <= 0:
+            return bound
+    inside = inside or np.copysign(SMALLEST_STEP, span)
+    root = brentq(lambda at: excess(value * np.exp(at)), inside, step, xtol=TOLERANCE)
+    return float(value * np.exp(root))
+
+
+def _allowed_excess(obs: pd.DataFrame, best: Fit, objective: Objective) -> float:
+    residuals = residuals_of(obs, get_law(best.law), best.params, objective)
+    weights = obs.weight.to_numpy(float)
+    spare = max(len(obs) - len(best.params) + len(best.constraints), 1)
+    psi = np.sign(residuals) if objective.loss == "l1" else objective.score(residuals)
+    kappa = (weights * psi**2).sum() / spare / _mean_curvature(residuals, objective)
+    return float(f_distribution.ppf(LEVEL, 1, spare) * kappa / 2)
+
+
+def _mean_curvature(residuals: np.ndarray, objective: Objective) -> float:
+    """Mean of psi', from the share of residuals inside of delta or their density at zero."""
+    if objective.loss == "mse":
+        return 1.0
+    size = np.abs(residuals)
+    spread = np.median(size) / 0.6745
+    width = max(objective.delta, 0.8 * spread * len(size) ** -0.2, np.finfo(float).tiny)
+    inside = max((size <= width).mean(), 1 / len(size))
+    return inside if width == objective.delta else inside / width * _unit(objective)
+
+
+def _unit(objective: Objective) -> float:
+    return 1.0 if objective.loss == "l1" else objective.delta

@@ -1,0 +1,96 @@
+"""One comparison of a published number with ours, and the table of many."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+NAN = float("nan")
+OVERLAP, APART = "intervals overlap", "intervals exclude each other"
+HELD, MISSED = "inside of our interval", "outside of our interval"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What somebody printed, and what comes out here.
+
+    Attributes
+    ----------
+    entry : str
+        Published table or paper.
+    method : str
+        How our number was found.
+    quantity : str
+    published, published_low, published_high : float
+        The ends are NaN where the source gives none.
+    source : str
+    ours, low, high : float
+        A 90 % bootstrap interval for a fit; for a formula, how far the rounding of what it is fed
+        with reaches; NaN where there is neither.
+    objective_name : str
+    objective_published, objective_ours : float
+        The objective at their parameters (as printed, if they print too few), and at ours.
+    verdict : str
+    ok : bool
+        Whether the comparison came out as it should: an agreement, or a disagreement that is known.
+    is_finding : bool
+        Whether the published number does not hold as it is stated.
+    note : str
+    """
+
+    entry: str
+    method: str
+    quantity: str
+    published: float = NAN
+    published_low: float = NAN
+    published_high: float = NAN
+    source: str = ""
+    ours: float = NAN
+    low: float = NAN
+    high: float = NAN
+    objective_name: str = ""
+    objective_published: float = NAN
+    objective_ours: float = NAN
+    verdict: str = ""
+    ok: bool = True
+    is_finding: bool = False
+    note: str = ""
+
+
+def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
+    """One row per check, one column per attribute of `Check`."""
+    names = [field.name for field in fields(Check)]
+    table = pd.DataFrame([asdict(check) for check in checks], columns=names)
+    return table.astype({"ok": bool, "is_finding": bool})
+
+
+def half_unit(printed: float) -> float:
+    """Half a unit in the last decimal of a printed number: .0005 for .073.
+
+    Trailing zeros are lost to a float, so that .690 counts as .69.
+    """
+    exponent = Decimal(repr(float(printed))).normalize().as_tuple().exponent
+    return 0.5 * 10.0 ** int(exponent)
+
+
+def agrees(ours: float, printed: float) -> bool:
+    """Whether ours rounds to the printed number."""
+    return bool(abs(ours - printed) <= half_unit(printed) * (1 + 1e-9))
+
+
+def rounding(function: Callable[..., float], *printed: float) -> tuple[float, float]:
+    """Smallest and largest value of a monotone function of printed, hence rounded, numbers."""
+    corners = [(x - half_unit(x), x + half_unit(x)) for x in printed]
+    values = [float(function(*corner)) for corner in product(*corners)]
+    return min(values), max(values)
+
+
+def compare_intervals(check: Check) -> str:
+    """Verdict on two intervals, or on an interval and a published number without one."""
+    if np.isnan(check.published_low):
+        return HELD if check.low <= check.published <= check.high else MISSED
+    common = max(check.low, check.published_low) <= min(check.high, check.published_high)
+    return OVERLAP if common else APART

@@ -1,0 +1,151 @@
+"""One published table or paper at a time: everything that can be checked of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scaling.fitting.audit import audit_laws
+from scaling.fitting.report import fit_all
+from scaling.fitting.result import FitError
+from scaling.laws import LAWS
+from scaling.papers import PUBLISHED_LAWS
+from scaling.published import PUBLISHED, PublishedDataError, get_table, read_published
+from scaling.replication.checks import Check, checks_table
+from scaling.replication.formulas import FORMULAS
+from scaling.replication.methods import METHODS, method_checks
+from scaling.replication.references import law_checks, reference_checks
+from scaling.runs import load_runs, observations
+
+ENTRIES = tuple(dict.fromkeys([*PUBLISHED, *FORMULAS]))
+ONE_VARIABLE = "not applicable: one model per budget, so that N and D are one variable"
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What was checked of one entry.
+
+    Attributes
+    ----------
+    entry : str
+    checks : DataFrame, as `scaling.replication.checks.checks_table` makes it
+    audit : DataFrame
+        Ranking of `scaling.fitting.audit.Audit` with a column entry; empty where nothing is
+        audited.
+    rows : int
+        Fitted rows; 0 for a paper without a table, or where the table cannot be had.
+    unavailable : str
+        Why the table cannot be had; empty if it could, or if there is none.
+    """
+
+    entry: str
+    checks: pd.DataFrame
+    audit: pd.DataFrame
+    rows: int = 0
+    unavailable: str = ""
+
+    def describe(self) -> str:
+        """One line: how many checks, how many of them findings, and how many not ok."""
+        if self.unavailable:
+            return f"{self.entry}: unavailable, {self.unavailable}"
+        wrong, found = (~self.checks.ok).sum(), self.checks.is_finding.sum()
+        rows = f"{self.rows} rows, " if self.rows else ""
+        return f"{self.entry}: {rows}{len(self.checks)} checks, {found} findings, {wrong} not ok"
+
+
+def chosen_entries(only: Iterable[str] | None) -> tuple[str, ...]:
+    """All entries, or those named, in the order of `ENTRIES`.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, or none is given.
+    """
+    if only is None:
+        return ENTRIES
+    names = list(only)
+    if unknown := [name for name in names if name not in ENTRIES] or not names:
+        raise ValueError(f"only={names} must name entries; {unknown}: use some of {[*ENTRIES]}")
+    return tuple(name for name in ENTRIES if name in names)
+
+
+def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replication:
+    """Check everything that is known of an entry.
+
+    Parameters
+    ----------
+    entry : str
+        One of `ENTRIES`.
+    n_bootstrap : int, > 0
+        Refits behind every interval.
+    seed : int
+
+    Returns
+    -------
+    Replication; a table that cannot be had is one row of verdict "unavailable".
+
+    Raises
+    ------
+    ValueError
+        There is no entry of this name, or no bootstrap.
+    """
+    chosen_entries([entry])
+    if n_bootstrap < 1:
+        raise ValueError(f"bootstrap={n_bootstrap} gives no intervals to compare; 4000 is usual")
+    by_formula = checks_table(FORMULAS[entry]() if entry in FORMULAS else ())
+    if entry not in PUBLISHED:
+        return Replication(entry, by_formula, pd.DataFrame())
+    try:
+        runs = load_runs(read_published(entry))
+    except PublishedDataError as error:
+        row = Check(entry, "", "all", verdict="unavailable", note=str(error))
+        checks = _joined([by_formula, checks_table([row])])
+        return Replication(entry, checks, pd.DataFrame(), unavailable=str(error))
+    refit = _compute_law if _is_of_compute(entry) else _every_method
+    by_fit, audit = refit(entry, runs, n_bootstrap, seed)
+    audit.insert(0, "entry", entry)
+    return Replication(entry, _joined([by_formula, *by_fit]), audit, rows=len(runs))
+
+
+def _is_of_compute(entry: str) -> bool:
+    """Whether the entry publishes a law of compute alone."""
+    published = PUBLISHED_LAWS.get(entry)
+    return published is not None and LAWS[published.law].variables == ("C",)
+
+
+def _every_method(entry, runs, n_bootstrap, seed) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    table = get_table(entry)
+    obs, _ = observations(runs)
+    report = fit_all(runs, n_bootstrap=n_bootstrap, seed=seed)
+    checks = [
+        reference_checks(entry, obs, table.references, n_bootstrap=n_bootstrap, seed=seed),
+        method_checks(entry, table, report),
+    ]
+    audit = (
+        report.audit.ranking.copy() if report.audit else _refused(dict(report.refusals)["audit"])
+    )
+    return checks, audit
+
+
+def _compute_law(entry, runs, n_bootstrap, seed) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    published = PUBLISHED_LAWS[entry]
+    obs, _ = observations(runs)
+    methods = [Check(entry, method, "N_exponent", verdict=ONE_VARIABLE) for method in METHODS]
+    checks = [
+        law_checks(entry, obs, published, n_bootstrap=n_bootstrap, seed=seed),
+        checks_table(methods),
+    ]
+    try:
+        laws = (published.law.removesuffix("_E"), published.law)
+        return checks, audit_laws(obs, laws=laws, n_bootstrap=n_bootstrap, seed=seed).ranking
+    except FitError as error:
+        return checks, _refused(str(error))
+
+
+def _refused(reason: str) -> pd.DataFrame:
+    return pd.DataFrame([{"law": "", "status": "refused", "reason": reason}])
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    full = [table for table in tables if len(table)]
+    return pd.concat(full, ignore_index=True)

@@ -1,0 +1,113 @@
+"""What papers print of their own constants, checked by formula: no data, no fit."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from scaling import papers
+from scaling.frontier import chinchilla_exponents
+from scaling.laws import LAWS
+from scaling.papers import PUBLISHED_LAWS
+from scaling.replication.checks import Check, agrees, rounding
+from scaling.replication.hoffmann import hoffmann_checks
+from scaling.replication.kaplan import kaplan_checks
+from scaling.replication.methods import BESIROGLU_EXPONENT
+
+PRINTED = 1e-8  # nats/token: the digits of the two losses that Muennighoff et al. print
+LAW_NEAR = 0.05  # relative error up to which a law describes the models that it was fitted to
+TWENTY = 20.0  # tokens per parameter that Cerebras-GPT sets out to train
+RATIO_NEAR = 0.025  # relative difference of that and what was trained
+
+
+def besiroglu_checks() -> Iterator[Check]:
+    """The exponent a that the printed alpha and beta give."""
+    published = PUBLISHED_LAWS["besiroglu2024"]
+    alpha, beta = published.params["alpha"], published.params["beta"]
+    ours = float(chinchilla_exponents(published.params)["N_exponent"])
+    low, high = rounding(lambda alpha, beta: beta / (alpha + beta), alpha, beta)
+    ok = agrees(ours, BESIROGLU_EXPONENT)
+    yield Check(
+        "besiroglu2024",
+        "beta / (alpha + beta)",
+        "N_exponent",
+        published=BESIROGLU_EXPONENT,
+        source=papers.BESIROGLU,
+        ours=ours,
+        low=low,
+        high=high,
+        verdict="agrees to the printed digits" if ok else "differs",
+        ok=ok,
+    )
+
+
+def muennighoff_checks() -> Iterator[Check]:
+    """The two losses that the authors compute from their law of repeated data."""
+    published = PUBLISHED_LAWS["muennighoff2023"]
+    for N, D, U, expected in papers.MUENNIGHOFF_CHECKS:
+        ours = float(LAWS[published.law].loss(published.params, N=N, D=D, U=U))
+        ok = abs(ours - expected) <= PRINTED
+        yield Check(
+            "muennighoff2023",
+            "law of repeated data",
+            f"L({N:.3g}, {D:.3g}; U = {U:.3g})",
+            published=expected,
+            source=papers.MUENNIGHOFF,
+            ours=ours,
+            verdict="agrees to the printed digits" if ok else f"{ours - expected:+.1e} nats/token",
+            ok=ok,
+        )
+
+
+def cerebras_checks() -> Iterator[Check]:
+    """The law at the seven models, their tokens per parameter, and their FLOPs over 6ND."""
+    models, published = papers.cerebras_models(), PUBLISHED_LAWS["cerebras2023"]
+    said = LAWS[published.law].loss(published.params, C=models.flops)
+    for model, loss, ours in zip(models.run_id, models.loss, said, strict=True):
+        off = float(ours / loss - 1)
+        yield Check(
+            "cerebras2023",
+            "their law",
+            f"L of {model}",
+            published=loss,
+            source=papers.CEREBRAS,
+            ours=float(ours),
+            verdict=f"{off:+.1%}",
+            ok=abs(off) <= LAW_NEAR,
+        )
+    ratio = (models.tokens / models.params).to_numpy()
+    ok = bool(np.all(abs(ratio / TWENTY - 1) <= RATIO_NEAR))
+    yield Check(
+        "cerebras2023",
+        "D / N",
+        "tokens_per_param, mean and range",
+        published=TWENTY,
+        source=papers.CEREBRAS,
+        ours=ratio.mean(),
+        low=ratio.min(),
+        high=ratio.max(),
+        verdict="as stated" if ok else "not as stated",
+        ok=ok,
+    )
+    share = (6 * models.params * models.tokens / models.flops).to_numpy()
+    is_rising = bool(np.all(np.diff(share) > 0) and share.max() < 1)
+    yield Check(
+        "cerebras2023",
+        "6ND",
+        "6ND over printed FLOPs, mean and range",
+        source=papers.CEREBRAS,
+        ours=share.mean(),
+        low=share.min(),
+        high=share.max(),
+        verdict="6ND is less than was counted, most so for the smallest" if is_rising else "odd",
+        ok=is_rising,
+        note="the authors count attention and the vocabulary too",
+    )
+
+
+FORMULAS: dict[str, Callable[[], Iterator[Check]]] = {
+    "hoffmann2022": hoffmann_checks,
+    "besiroglu2024": besiroglu_checks,
+    "kaplan2020": kaplan_checks,
+    "muennighoff2023": muennighoff_checks,
+    "cerebras2023": cerebras_checks,
+}

@@ -1,0 +1,217 @@
+"""Fits of a published table against what others say that a fit of it gives."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from scaling.fitting.objective import Objective
+from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.result import Fit
+from scaling.frontier import exponents, tokens_per_param
+from scaling.laws import LAWS
+from scaling.papers import PublishedLaw
+from scaling.published import Reference
+from scaling.replication.checks import (
+    HELD,
+    Check,
+    agrees,
+    checks_table,
+    compare_intervals,
+    half_unit,
+)
+
+LAW = "chinchilla"
+CHINCHILLA = 5.76e23  # FLOPs: the budget of Gopher and of Chinchilla
+RATIO = f"tokens_per_param at {CHINCHILLA:.3g}"
+REACHED = 1e-7  # relative excess of an objective that counts as its minimum
+FLAT = 1e-6  # relative excess at which a careful optimiser may still have stopped
+SAME = 2e-6  # relative difference of parameters that are one optimum
+SAME_RATIO = 2e-5  # the same of D_opt / N_opt, far outside of the runs
+NEAR = 1e-3  # relative difference of parameters beside one optimum
+STD_NEAR = 0.15  # relative difference of standard errors of two bootstraps
+
+
+def objective_of(reference: Reference) -> Objective:
+    """The objective that a reference states."""
+    if reference.huber_delta is None:
+        return Objective(reference.residual, reference.loss)
+    return Objective(reference.residual, reference.loss, reference.huber_delta)
+
+
+def reference_checks(
+    entry: str,
+    obs: pd.DataFrame,
+    references: tuple[Reference, ...],
+    *,
+    n_bootstrap: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Fit the chinchilla law under the objective of each reference, and compare.
+
+    Parameters
+    ----------
+    entry : str
+    obs : DataFrame, as `scaling.runs.observations` returns it
+    references : tuple of Reference
+    n_bootstrap, seed : int
+        Of the intervals and standard errors.
+
+    Returns
+    -------
+    DataFrame, as `checks_table` makes it: one row per parameter and per standard error of every
+        reference, and one for tokens per parameter at `CHINCHILLA` FLOPs where all parameters of an
+        optimum are given.
+    """
+    objectives = dict.fromkeys(objective_of(reference) for reference in references)
+    fits = {
+        objective: fit_parametric(
+            obs, law=LAW, objective=objective, n_bootstrap=n_bootstrap, seed=seed
+        )
+        for objective in objectives
+    }
+    return checks_table(
+        check for reference in references for check in _compared(entry, obs, reference, fits)
+    )
+
+
+def law_checks(
+    entry: str, obs: pd.DataFrame, published: PublishedLaw, *, n_bootstrap: int, seed: int
+) -> pd.DataFrame:
+    """Fit a published law to its own runs by our default objective; intervals decide.
+
+    Returns
+    -------
+    DataFrame, one row per parameter; ok where our interval holds the published value.
+    """
+    fit = fit_parametric(obs, law=published.law, n_bootstrap=n_bootstrap, seed=seed)
+    theirs = objective_at(obs, published.params, law=published.law)
+    common = _described(entry, published.source, fit, theirs)
+    checks = []
+    for name, value in published.params.items():
+        found = fit.param(name)
+        check = replace(
+            common,
+            quantity=name,
+            published=value,
+            ours=found.value,
+            low=found.low,
+            high=found.high,
+            note=f"{fit.status}: {fit.reason}" if fit.reason else "",
+            is_finding=fit.status != "ok",
+        )
+        verdict = compare_intervals(check)
+        checks.append(replace(check, verdict=verdict, ok=verdict == HELD))
+    return checks_table(checks)
+
+
+def _described(entry: str, source: str, fit: Fit, theirs: float) -> Check:
+    return Check(
+        entry=entry,
+        method=f"parametric, {fit.law}",
+        quantity="",
+        source=source,
+        objective_name=fit.objective_name,
+        objective_published=theirs,
+        objective_ours=fit.objective,
+    )
+
+
+def _compared(
+    entry: str, obs: pd.DataFrame, reference: Reference, fits: Mapping[Objective, Fit]
+) -> Iterator[Check]:
+    objective = objective_of(reference)
+    fit, is_whole = fits[objective], set(reference.params) == set(LAWS[LAW].params)
+    theirs = float("nan") if reference.objective is None else reference.objective
+    if is_whole:
+        theirs = objective_at(obs, reference.params, law=LAW, objective=objective)
+    common = _described(entry, reference.source, fit, theirs)
+    other = _other_optimum(reference, fits)
+    for name, value in reference.params.items():
+        found = fit.param(name)
+        verdict, ok = _verdict(reference, value, found.value, fit.objective / theirs - 1)
+        yield replace(
+            common,
+            quantity=name,
+            published=value,
+            ours=found.value,
+            low=found.low,
+            high=found.high,
+            verdict=verdict,
+            ok=ok,
+            is_finding=not reference.is_optimum or "beside" in verdict,
+            note=f"the minimum of {other.objective_name} has {other.params[name]:.6g}"
+            if other
+            else f"{abs(found.value / value - 1):.1e} away",
+        )
+    if is_whole and reference.is_optimum:
+        yield _ratio_check(common, reference, fit)
+    for name, value in reference.std.items():
+        yield _std_check(common, name, value, fit)
+
+
+def _verdict(reference: Reference, theirs: float, ours: float, gap: float) -> tuple[str, bool]:
+    """In words, and whether it is as the reference says; `gap` is ours over theirs, minus 1."""
+    off = abs(ours / theirs - 1)
+    if not gap <= REACHED:
+        return f"not reached: our objective is {gap:.1e} higher", False
+    if not reference.is_optimum:
+        if gap < -REACHED:
+            return f"not an optimum of its stated objective: ours is {-gap:.2%} lower", True
+        return "an optimum, though the registry says it is none", False
+    if gap < -FLAT:
+        return f"not an optimum, though the registry says so: ours is {-gap:.1e} lower", False
+    if off <= SAME:
+        return "reproduced", True
+    if len(reference.params) < len(LAWS[LAW].params):  # as the authors round it
+        if agrees(ours, theirs):
+            return "agrees to the printed digits", True
+        if off <= NEAR:
+            return f"beside the optimum: our objective is {-gap:.1e} lower", True
+    return f"another optimum: {off:.1e} away", False
+
+
+def _other_optimum(reference: Reference, fits: Mapping[Objective, Fit]) -> Fit | None:
+    """The fit of another objective that the parameters of a non-optimum belong to, if any."""
+    if reference.is_optimum:
+        return None
+    distance = {
+        objective: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
+        for objective, fit in fits.items()
+    }
+    nearest = min(fits, key=lambda objective: distance[objective])
+    is_other = nearest != objective_of(reference) and distance[nearest] <= NEAR
+    return fits[nearest] if is_other else None
+
+
+def _ratio_check(common: Check, reference: Reference, fit: Fit) -> Check:
+    theirs = float(tokens_per_param(CHINCHILLA, reference.params, fit.compute))
+    found = fit.tokens_per_param(CHINCHILLA)
+    off = abs(found.value / theirs - 1)
+    return replace(
+        common,
+        quantity=RATIO,
+        published=theirs,
+        ours=found.value,
+        low=found.low,
+        high=found.high,
+        verdict="reproduced" if off <= SAME_RATIO else f"{off:.1e} away",
+        ok=off <= SAME_RATIO,
+    )
+
+
+def _std_check(common: Check, name: str, theirs: float, fit: Fit) -> Check:
+    drawn = {key: fit.draws[key].to_numpy(float) for key in fit.params}
+    drawn |= exponents(LAW, drawn, fit.compute)
+    ours = float(np.std(drawn[name]))
+    off = max(abs(ours - theirs) - half_unit(theirs), 0.0) / theirs  # from what rounds to theirs
+    return replace(
+        common,
+        quantity=f"standard error of {name}",
+        published=theirs,
+        ours=ours,
+        verdict=f"{off:.1%} beyond the rounding" if off else "agrees to the printed digits",
+        ok=off <= STD_NEAR,
+        note=f"{fit.bootstrap.kind} bootstrap, {fit.bootstrap.converged} refits",
+    )

@@ -1,0 +1,50 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["only=[cerebras2023]", "bootstrap=50"]
+
+
+def run(*args, code="from scaling.reproduce import main; main()"):
+    command = [sys.executable, "-c", code, *args]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_it_checks_prints_and_writes(tmp_path):
+    done = run(*QUICK, f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "cerebras2023: 7 rows, " in done.stdout and "0 not ok" in done.stdout
+    assert "finding: cerebras2023" in done.stdout
+    assert done.stderr == ""
+    assert {p.name for p in tmp_path.iterdir()} == {"checks.csv", "audit.csv", "README.md"}
+    checks = pd.read_csv(tmp_path / "checks.csv")
+    assert checks.ok.all()
+    assert {"entry", "quantity", "published", "ours", "low", "high", "verdict"} <= {*checks.columns}
+    page = (tmp_path / "README.md").read_text()
+    assert "`python -m scaling.reproduce only=[cerebras2023] bootstrap=50`" in page
+    assert "### cerebras2023" in page and "## Extrapolation audit" in page
+
+
+def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path):
+    code = """if True:
+        from scaling import papers
+        (N, D, C, L), *others = papers.CEREBRAS_MODELS
+        papers.CEREBRAS_MODELS = ((N, D, C, 1.3 * L), *others)
+        from scaling.reproduce import main
+        main()
+        """
+    done = run(*QUICK, f"out={tmp_path}", code=code)
+    assert done.returncode == 1
+    assert "checks are not ok" in done.stderr
+    assert "NOT OK" in (tmp_path / "README.md").read_text()  # written all the same
+
+
+def test_an_unknown_entry_is_one_line(tmp_path):
+    done = run("only=[pile]", f"out={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: only=['pile'] must name entries")
+    assert done.stderr.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
