@@ -28,8 +28,9 @@ from scaling.files import write_text
 from scaling.fitting.bootstrap import resample
 from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.laws import LAWS
+from scaling.observations import observations
 from scaling.published import PUBLISHED
-from scaling.runs import load_runs, observations
+from scaling.runs import load_runs
 
 FOLDER, ROUNDS, REFITS, CHECKED = Path("results/benchmark-fit"), 5, 4000, 50
 HALVES, UNITS, FIVES = np.arange(0, 2.5, 0.5), np.arange(-1, 1.5, 0.5), np.arange(0, 30, 5)

@@ -22,7 +22,7 @@ from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
 from scaling.frontier import optimum
 from scaling.laws import LAWS
-from scaling.runs import observations
+from scaling.observations import observations
 
 TARGET = 1e24
 BUDGETS = np.geomspace(1e20, 1e22, 5)

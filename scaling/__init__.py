@@ -17,7 +17,8 @@ from scaling.fitting.report import (
     profile_law,
 )
 from scaling.fitting.result import Estimate, Fit, FitError, load_fit
-from scaling.runs import Convention, RunsWarning, load_curves, load_runs
+from scaling.observations import Convention, RunsWarning
+from scaling.runs import load_curves, load_runs
 
 __all__ = [
     "Audit",

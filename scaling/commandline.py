@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from scaling.data.archives import DataError
 from scaling.fitting.result import FitError
-from scaling.runs import RunsWarning
+from scaling.observations import RunsWarning
 
 Config = TypeVar("Config")
 PACKAGE = Path(__file__).parent

@@ -21,7 +21,8 @@ from scaling.fitting.report import (
     fits_table,
     optima_table,
 )
-from scaling.runs import Convention, default_convention, load_curves, load_runs, runs_to_csv
+from scaling.observations import Convention, default_convention
+from scaling.runs import load_curves, load_runs, runs_to_csv
 
 METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "isoflop_bowl": "bowl",
@@ -192,7 +193,8 @@ def disagreement_lines(report: Report) -> Iterator[str]:
     table = disagreement_table(report)
     if table.empty:
         return
-    for row in table[table.quantity.isin(["N_opt", "tokens_per_param"])].to_dict("records"):
+    shown = table.loc[table.quantity.isin(["N_opt", "tokens_per_param"])]
+    for row in shown.to_dict("records"):
         common = {True: "; all intervals share values", False: "; the intervals share no value"}
         yield (
             f"{OPTIMA[row['quantity']]} at {row['C']:.3g} FLOPs: {readable(row['lowest'])} "
@@ -205,9 +207,9 @@ AUDIT = {
     "law": "law",
     "mean_abs_error": "mean error",
     "bias": "bias",
-    "coverage": "held by 90 %",
-    "training_error": "error in training",
-    "n_params": "parameters",
+    "coverage": "held at 90 %",
+    "training_error": "in training",
+    "n_params": "params",
     "status": "status",
 }
 
@@ -215,9 +217,9 @@ AUDIT = {
 def audit_cells(audit: Audit) -> Iterator[list[str]]:
     """Rows of the printed audit, the law that predicts best first."""
     for row in audit.ranking.to_dict("records"):
-        percent = [f"{row[name]:.2%}" for name in ("mean_abs_error", "bias")]
-        shares = [f"{row['coverage']:.0%}", f"{row['training_error']:.2%}"]
-        yield [row["law"], *percent, *shares, str(row["n_params"]), row["status"]]
+        digits = {"mean_abs_error": 2, "bias": 2, "coverage": 0, "training_error": 2}
+        shares = [f"{row[q]:.{n}%}" if pd.notna(row[q]) else "-" for q, n in digits.items()]
+        yield [row["law"], *shares, str(row["n_params"]), row["status"]]
 
 
 def audit_line(audit: Audit) -> str:
@@ -260,7 +262,8 @@ def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
     for line in [*fit_lines(report), *disagreement_lines(report)]:
         console.print(line, markup=False)
     if report.audit is not None:
-        table = Table(*AUDIT.values(), title=audit_line(report.audit), box=box.SIMPLE)
+        console.print(audit_line(report.audit))
+        table = Table(*AUDIT.values(), box=box.SIMPLE)
         for row in audit_cells(report.audit):
             table.add_row(*row)
         console.print(table)

@@ -19,6 +19,7 @@ from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.files import write_text
 from scaling.grid import Cell, GridConfig
 from scaling.models.shape import ModelConfig
+from scaling.observations import MIN_RUNS
 from scaling.optim import OptimConfig
 from scaling.results import FitConfig
 from scaling.runs import load_curves, load_runs
@@ -210,6 +211,12 @@ def finish(
     missing = len(cells) - int(rows.status.isin(records.FINISHED).sum())
     results.write_tables(folder, rows, points)
     runs, curves = load_runs(rows), load_curves(points)
+    if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
+        console.print(
+            f"{finished} runs finished, a fit needs {MIN_RUNS}; their tables are in "
+            f"{folder.resolve()}"
+        )
+        return missing
     made_from = results.data_hash(runs, curves, config.fit)
     if results.is_fitted(folder, made_from):
         console.print(f"{folder}: fits and figures are up to date")

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from scaling.laws import LAWS
-from scaling.runs import load_runs, observations
+from scaling.observations import observations
+from scaling.runs import load_runs
 
 TRUTH = {"E": 2.0, "A": 60.0, "B": 200.0, "alpha": 0.35, "beta": 0.35}
 SURFACES = {  # alpha = beta; the published fit; strongly unequal

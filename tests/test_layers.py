@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "scaling"
-FITTING = {"runs", "laws", "frontier", "fitting", "files"}
+FITTING = {"observations", "runs", "laws", "frontier", "fitting", "files"}
 MAY_IMPORT = {
     # the right half: a table in, laws and figures out; no torch
     "papers": set(),
     "published": {"papers"},
     "runs": {"published"},
+    "observations": {"runs"},
     "laws": set(),
     "frontier": {"laws"},
     "fitting": FITTING,
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "records": {"data", "files", "grid", "runs"},
     "execution": {"data", "flops", "grid", "records", "train"},
     # the verbs
-    "commandline": {"data", "fitting", "runs"},
+    "commandline": {"data", "fitting", "observations"},
     "fit": {"commandline", "results"},
     "plot": {"commandline", "results"},
     "reproduce": {"commandline", "files", "replication"},
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "files",
         "grid",
         "models.shape",
+        "observations",
         "optim",
         "records",
         "results",
@@ -50,7 +52,16 @@ MAY_IMPORT = {
     },
 }
 VERBS = {"fit", "plot", "reproduce", "sweep"}
-WITHOUT_TORCH = ["runs", "laws", "frontier", "fitting.report", "figures", "results", "flops"]
+WITHOUT_TORCH = [
+    "runs",
+    "observations",
+    "laws",
+    "frontier",
+    "fitting.report",
+    "figures",
+    "results",
+    "flops",
+]
 WITHOUT_TORCH += ["replication.page"]
 
 

@@ -9,8 +9,9 @@ import pytest
 from scaling import published as module
 from scaling.data import archives
 from scaling.laws import LAWS
+from scaling.observations import observations
 from scaling.published import PUBLISHED, PublishedDataError, Reference, get_table, read_published
-from scaling.runs import COLUMNS, load_runs, observations
+from scaling.runs import COLUMNS, load_runs
 
 FETCHED = [name for name, table in PUBLISHED.items() if table.file]
 OPTIMA = [(n, r) for n, t in PUBLISHED.items() for r in t.references if len(r.params) == 5]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from test_readme import ROOT
 
+from scaling.fitting.result import load_fit
 from scaling.optim import lr_rule
 from scaling.results import FitConfig, fit_tables, optima_table, read_tables
 
@@ -28,8 +29,15 @@ def test_a_record_is_complete_and_holds_no_debris(record):
         f"{f}.{e}" for f in ("compute", "isoflop", "contour", "ratio") for e in ("png", "svg")
     }
     tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
-    assert figures | tables <= names
-    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "yaml", "md", "png", "svg"}
+    assert figures | tables | {"audit.csv", "fit.json"} <= names
+    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png", "svg"}
+
+
+def test_its_fit_reads_back_and_says_what_its_table_says(record):
+    fit = load_fit(record / "fit.json")
+    kept = quantities(record, "parametric")
+    assert {name: kept.value[name] for name in fit.params} == fit.params
+    assert fit.param("E").low == pytest.approx(kept.low["E"])
 
 
 def test_its_fits_are_those_that_the_code_finds_today(record):
@@ -75,3 +83,30 @@ def test_the_learning_rate_rule_stays_within_its_measured_bracket():
         at_rule = bracket.loss[np.isclose(bracket.lr, rule)].item()
         assert at_rule - bracket.loss.min() < 0.01
         assert bracket.loss.argmin() not in (0, len(bracket) - 1)
+
+
+def test_the_published_fits_are_all_as_expected():
+    checks = pd.read_csv(ROOT / "results" / "published" / "checks.csv")
+    assert checks.ok.all()
+    assert (checks.verdict == "reproduced").sum() >= 12
+    ratio = checks[(checks.entry == "epoch2024") & checks.quantity.str.contains("tokens_per_param")]
+    assert (ratio.ours.sub(17.92).abs() < 0.005).any()
+
+
+def test_the_benchmark_reached_its_targets():
+    table = pd.read_csv(ROOT / "results" / "benchmark-fit" / "benchmark.csv")
+    seconds = table[table.rows == 240].set_index(["task", "solver"]).cpu_s
+    assert seconds["fit", "L-BFGS-B"] > 100 * seconds["fit", "ours"]
+    assert seconds["refits", "L-BFGS-B"] > 50 * seconds["refits", "ours"]
+    assert seconds["refits", "ours"] < 4
+
+
+def test_default_intervals_cover():
+    """Of the methods whose intervals a reader may trust; 2.1 points of binomial error each."""
+    table = pd.read_csv(ROOT / "results" / "coverage" / "coverage.csv")
+    here = table[table.default & table.quantity.isin(["N_opt", "tokens_per_param"])]
+    here = here[here.groupby("design").C.transform("min") == here.C]
+    shares = here[here.method.isin(["parametric", "isoflop_power"])].share
+    assert len(shares) == 24
+    assert shares.between(0.80, 0.97).all()
+    assert shares.mean() > 0.86

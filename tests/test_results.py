@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from scaling.observations import Convention
 from scaling.results import (
     FitConfig,
     convention_of,
@@ -21,7 +22,7 @@ from scaling.results import (
     write_fits,
     write_tables,
 )
-from scaling.runs import Convention, load_curves, load_runs
+from scaling.runs import load_curves, load_runs
 
 QUICK = FitConfig(bootstrap=30)
 

@@ -4,20 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.published import PUBLISHED
-from scaling.runs import (
-    COLUMNS,
-    CURVE_COLUMNS,
+from scaling.observations import (
     Convention,
     RunsWarning,
     default_convention,
-    load_curves,
-    load_runs,
     observations,
     refuse_too_few,
-    runs_to_csv,
     warn_of_oddities,
 )
+from scaling.published import PUBLISHED
+from scaling.runs import COLUMNS, CURVE_COLUMNS, load_curves, load_runs, runs_to_csv
 
 FOREIGN = pd.DataFrame({"N": [10, 20, 40], "D": [100, 200, 400], "loss": [4.0, 3.0, 2.5]})
 positive = st.floats(1e-300, 1e300)

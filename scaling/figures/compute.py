@@ -25,7 +25,7 @@ from scaling.figures.paper import (
     with_interval,
 )
 from scaling.fitting.result import Fit
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
 

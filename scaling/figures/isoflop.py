@@ -29,7 +29,7 @@ from scaling.figures.paper import (
     with_interval,
 )
 from scaling.fitting.result import Fit
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 NEAR = 2.0  # a minimum further outside of the sizes than this factor is not drawn
 

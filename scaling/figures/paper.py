@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from scaling.fitting.bowls import MAX_SPREAD
 from scaling.fitting.result import LEVEL, Estimate, Fit
-from scaling.runs import N_COLUMNS, Convention, default_convention, observations
+from scaling.observations import N_COLUMNS, Convention, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
 STYLE: dict[Any, Any] = {
@@ -195,8 +195,8 @@ def drawn_runs(
 
     Returns
     -------
-    obs : DataFrame, as `scaling.runs.observations` returns it, with status "ok", or "excluded"
-        where a fit leaves the run out
+    obs : DataFrame, as `scaling.observations.observations` returns it, with status "ok", or
+        "excluded" where a fit leaves the run out
     stopped : DataFrame with columns run_id, N, D, C, status; as far as the table has them
     convention : Convention
     """

@@ -25,7 +25,12 @@ from scaling.fitting.result import Fit
 from scaling.frontier import FRONTIERS
 
 RULE_OF_THUMB = 20.0  # tokens per parameter, Hoffmann et al. 2022
-LOOKS = {"parametric": ("#2b1a5a", "s"), "isoflop": ("#1c7f86", ""), "envelope": ("#c2981c", "^")}
+LOOKS = {
+    "parametric": ("#2b1a5a", "s"),
+    "isoflop": ("#1c7f86", ""),
+    "isoflop_power": ("#6fb36b", "v"),
+    "envelope": ("#c2981c", "^"),
+}
 MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the sizes"}
 
 

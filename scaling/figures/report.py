@@ -13,7 +13,7 @@ from scaling.figures.triptych import triptych_figure
 from scaling.fitting.bowls import MIN_SIZES
 from scaling.fitting.report import Report
 from scaling.frontier import FRONTIERS
-from scaling.runs import observations
+from scaling.observations import observations
 
 
 def all_figures(
@@ -64,6 +64,6 @@ def _skipped(runs: pd.DataFrame, report: Report) -> dict[str, str]:
     if not {"kaplan_LN", "kaplan_LD", "kaplan_LC"} & fitted:
         skipped["triptych"] = f"{refusals['kaplan_LN']}; {refusals['kaplan_LC']}"
     if not any(fit.law in FRONTIERS for fit in report.fits):
-        methods = ("parametric", "isoflop", "envelope")
+        methods = ("parametric", "isoflop", "isoflop_power", "envelope")
         skipped["ratio"] = "; ".join(f"{method}: {refusals[method]}" for method in methods)
     return skipped

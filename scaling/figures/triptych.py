@@ -1,5 +1,7 @@
 """Kaplan's three laws of one variable: L(N), L(D), L(C)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -21,8 +23,8 @@ from scaling.figures.paper import (
     paper_figure,
     with_interval,
 )
-from scaling.fitting.result import Fit
-from scaling.runs import Convention
+from scaling.fitting.result import Estimate, Fit
+from scaling.observations import Convention
 
 FAR = 3.0  # a limit this many times below all runs is out of view
 MEANING = {
@@ -88,16 +90,21 @@ def _draw_law(ax: Axes, law: Fit, symbol: str) -> None:
     name = fit_name(law).replace(law.method, MEANING.get(law.method, law.method))
     alpha = with_interval(law.param("alpha"), decimals=2 if E else 3)
     label = f"{name}:\n{E}A/${symbol}^{{\\alpha}}$, α = {alpha}"
-    draw_estimate(ax, x, law.loss(**{symbol: x}), "#2b1a5a", label)
+    draw_estimate(ax, x, _loss(law, symbol, x), "#2b1a5a", label)
     if E:
         floor = law.param("E")
         ax.axhline(floor.value, color="0.3", ls=":", lw=0.9, label=f"E = {with_interval(floor)}")
     legend_above(ax)
 
 
+def _loss(law: Fit, symbol: str, values) -> Estimate:
+    variables: dict[str, Any] = {symbol: values}
+    return law.loss(**variables)
+
+
 def _floors(laws: dict[str, Fit | None], lowest: float) -> list[float]:
     """What laws say at the largest scale, and their E, as far as worth drawing."""
     present = {symbol: law for symbol, law in laws.items() if law is not None}
-    ends = [float(law.loss(**{s: law.sampled[s][1]}).value) for s, law in present.items()]
+    ends = [float(_loss(law, s, law.sampled[s][1])) for s, law in present.items()]
     E = [law.params["E"] for law in present.values() if "E" in law.params]
     return [floor for floor in ends + E if floor > lowest]

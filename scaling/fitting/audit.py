@@ -14,7 +14,7 @@ from scaling.fitting.objective import Objective
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.result import LEVEL, Fit, FitError
 from scaling.laws import get_law
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 AUDITED = ("chinchilla", "chinchilla_tied", "kaplan")
 MIN_SHARE = 0.15  # of the runs is left out, in whole budgets from the largest down
@@ -71,7 +71,7 @@ def audit_laws(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
     laws : tuple of str
         Keys of `scaling.laws.LAWS`. A law of C alone describes the compute-optimal frontier and is
         fitted to, and judged by, the best run of every budget.
@@ -95,7 +95,7 @@ def audit_laws(
     for law in laws:
         table = _best_of_each_budget(obs) if get_law(law).variables == ("C",) else obs
         hidden = table.index.isin(obs.index[held_out])
-        training, test = table[~hidden].reset_index(drop=True), table[hidden]
+        training, test = table.loc[~hidden].reset_index(drop=True), table.loc[hidden]
         row = {"law": law, "n_params": len(get_law(law).params), "n_training": len(training)}
         row |= {"n_held_out": len(test), "C_from": test.C.min(), "C_to": test.C.max()}
         try:
@@ -126,8 +126,8 @@ def audit_laws(
 
 def _as_good(predictions: pd.DataFrame, law: str, best: str) -> bool:
     """Whether a t interval of the paired difference of absolute errors holds zero."""
-    if law == best or predictions.empty:
-        return law == best
+    if predictions.empty or law == best:
+        return not predictions.empty
     errors = predictions.pivot(index="run_id", columns="law", values="error").abs()
     if law not in errors or len(errors := errors[[law, best]].dropna()) < 2:
         return False

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.bootstrap import Resamples, default_kind, resample
+from scaling.fitting.bootstrap import Resamples, resample
 from scaling.fitting.lines import power_laws
 from scaling.fitting.result import Bootstrap, Fit, FitError, interval, sampled_ranges
 from scaling.frontier import fit_compute
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 OWN = 3  # coefficients of one budget's bowl
 MIN_SIZES = OWN + 1  # three determine a bowl; the fourth can contradict it
@@ -75,12 +75,13 @@ class Bowl:
 
     def optima(self) -> dict[str, np.ndarray]:
         """Optima in raw units under the names of the minima table."""
-        return {
-            "N_opt": np.exp(self.log_N),
-            "D_opt": np.exp(self.log_D),
-            "L_opt": np.exp(self.log_L),
-            "tokens_per_param": np.exp(self.log_D - self.log_N),
-        }
+        with np.errstate(over="ignore"):  # a minimum that a resample leaves open is infinite
+            return {
+                "N_opt": np.exp(self.log_N),
+                "D_opt": np.exp(self.log_D),
+                "L_opt": np.exp(self.log_L),
+                "tokens_per_param": np.exp(self.log_D - self.log_N),
+            }
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,7 @@ def _log_fitted(log_L: np.ndarray, groups: list[Group], bowls: Bowls) -> np.ndar
 
 
 def _plan(obs: pd.DataFrame, log_fitted, n_params, n, rng, kind) -> Resamples:
-    kind = kind or ("seed" if default_kind(obs) == "pairs" else default_kind(obs))
-    return resample(obs, log_fitted, n_params, n, rng, kind)
+    return resample(obs, log_fitted, n_params, n, rng, kind or "seed")
 
 
 def _with_intervals(minima: pd.DataFrame, drawn: Bowls | None) -> pd.DataFrame:

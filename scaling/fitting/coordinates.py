@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import qmc
 
-from scaling.fitting.solver import Formula, PowerSum, Problem
+from scaling.fitting.predictors import Formula, PowerSum
+from scaling.fitting.solver import Problem
 from scaling.laws import Law, Term
 
 TERM_SHARE = (1e-4, 10.0)  # bounds of one term at the centre of the data, in typical losses

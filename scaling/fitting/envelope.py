@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.fitting.lines import power_laws
 from scaling.fitting.result import Bootstrap, Fit, FitError, sampled_ranges
 from scaling.frontier import fit_compute
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 MIN_SPAN = 2.0  # of C along the envelope
 GRID = 200  # log-spaced values of C across the curves
@@ -30,7 +30,7 @@ def fit_envelope(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
     curves : DataFrame with columns run_id, tokens, flops, loss, optional
         Smoothed training losses; final losses of `obs` alone if omitted, and the note says so.
     convention, n_bootstrap, seed, excluded

@@ -6,7 +6,7 @@ import pandas as pd
 from scaling.fitting.bowls import Bowl, Bowls, Group, Shape, fit_bowls
 from scaling.fitting.lines import line
 from scaling.fitting.result import Fit
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 
 def fit_isoflop(
@@ -22,13 +22,13 @@ def fit_isoflop(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
     convention, seed, excluded
         As in `scaling.fitting.parametric.fit_parametric`.
     n_bootstrap : int, >= 0
         Refits of all parabolas and lines.
     kind : {"seed", "wild", "pairs"}, optional
-        Kind of bootstrap; seed noise, or wild where runs share trunks, if omitted: never pairs,
+        Kind of bootstrap; seed noise if omitted: never pairs,
         which leave out whole sizes of a bowl.
 
     Returns

@@ -11,13 +11,12 @@ from scaling.fitting.isoflop import parabolas
 from scaling.fitting.lines import line
 from scaling.fitting.result import Fit
 from scaling.frontier import ComputeModel, optimum
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 BOUNDS = (0.05, 3.0)  # of both exponents
 START_EXPONENTS = (0.1, 0.3, 0.8)  # of each; the best pair of every data set is refined
 STEPS = 40  # Levenberg-Marquardt, for all data sets at once
 RANK = 1e-7  # smallest share of a column that the others leave; less has no own coefficient
-TINY = np.finfo(float).tiny
 REMARK = "the runs determine little of them but the difference, the skew of the bowls"
 
 
@@ -171,9 +170,12 @@ def _step(at: np.ndarray, gram: np.ndarray, damping: np.ndarray) -> np.ndarray:
     hessian, gradient = gram[:, :2, :2], gram[:, :2, 2]
     low, high = BOUNDS
     free = ~((at <= low) & (gradient > 0) | (at >= high) & (gradient < 0))
-    added = damping[:, None] * np.einsum("kii->ki", hessian) + np.where(free, TINY, 1.0)
-    damped = hessian * (free[:, :, None] & free[:, None, :]) + added[:, :, None] * np.eye(2)
-    step = np.linalg.solve(damped, (gradient * free)[:, :, None])[:, :, 0]
+    diagonal = np.where(free, (1 + damping[:, None]) * np.einsum("kii->ki", hessian), 1.0)
+    cross, gradient = np.where(free.all(1), hessian[:, 0, 1], 0.0), gradient * free
+    determinant = diagonal.prod(1) - cross**2
+    turned = diagonal[:, ::-1] * gradient - cross[:, None] * gradient[:, ::-1]
+    solvable = (determinant > RANK**2 * diagonal.prod(1))[:, None]
+    step = np.where(solvable, turned / np.where(solvable, determinant[:, None], 1.0), 0.0)
     return np.clip(at - step, low, high)
 
 

@@ -29,6 +29,11 @@ def power_laws(log_C: np.ndarray, optima: dict[str, np.ndarray], log_C_ref: floa
     floor itself is hardly determined.
     """
     x = log_C - log_C_ref
+    with np.errstate(over="ignore", invalid="ignore"):  # what a resample leaves open is infinite
+        return _power_laws(x, optima, log_C_ref)
+
+
+def _power_laws(x: np.ndarray, optima: dict[str, np.ndarray], log_C_ref: float) -> dict:
     found = {"C_ref": np.full(len(optima["N"]), np.exp(log_C_ref))}
     for symbol in "ND":
         at_ref, slope = line(x, optima[symbol])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LADDER = (np.inf, 100.0, 30.0, 10.0, 3.0, 1.0)  # multiples of delta, from a cold start
-WARM = (10.0, 3.0, 1.0)  # the same from the point estimate
+WARM = (3.0, 1.0)  # the same from the point estimate
 L1_DELTA = 1e-9  # Huber loss this narrow stands for the sum of absolute residuals
 RESIDUALS = {"log": "ln L_predicted - ln L", "linear": "L_predicted - L"}
 LOSSES = ("huber", "l1", "mse")

@@ -16,11 +16,11 @@ from scaling.fitting.result import Bootstrap, Fit, FitError, Status, sampled_ran
 from scaling.fitting.solver import Solution, solve
 from scaling.frontier import ComputeModel, fit_compute
 from scaling.laws import Law, get_law
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 N_STARTS = 256
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
-FLAT = 1e-9  # difference of mean abs(r) that does, where the objective itself is zero
+FLAT = 1e-9  # abs(r) per run that does, where the objective itself is zero
 
 
 def fit_parametric(
@@ -42,7 +42,7 @@ def fit_parametric(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
         The variables of the law, its target L (nats/token), weight and cluster.
     law : str
         Key of `scaling.laws.LAWS`.
@@ -90,6 +90,7 @@ def fit_parametric(
     obs = obs if "weight" in obs else obs.assign(weight=1.0)
     obs = obs if "cluster" in obs else obs.assign(cluster=np.arange(len(obs)))
     _refuse(obs, form, constraints)
+    _refuse_starts(n_starts, form)
     where = _located(obs, form, objective, constraints)
     found = solve(
         where.problem,
@@ -99,9 +100,8 @@ def fit_parametric(
     )
     values = found.objective
     best = int(np.argmin(values))
-    flat = (
-        FLAT * obs.weight.sum() * (objective.delta / where.unit if objective.loss != "mse" else 1)
-    )
+    small = FLAT if objective.loss == "mse" else objective.delta / where.unit
+    flat = FLAT * obs.weight.sum() * small
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
     status, reason = _status(where, found, best)
@@ -192,6 +192,14 @@ def _refuse(obs: pd.DataFrame, law: Law, constraints: Constraints) -> None:
             )
 
 
+def _refuse_starts(n_starts: int | pd.DataFrame, law: Law) -> None:
+    if isinstance(n_starts, int):
+        if n_starts < 1:
+            raise ValueError(f"n_starts must be at least 1, got {n_starts}")
+    elif lacking := [name for name in law.params if name not in n_starts]:
+        raise ValueError(f"the starts lack columns {lacking} of {law.formula}")
+
+
 def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
     """Whether an exponent of this variable is left to the data."""
     return any(t.variable == symbol and t.exponent not in constraints for t in law.terms)
@@ -199,7 +207,7 @@ def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
 
 def _status(where, found: Solution, best: int) -> tuple[Status, str]:
     if hit := where.on_bound(found.theta[best]):
-        return "at_bound", f"{', '.join(hit)} ended on a bound: the runs do not identify it"
+        return "at_bound", f"{', '.join(hit)} ended on a bound or idle: the runs do not identify it"
     if not found.converged[best]:
         return "not_converged", f"gradient {found.gradient[best]:.1e} is not zero"
     return "ok", ""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import f as f_distribution
 
 from scaling.fitting.coordinates import Constraints, coordinates
@@ -59,7 +59,7 @@ def profile_parametric(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
     name : str
         A free parameter of the law.
     law, objective, constraints
@@ -137,8 +137,10 @@ def _end(excess, value: float, bound: float) -> float:
         if excess(bound) <= 0:
             return bound
     inside = inside or np.copysign(SMALLEST_STEP, span)
-    root = brentq(lambda at: excess(value * np.exp(at)), inside, step, xtol=TOLERANCE)
-    return float(value * np.exp(root))
+    found = root_scalar(
+        lambda at: excess(value * np.exp(at)), bracket=(inside, step), xtol=TOLERANCE
+    )
+    return float(value * np.exp(found.root))
 
 
 def _allowed_excess(obs: pd.DataFrame, best: Fit, objective: Objective) -> float:

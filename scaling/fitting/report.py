@@ -19,14 +19,14 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.profile import Profile, profile_parametric
 from scaling.fitting.result import LEVEL, Data, Estimate, Fit, FitError
 from scaling.frontier import FRONTIERS
-from scaling.runs import (
+from scaling.observations import (
     Convention,
     default_convention,
-    load_runs,
     observations,
     refuse_too_few,
     warn_of_oddities,
 )
+from scaling.runs import load_runs
 
 QUANTITIES = {
     "N_opt": "parameters",

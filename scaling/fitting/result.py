@@ -12,7 +12,7 @@ import pandas as pd
 from scaling.files import write_text
 from scaling.frontier import ComputeModel, exponents, optimum
 from scaling.laws import LAWS
-from scaling.runs import Convention
+from scaling.observations import Convention
 
 Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
 LEVEL = 0.9  # of every interval
@@ -210,14 +210,14 @@ class Fit:
         drawn = self.draws.get(name, None)
         return Estimate(self.params[name], *interval(drawn), self.status)
 
-    def loss(self, *, prediction: bool = False, **variables) -> Estimate:
+    def loss(self, *, prediction: bool = False, **variables: Any) -> Estimate:
         """Expected loss (nats/token) at given N and D, or at the variables of the law.
 
         Parameters
         ----------
         prediction : bool
             Give the interval of one more run, with its noise, instead of that of the law.
-        variables : float or array
+        **variables : float or array
             N=..., D=...
 
         Raises

@@ -53,7 +53,7 @@ def reference_checks(
     Parameters
     ----------
     entry : str
-    obs : DataFrame, as `scaling.runs.observations` returns it
+    obs : DataFrame, as `scaling.observations.observations` returns it
     references : tuple of Reference
     n_bootstrap, seed : int
         Of the intervals and standard errors.

@@ -5,7 +5,8 @@ import pytest
 from scaling.fitting.audit import audit_laws
 from scaling.fitting.result import FitError
 from scaling.laws import LAWS
-from scaling.runs import load_runs, observations
+from scaling.observations import observations
+from scaling.runs import load_runs
 
 KAPLAN = {"N_c": 3e7, "D_c": 8e7, "alpha_N": 0.25, "alpha_D": 0.35}
 

@@ -50,7 +50,7 @@ def test_pairs_draw_whole_clusters():
 
 
 @pytest.mark.parametrize(
-    "table, kind", [(obs(), "seed"), (obs(per_cluster=3), "wild"), (obs(80), "pairs")]
+    "table, kind", [(obs(), "pairs"), (obs(per_cluster=3), "seed"), (obs(24, 3), "pairs")]
 )
 def test_the_design_decides_the_kind(table, kind):
     assert default_kind(table) == kind
@@ -62,3 +62,16 @@ def test_impossible_plans_are_refused():
         draw(obs(), "jackknife")
     with pytest.raises(ValueError, match="12 runs and 12 parameters leave no residual"):
         draw(obs(), "seed", n_params=12)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_seed_noise_keeps_what_runs_of_a_cluster_share(shared):
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(400), 3)
+    noise = np.sqrt(shared) * rng.standard_normal(400)[cluster]
+    noise += np.sqrt(1 - shared) * rng.standard_normal(1200)
+    table = pd.DataFrame({"L": np.exp(1.0 + 0.01 * noise), "weight": 1.0, "cluster": cluster})
+    shocks = draw(table, "seed", n=200).target - 1.0
+    assert shocks.std() == pytest.approx(0.01, rel=0.05)
+    trios = shocks.reshape(200, 400, 3)
+    assert (trios[..., 0] * trios[..., 1]).mean() / 1e-4 == pytest.approx(shared, abs=0.08)

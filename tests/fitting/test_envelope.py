@@ -5,7 +5,8 @@ import pytest
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.result import FitError
 from scaling.laws import LAWS
-from scaling.runs import load_runs, observations
+from scaling.observations import observations
+from scaling.runs import load_runs
 
 
 @pytest.mark.parametrize("sizes, width", [(7, 3.0), (15, 5.0), (25, 8.0)])

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.result import FitError
-from scaling.runs import load_runs, observations
+from scaling.observations import observations
+from scaling.runs import load_runs
 
 
 def bowls(shift=0.0, curvature=0.1, n=7, budgets=(1e18, 4e18, 16e18), off_budget=0.0):

@@ -9,7 +9,8 @@ from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.result import FitError
 from scaling.frontier import optimum
 from scaling.laws import LAWS
-from scaling.runs import load_runs, observations
+from scaling.observations import observations
+from scaling.runs import load_runs
 
 BUDGETS = (1e20, 4e20, 16e20, 64e20)
 STEEP = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.465, "beta": 0.155}  # alpha / beta = 3
@@ -171,3 +172,13 @@ def test_the_budgets_of_hoffmann_are_found_among_scattered_runs(published, fit):
     assert found.exponents()["N_exponent"].value == pytest.approx(0.49, abs=0.03)
     everything = fit(obs, n_bootstrap=0)
     assert everything.exponents()["N_exponent"].value == pytest.approx(0.49, abs=0.03)
+
+
+def test_resamples_that_leave_the_exponents_open_do_no_harm():
+    """Few trunks: pairs of them keep one or two sizes of a budget, and no bowl at all."""
+    obs = bowls(STEEP, sizes=6)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(obs))
+    obs = obs.assign(L=obs.L + noise, cluster=np.resize(np.arange(6), len(obs)))
+    fit = fit_isoflop_power(obs, n_bootstrap=500, kind="pairs")
+    assert 0 < fit.bootstrap.converged < 500
+    assert np.isfinite(fit.draws[["N_ref", "N_exponent"]].to_numpy()).all()

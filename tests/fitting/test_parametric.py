@@ -13,9 +13,10 @@ from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.result import FitError
 from scaling.frontier import ComputeModel
 from scaling.laws import LAWS, minimum_steps
+from scaling.observations import observations
 from scaling.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
 from scaling.published import PUBLISHED
-from scaling.runs import load_runs, observations
+from scaling.runs import load_runs
 
 OPTIMA = [
     pytest.param(name, r, id="-".join(map(str, (name, r.residual, r.loss, r.huber_delta))))
@@ -386,7 +387,7 @@ def test_grid_of_tiny_models(obs_of, truth, optimum_of):
     fit = fit_parametric(obs_of(noise=0.007, seed=3), n_bootstrap=200)
     assert fit.status == "ok"
     assert fit.bootstrap.converged == 200
-    assert fit.bootstrap.kind == "seed"
+    assert fit.bootstrap.kind == "pairs"
     N, D = optimum_of(8e11)
     assert fit.tokens_per_param(8e11).value == pytest.approx(D / N, rel=0.06)
     assert fit.N_opt(8e11).status == "ok"

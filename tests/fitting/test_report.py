@@ -5,11 +5,20 @@ import pandas as pd
 import pytest
 
 from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.objective import Objective
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.report import fit_all, fit_law, fits_table, optima_table
-from scaling.runs import Convention
+from scaling.fitting.report import (
+    disagreement_table,
+    fit_all,
+    fit_law,
+    fits_table,
+    optima_table,
+    profile_law,
+)
+from scaling.observations import Convention, RunsWarning
 
-METHODS = ["parametric", "isoflop", "envelope", "kaplan_LC", "kaplan_LN", "kaplan_LD"]
+FRONTIERS = ["parametric", "isoflop", "isoflop_power", "envelope"]
+METHODS = [*FRONTIERS, "kaplan_LC", "kaplan_LN", "kaplan_LD"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,7 @@ def test_every_method_reports(report):
 def test_methods_agree_on_a_clean_grid(report, optimum_of):
     for C in report.budgets:
         N, D = optimum_of(C)
-        for method in ("parametric", "isoflop"):
+        for method in ("parametric", "isoflop", "isoflop_power"):
             assert report[method].N_opt(C).value == pytest.approx(N, rel=0.06)
             assert report[method].tokens_per_param(C).value == pytest.approx(D / N, rel=0.12)
 
@@ -62,7 +71,10 @@ def test_a_refusal_does_not_stop_the_others(grid):
 
 
 def test_too_few_runs_refuse_every_method(grid):
-    report = fit_all(grid().head(4), n_bootstrap=0)
+    with pytest.raises(ValueError, match=r"DataFrame has 3 finished runs .*needs at least 4"):
+        fit_all(grid().head(3), n_bootstrap=0)
+    with pytest.warns(RunsWarning, match="all 4 runs cost about 2e.11 FLOPs; one budget"):
+        report = fit_all(grid().head(4), n_bootstrap=0)
     assert not report.fits
     assert len(optima_table(report)) == 0
     assert set(fits_table(report).status) == {"refused"}
@@ -70,10 +82,10 @@ def test_too_few_runs_refuse_every_method(grid):
 
 def test_optima_table_is_complete(report):
     table = optima_table(report)
-    assert set(table.method) == {"parametric", "isoflop", "isoflop_bowl", "envelope"}
-    assert len(table) == 4 * 4
+    assert set(table.method) == {*FRONTIERS, "isoflop_bowl", "isoflop_power_bowl"}
+    assert len(table) == 4 * 6
     assert (table.N_opt_low <= table.N_opt_high).all()
-    assert optima_table(report, [1e13]).status.tolist() == ["extrapolated"] * 3
+    assert optima_table(report, [1e13]).status.tolist() == ["extrapolated"] * 4
 
 
 def test_fits_table_keeps_full_precision_and_what_it_was_made_of(report):
@@ -98,7 +110,7 @@ def test_conventions_are_fitted_again(runs, report):
 def test_unfinished_runs_are_named(runs):
     broken = runs.copy()
     broken.loc[3, ["status", "loss"]] = ["diverged", np.nan]
-    fit = fit_all(broken, n_bootstrap=0)["parametric"]
+    fit = fit_all(broken, n_bootstrap=0, audit=False)["parametric"]
     assert fit.excluded == (("row0004", "status diverged"),)
     assert fit.n_runs == 27
 
@@ -112,3 +124,66 @@ def test_one_line_fits_any_table(tmp_path):
     assert fit.convention == Convention("as_given", "6ND")
     with pytest.raises(ValueError, match=r"lacks \['N'\]"):
         fit_law(tmp_path / "runs.csv")
+
+
+def test_methods_say_how_far_they_are_apart(report):
+    table = disagreement_table(report).set_index(["C", "quantity"])
+    C = report.budgets[-1]
+    row = table.loc[(C, "N_opt")]
+    values = {method: report[method].N_opt(C) for method in FRONTIERS}
+    assert row.lowest == min(e.value for e in values.values())
+    assert row.highest_method == max(values, key=lambda m: values[m].value)
+    assert row.ratio == pytest.approx(row.highest / row.lowest)
+    shared = max(e.low for e in values.values()) <= min(e.high for e in values.values())
+    assert row.overlap == shared
+    assert 10 * C in table.index.get_level_values("C")
+
+
+def test_without_resampling_nobody_says_whether_intervals_overlap(runs):
+    assert disagreement_table(fit_all(runs, n_bootstrap=0, audit=False)).overlap.isna().all()
+
+
+def test_a_report_audits_itself(report, runs):
+    assert report.audit is not None
+    assert set(report.audit.ranking.law) == {"chinchilla", "chinchilla_tied", "kaplan"}
+    best = report.audit.ranking.iloc[0]
+    assert best.law.startswith("chinchilla")  # the grid's own law, alpha = beta
+    assert best.mean_abs_error < 0.005
+    assert fit_all(runs, n_bootstrap=0, audit=False).audit is None
+
+
+def test_a_fit_says_what_it_was_made_from(runs):
+    fit = fit_law(runs, bootstrap=0)
+    again = fit_law(runs.assign(name="x"), bootstrap=0)
+    other = fit_law(runs.assign(loss=runs.loss * 1.001), bootstrap=0)
+    assert fit.data.source == "DataFrame"
+    assert len(fit.data.sha256) == 64
+    assert fit.data == again.data
+    assert fit.data != other.data
+
+
+def test_every_objective_and_constraint_goes_through(runs):
+    fit = fit_law(runs, residual="linear", loss="mse", constraints={"beta": "alpha"}, bootstrap=0)
+    assert fit.objective_name == Objective("linear", "mse").describe()
+    assert fit.params["alpha"] == fit.params["beta"]
+    assert "fixed: beta = alpha" in repr(fit)
+    with pytest.raises(ValueError, match="loss='tukey' is unknown; use one of"):
+        fit_law(runs, loss="tukey")
+
+
+def test_one_line_profiles_a_parameter(runs):
+    profile = profile_law(runs, "beta", constraints={"alpha": 0.35})
+    assert profile.estimate.low < 0.35 < profile.estimate.high
+    free = profile_law(runs, "beta").estimate
+    assert free.high - free.low > profile.estimate.high - profile.estimate.low
+
+
+def test_published_tables_need_no_path(published):
+    published("epoch_chinchilla_svg_extracted_data.csv")
+    fit = fit_law("epoch2024", bootstrap=4000)
+    ratio = fit.tokens_per_param(C=5.76e23)
+    assert fit.n_runs == 240
+    assert ratio.value == pytest.approx(17.92, abs=0.005)
+    assert ratio.low < 20 < ratio.high
+    assert len(fit.excluded) == 5
+    assert fit.data.filter

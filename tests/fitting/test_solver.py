@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from scaling.fitting.solver import Formula, PowerSum, Problem, _definite_step, objective, solve
+from scaling.fitting.predictors import Formula, PowerSum
+from scaling.fitting.solver import Problem, _definite_step, objective, solve
 
 LADDER = (np.inf, 1.0, 0.1, 1e-2, 1e-3)
 seeds = st.integers(0, 2**32 - 1)
