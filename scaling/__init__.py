@@ -1,7 +1,8 @@
 """A laboratory for scaling laws of language models.
 
 `load_runs` reads a runs table, by path or by the name of a published one; `fit_law` fits one law to
-it, `fit_all` every method, `profile_law` follows one parameter, `load_fit` reads a saved fit.
+it, `fit_all` every method, `profile_law` follows one parameter, `load_fit` reads a saved fit,
+`make_plan` turns a budget and a law into what to train.
 Training grids is the work of `python -m scaling.sweep`. Nothing here imports torch.
 """
 
@@ -18,6 +19,7 @@ from scaling.fitting.report import (
 )
 from scaling.fitting.result import Estimate, Fit, FitError, load_fit
 from scaling.observations import Convention, RunsWarning
+from scaling.planning.plan import Plan, make_plan
 from scaling.runs import load_curves, load_runs
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Estimate",
     "Fit",
     "FitError",
+    "Plan",
     "Profile",
     "Report",
     "RunsWarning",
@@ -36,6 +39,7 @@ __all__ = [
     "load_curves",
     "load_fit",
     "load_runs",
+    "make_plan",
     "optima_table",
     "profile_law",
 ]

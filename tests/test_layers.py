@@ -22,6 +22,9 @@ MAY_IMPORT = {
     "files": set(),
     "results": {"files", "figures"} | FITTING,
     "replication": {"replication", "papers", "published", "results"} | FITTING,
+    "hardware": {"hardware"},  # stands alone
+    "planning.course_page": {"planning", "hardware", "results"},
+    "planning": {"planning", "hardware", "papers", "flops", "models.shape"} | FITTING,
     # the left half: rows out
     "models.shape": set(),
     "flops": {"models.shape"},
@@ -36,6 +39,8 @@ MAY_IMPORT = {
     "commandline": {"data", "fitting", "observations"},
     "fit": {"commandline", "results"},
     "plot": {"commandline", "results"},
+    "plan": {"commandline", "files", "hardware", "planning", "results"},
+    "course": {"commandline", "figures", "files", "planning", "planning.course_page"},
     "reproduce": {"commandline", "files", "replication"},
     "sweep": {
         "commandline",
@@ -51,7 +56,7 @@ MAY_IMPORT = {
         "runs",
     },
 }
-VERBS = {"fit", "plot", "reproduce", "sweep"}
+VERBS = {"course", "fit", "plan", "plot", "reproduce", "sweep"}
 WITHOUT_TORCH = [
     "runs",
     "observations",
@@ -63,6 +68,9 @@ WITHOUT_TORCH = [
     "flops",
 ]
 WITHOUT_TORCH += ["replication.page"]
+WITHOUT_TORCH += ["planning.plan", "planning.bloomberg"]
+WITHOUT_TORCH += ["planning.course_page", "planning.plan_report", "figures.course"]
+WITHOUT_TORCH += ["hardware.claims", "hardware.communication"]
 
 
 def modules():

@@ -1,0 +1,256 @@
+"""What a forward pass keeps for the backward pass, by layer and in the head."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LOGIT_BYTES = 4  # the loss is computed in fp32 in every precision
+STATISTIC_BYTES = 4  # of norms and of flash attention, fp32 too
+TOKEN_BYTES = 8  # int64
+RECOMPUTE = ("none", "selective", "full")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The sizes of a decoder-only transformer that memory depends on.
+
+    Parameters
+    ----------
+    n_layers, width, n_heads, vocab_size : int
+    seq_len : int, tokens
+    head_width : int or None
+        None: width / n_heads.
+    kv_heads : int or None
+        None: as many as `n_heads`.
+    ffn_width : int or None
+        None: 4 * width.
+    gated : bool
+        Three feed-forward matrices (SwiGLU) instead of two.
+    tied : bool
+        The head shares the token table.
+
+    Raises
+    ------
+    ValueError
+        A size that is not positive.
+    """
+
+    n_layers: int
+    width: int
+    n_heads: int
+    vocab_size: int
+    seq_len: int
+    head_width: int | None = None
+    kv_heads: int | None = None
+    ffn_width: int | None = None
+    gated: bool = False
+    tied: bool = True
+
+    def __post_init__(self):
+        """Refuse sizes that cannot be; see Raises of the class."""
+        for name in ("n_layers", "width", "n_heads", "vocab_size", "seq_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"network: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("head_width", "kv_heads", "ffn_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"network: {name} must be None or at least 1, got {value}")
+
+    @property
+    def attention(self) -> int:
+        """Width of all heads together."""
+        return self.n_heads * self.head_width if self.head_width else self.width
+
+    @property
+    def kv(self) -> int:
+        """Width of all key heads together."""
+        return self.attention * (self.kv_heads or self.n_heads) // self.n_heads
+
+    @property
+    def hidden(self) -> int:
+        """Feed-forward width, resolved."""
+        return self.ffn_width or 4 * self.width
+
+    @property
+    def layer_params(self) -> int:
+        """Parameters of one layer's matrices: 2*d*(a + kv) + g*d*f with g = 2, or 3 gated."""
+        matrices = 2 * (self.attention + self.kv) + (3 if self.gated else 2) * self.hidden
+        return self.width * matrices
+
+    @property
+    def table_params(self) -> int:
+        """Parameters of the token table and, untied, of the head."""
+        return self.vocab_size * self.width * (1 if self.tied else 2)
+
+
+class Counting(NamedTuple):
+    """What an implementation of a layer keeps beside the inputs of its matrix products.
+
+    Attributes
+    ----------
+    dropout : bool
+        Masks of one byte, three a layer, and the attention weights after dropout.
+    materialised : bool
+        Attention weights are stored; flash attention computes them again.
+    rotary : bool
+        Queries and keys once more, turned.
+    statistics : bool
+        Norm and flash statistics, fp32.
+    unfused_norm : bool
+        The normalised stream before its gain, as torch's CPU kernels keep it.
+    source : str
+    """
+
+    dropout: bool
+    materialised: bool
+    rotary: bool
+    statistics: bool
+    unfused_norm: bool
+    source: str
+
+
+COUNTINGS = {
+    "gpt": Counting(False, False, True, True, False, "this laboratory's GPT with fused kernels"),
+    "gpt_cpu": Counting(False, False, True, True, True, "this laboratory's GPT as the CPU runs it"),
+    "plain": Counting(
+        False, False, False, False, False, "pre-norm, flash attention, no dropout: 16 s*b*h"
+    ),
+    "korthikanti": Counting(
+        True, True, False, False, False, "Korthikanti et al. 2022, arXiv:2205.05198, section 4.1"
+    ),
+}
+
+
+class Activations(NamedTuple):
+    """Bytes on one device.
+
+    Attributes
+    ----------
+    kept : float
+        What the layers, the embedding and the last norm keep until the backward pass.
+    logits : float
+        Log-probabilities in fp32.
+    temporaries : float
+        The gradient of the logits, and what one layer computes again under recompute.
+    """
+
+    kept: float
+    logits: float
+    temporaries: float
+
+
+def layer_bytes_per_token(
+    network: Network,
+    counting: str = "gpt",
+    element_bytes: float = 2,
+    stream_bytes: float | None = None,
+    attention_weights: bool = True,
+) -> float:
+    """Bytes that one layer keeps for the backward pass, for each token.
+
+    e*(2d + 2a + 2kv + 2f) + 2d*r [+ e*H*T attention weights], gated 4f for 2f; with dropout
+    2d + (e + 1)*H*T more.
+
+    Parameters
+    ----------
+    network : Network
+    counting : key of `COUNTINGS`
+    element_bytes : float, e
+        Of what matrix products read.
+    stream_bytes : float or None, r
+        Of the residual stream; None: `element_bytes`. Under autocast it stays fp32.
+    attention_weights : bool
+        False leaves the attention weights out, as selective recompute does.
+
+    Raises
+    ------
+    ValueError
+        A counting that nobody knows.
+
+    References
+    ----------
+    Korthikanti et al. 2022, arXiv:2205.05198, equation 1: s*b*h*(34 + 5*a*s/h) bytes for e = 2.
+    """
+    if counting not in COUNTINGS:
+        raise ValueError(f"counting {counting!r} is unknown; use one of {[*COUNTINGS]}")
+    kept, e = COUNTINGS[counting], element_bytes
+    r = e if stream_bytes is None else stream_bytes
+    d, a, kv, f = network.width, network.attention, network.kv, network.hidden
+    products = 2 * d + (a + 2 * kv) + a + (4 if network.gated else 2) * f
+    total = e * products + r * 2 * d
+    if kept.rotary:
+        total += e * (a + kv)
+    if kept.unfused_norm:
+        total += r * 2 * d
+    if kept.statistics:
+        total += STATISTIC_BYTES * (2 + (0 if kept.materialised else network.n_heads))
+    if kept.dropout:
+        total += 2 * d
+    if kept.materialised and attention_weights:
+        total += network.n_heads * network.seq_len * (2 * e + 1 if kept.dropout else e)
+    return total
+
+
+def activation_bytes(
+    network: Network,
+    n_sequences: float = 1,
+    *,
+    recompute: str = "none",
+    counting: str = "gpt",
+    element_bytes: float = 2,
+    stream_bytes: float | None = None,
+) -> Activations:
+    """Bytes of activations of one forward and backward pass on one device.
+
+    Parameters
+    ----------
+    network : Network
+    n_sequences : float
+        Sequences that pass at once on this device (the micro-batch).
+    recompute : {"none", "selective", "full"}
+        "selective" computes the attention weights again (no gain over flash attention); "full"
+        keeps the input of every layer and computes one layer at a time again.
+    counting, element_bytes, stream_bytes
+        See `layer_bytes_per_token`.
+
+    Raises
+    ------
+    ValueError
+        An unknown recompute or counting, or a number of sequences that is not positive.
+
+    Notes
+    -----
+    The gradients that travel through one layer, and the workspace of kernels, are left out.
+    """
+    if recompute not in RECOMPUTE:
+        raise ValueError(f"recompute {recompute!r} is unknown; use one of {RECOMPUTE}")
+    if not n_sequences > 0:
+        raise ValueError(f"n_sequences must be positive, got {n_sequences}")
+    r = element_bytes if stream_bytes is None else stream_bytes
+    options = (network, counting, element_bytes, r)
+    layer = layer_bytes_per_token(*options)
+    kept, again = layer, 0.0
+    if recompute == "selective":
+        kept = layer_bytes_per_token(*options, attention_weights=False)
+        again = layer - kept
+    elif recompute == "full":
+        kept, again = r * network.width, layer
+    tokens = n_sequences * network.seq_len
+    logits = LOGIT_BYTES * network.vocab_size * tokens
+    ends = _end_bytes_per_token(network, COUNTINGS[counting], element_bytes, r)
+    return Activations(
+        kept=tokens * (network.n_layers * kept + ends),
+        logits=logits,
+        temporaries=logits + tokens * again,
+    )
+
+
+def _end_bytes_per_token(network: Network, kept: Counting, e: float, r: float) -> float:
+    """Last norm and the head's input; tokens and targets; Korthikanti's embedding dropout."""
+    total = (r + e) * network.width
+    if kept.unfused_norm:
+        total += r * network.width
+    if kept.statistics:
+        total += STATISTIC_BYTES + 2 * TOKEN_BYTES
+    if kept.dropout:
+        total += network.width
+    return total

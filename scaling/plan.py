@@ -1,0 +1,165 @@
+"""python -m scaling.plan budget=5.76e23: what to train with a budget, by which law, how sure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import MISSING, DictConfig
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.files import write_text
+from scaling.hardware.devices import Device, device_from, get_device
+from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
+from scaling.planning.plan import Plan, make_plan
+from scaling.planning.plan_report import Block, plan_blocks
+from scaling.results import markdown_table
+
+
+@dataclass
+class PlanCommand:
+    """What you have and know, and where the plan goes. Write quantities as 70B, 1.4T or 5.76e23."""
+
+    budget: Any = MISSING  # 5.76e23, '3640 PF-days', '512 A100 for 30 days at 40 %', '$2M on H100'
+    law: str = "besiroglu2024"  # a published law, or a path: fit JSON, runs table, results folder
+    compare: bool = True  # all published laws beside it
+    data_limit: Any = None  # unique tokens at hand
+    repeat: bool = True  # whether they may be seen more than once
+    inference_tokens: Any = None  # what the model will serve over its life
+    params: Any = None  # a model to judge: its size ...
+    tokens: Any = None  # ... and what it was trained on
+    device: str | None = None  # None: that of the budget, else an H100
+    n_devices: int | None = None  # for days and memory; None: 64
+    utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
+    price_per_hour: float | None = None  # what one device costs an hour; there is no default
+    peak: str | None = None  # number format of the peak; None: bf16, else fp16
+    precision: str = "bf16_mixed"  # of the memory: fp32, bf16_autocast, bf16_mixed, fp16_mixed
+    n_sequences: float = 1  # sequences at once on each device, for the memory
+    seq_len: int | None = None  # context of the shape; None: derived from N
+    vocab_size: int | None = None  # None: derived from N
+    ffn: str = "gelu"  # gelu, swiglu
+    tied: bool = True  # the output head shares the token table
+    json: str | None = None  # file for everything in full precision
+    markdown: str | None = None  # file for the report
+    devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
+    results: str = "results"
+
+
+register("plan_schema", PlanCommand)
+
+
+@hydra.main(version_base=None, config_path=CONF, config_name="plan")
+@one_line_errors
+def main(composed: DictConfig) -> None:
+    """Plan, print, write."""
+    command = resolve(composed, PlanCommand)
+    console = Console(soft_wrap=True)
+    devices = _devices(command)
+    plan = _plan(command, devices)
+    placement = _placement(command, plan, devices)
+    blocks = plan_blocks(plan, placement, command.price_per_hour)
+    _print(console, blocks)
+    if command.json is not None:
+        write_text(Path(command.json), _as_json(plan, placement))
+        console.print(f"JSON: {Path(command.json).resolve()}", markup=False)
+    if command.markdown is not None:
+        write_text(Path(command.markdown), _as_markdown(command, blocks))
+        console.print(f"Markdown: {Path(command.markdown).resolve()}", markup=False)
+
+
+def _devices(command: PlanCommand) -> dict[str, Device]:
+    own = {} if command.devices is None else command.devices
+    if not isinstance(own, Mapping):
+        raise ValueError(f"devices={own!r} must map names to peak_flops and memory_bytes")
+    return {name: device_from(name, chip) for name, chip in own.items()}
+
+
+def _plan(command: PlanCommand, devices: dict[str, Device]) -> Plan:
+    if (command.params is None) != (command.tokens is None):
+        raise ValueError("to judge a model give both params=N and tokens=D, as in 70B and 1.4T")
+    return make_plan(
+        command.budget,
+        command.law,
+        data_limit=command.data_limit,
+        repeat=command.repeat,
+        inference_tokens=command.inference_tokens,
+        model=None if command.params is None else (command.params, command.tokens),
+        utilisation=command.utilisation,
+        price_per_hour=command.price_per_hour,
+        device=command.device,
+        precision=command.peak,
+        devices=devices,
+        seq_len=command.seq_len,
+        vocab_size=command.vocab_size,
+        ffn=command.ffn,
+        tied=command.tied,
+        compare=command.compare,
+    )
+
+
+def _placement(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
+    """The planned shape on the named device; None where no shape can be built."""
+    name = command.device or plan.budget.device or DEFAULT_DEVICE
+    device = get_device(name, devices)
+    if plan.shape is None:
+        return None
+    return place(
+        plan.shape.shape,
+        plan.shape.total_params,
+        device,
+        DEFAULT_COUNT if command.n_devices is None else command.n_devices,
+        precision=command.precision,
+        n_sequences=command.n_sequences,
+    )
+
+
+# ---------------------------------------------------------------- written out
+
+
+def _print(console: Console, blocks: list[Block]) -> None:
+    for block in blocks:
+        console.rule(block.title, align="left")
+        for line in block.lines:
+            console.print(line, markup=False, highlight=False)
+        if block.header:
+            table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+            for name in block.header:
+                table.add_column(name, no_wrap=name == block.header[0], overflow="fold")
+            for row in block.cells:
+                table.add_row(*(escape(_narrow(cell)) for cell in row))
+            console.print(table)
+
+
+def _narrow(cell: str) -> str:
+    """An interval or a status below its value."""
+    return cell.replace(" [", "\n[").replace(" (", "\n(")
+
+
+def _as_json(plan: Plan, placement: Placement | None) -> str:
+    """The plan by name; the memory in bytes; what is not finite as null."""
+    parts = plan.to_dict()
+    if placement is not None:
+        rows = json.loads(str(placement.table.to_json(orient="records")))
+        chip = {"device": placement.device.name, "n_devices": placement.n_devices}
+        parts["memory"] = chip | {"precision": placement.precision, "by_strategy": rows}
+    return json.dumps(parts, indent=2, allow_nan=False) + "\n"
+
+
+def _as_markdown(command: PlanCommand, blocks: list[Block]) -> str:
+    parts = [f"# Plan for {command.budget}"]
+    for block in blocks:
+        parts.append(f"## {block.title}")
+        parts += ["\n".join(f"- {line}" for line in block.lines)] if block.lines else []
+        if block.header:
+            parts.append(markdown_table([*block.header], [[*row] for row in block.cells]))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()

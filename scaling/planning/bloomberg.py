@@ -1,0 +1,91 @@
+"""BloombergGPT, planned for its data: its budgets, which disagree, against each law.
+
+Source: Wu et al. 2023, arXiv:2303.17564; the course's 50B and 1.4T.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from scaling.planning.budgets import parse_budget
+from scaling.planning.data_limits import plan_data
+from scaling.planning.sources import SOURCES, get_source
+from scaling.planning.verdicts import RULE
+
+N, D, AT_HAND = 50.6e9, 569e9, 709e9  # parameters; tokens seen; tokens collected
+REPORTED = 2.36e23  # FLOPs, its table 4
+COURSE_N, COURSE_D = 50e9, 1.4e12  # as the course tells the plan
+RATE = "102 TFLOP/s"  # achieved per A100, its table 4
+CLUSTER, HOURS = "512 A100-40GB for 53 days", "1.3M A100-40GB-hours"
+RULE_NAME = "20 per parameter"
+
+
+def bloomberg_budgets() -> pd.DataFrame:
+    """Every budget that is told of BloombergGPT.
+
+    Returns
+    -------
+    DataFrame with columns budget, C (FLOPs), over_reported (C / 2.36e23), note
+
+    Notes
+    -----
+    512 A100 for 53 days are 0.65M GPU-hours, half of the 1.3M named for planning. The FLOPs that
+    102 TFLOP/s count include recomputed activations (8ND rather than 6ND).
+    """
+    share = REPORTED / (N * D)
+    rows = [
+        ("reported", REPORTED, f"{share:.2g} ND: with recomputed activations"),
+        ("cluster", parse_budget(f"{CLUSTER} at {RATE}").flops, f"{CLUSTER} at {RATE}"),
+        ("6ND", 6 * N * D, "of 50.6B parameters and the 569B tokens seen"),
+        ("planned", parse_budget(f"{HOURS} at {RATE}").flops, f"{HOURS} at {RATE}"),
+        ("course", 6 * COURSE_N * COURSE_D, "6ND of the course's 50B and 1.4T"),
+    ]
+    table = pd.DataFrame(rows, columns=["budget", "C", "note"])
+    table.insert(2, "over_reported", table.C / REPORTED)
+    return table
+
+
+def bloomberg_table(laws: Iterable[str] = tuple(SOURCES)) -> pd.DataFrame:
+    """What each law asks for at each of the budgets, and how BloombergGPT compares.
+
+    Returns
+    -------
+    DataFrame with columns budget, C (FLOPs), law, N_opt (parameters), D_opt (tokens), N_over
+        (50.6B / N_opt), D_seen_over (569B / D_opt), D_at_hand_over (709B / D_opt), data_limits
+        (whether D_opt is more than was at hand), status
+    """
+    rows = []
+    for budget in bloomberg_budgets().to_dict("records"):
+        for law in (RULE_NAME, *laws):
+            rows.append({"budget": budget["budget"], "C": budget["C"]} | _against(law, budget["C"]))
+    return pd.DataFrame(rows)
+
+
+def bloomberg_data(law: str = "besiroglu2024") -> pd.DataFrame:
+    """Plans under 709B unique tokens at each of the budgets; columns as `plan_data`, and budget."""
+    tables = [
+        plan_data(row["C"], AT_HAND, law).table.assign(budget=row["budget"])
+        for row in bloomberg_budgets().to_dict("records")
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _against(law: str, C: float) -> dict:
+    if law == RULE_NAME:
+        N_opt = float(np.sqrt(C / (6 * RULE)))
+        D_opt, status = RULE * N_opt, "ok"
+    else:
+        source = get_source(law)
+        N_opt, D_opt = source.point(C)["N_opt"], source.point(C)["D_opt"]
+        status = source.N_opt(C).status
+    return {
+        "law": law,
+        "N_opt": N_opt,
+        "D_opt": D_opt,
+        "N_over": N / N_opt,
+        "D_seen_over": D / D_opt,
+        "D_at_hand_over": AT_HAND / D_opt,
+        "data_limits": D_opt > AT_HAND,
+        "status": status,
+    }

@@ -1,0 +1,350 @@
+"""Budgets in any currency: FLOPs, PF-days, device-hours, clusters, money; and back."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.hardware.devices import DEVICES, Device, get_device
+from scaling.papers import PF_DAY
+from scaling.planning.quantities import FLOPS, format_quantity, parse_quantity
+
+HOUR = 3600.0  # s
+HOURS = {"hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}
+DEFAULT_UTILISATION = 0.4
+ASSUMED_UTILISATION = (
+    f"utilisation {DEFAULT_UTILISATION:g} of the dense peak: assumed, as nobody named one; "
+    "published model FLOPs utilisation: GPT-3 21 %, Gopher 32 %, PaLM 46 % (Chowdhery et al. 2022, "
+    "arXiv:2204.02311, table 3), Llama 3 405B 38-43 % (Llama Team 2024, arXiv:2407.21783, "
+    "table 4)"
+)
+SPARSE_SPEEDUP = 2.0  # 2:4 structured sparsity doubles a datasheet's peak
+SPARSE = ("A100", "A100-40GB", "H100", "H200", "B200")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A training budget, in FLOPs and in the currency it was named in.
+
+    Attributes
+    ----------
+    flops : float, FLOPs
+    text : str
+        As it was named.
+    device : str or None
+        Name of the device that pays; None for a budget in FLOPs or PF-days.
+    device_hours : float, hours
+        Of all devices together; NaN without a device.
+    utilisation : float or None
+        Share of the device's dense peak that training achieves.
+    precision : str or None
+        Number format of the peak; None for the device's training format.
+    price_per_hour : float, the user's currency per device-hour
+        NaN where none was given: there is no default price.
+    assumptions : tuple of str
+        What was not said and had to be assumed.
+    """
+
+    flops: float
+    text: str
+    device: str | None = None
+    device_hours: float = float("nan")
+    utilisation: float | None = None
+    precision: str | None = None
+    price_per_hour: float = float("nan")
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def pf_days(self) -> float:
+        """In petaFLOP/s-days of 8.64e19 FLOPs."""
+        return self.flops / PF_DAY
+
+    @property
+    def money(self) -> float:
+        """device_hours * price_per_hour, in the user's currency; NaN without a price."""
+        return self.device_hours * self.price_per_hour
+
+    def __repr__(self) -> str:
+        line = f"{self.text}: {self.flops:.3g} FLOPs = {format_quantity(self.pf_days)} PF-days"
+        if self.device is None or self.utilisation is None:
+            return line
+        line += f" = {format_quantity(self.device_hours)} {self.device}-hours"
+        return line + f" at {100 * self.utilisation:.3g} % of the dense peak"
+
+
+# ---------------------------------------------------------------- conversions
+
+
+def training_speed(
+    device: str, utilisation: float, precision: str | None = None, devices: Mapping | None = None
+) -> float:
+    """FLOP/s that one device achieves in training: peak times utilisation.
+
+    Parameters
+    ----------
+    device : str
+        A key of `scaling.hardware.devices.DEVICES`, or of `devices`.
+    utilisation : float, in (0, 1]
+    precision : str, optional
+        Number format of the peak; the device's training format if omitted.
+    devices : mapping, name -> Device, optional
+        Further devices, or others under a known name.
+
+    Raises
+    ------
+    ValueError
+        The device or the format is unknown, or the utilisation is no share.
+    """
+    return _device(device, devices).training_flops(precision) * _share(utilisation)
+
+
+def hours_for(flops: float, device: str, utilisation: float, **options) -> float:
+    """Device-hours that spend `flops`; options as in `training_speed`."""
+    return _positive("flops", flops) / training_speed(device, utilisation, **options) / HOUR
+
+
+def days_on(flops: float, count: float, device: str, utilisation: float, **options) -> float:
+    """Days that `count` devices take to spend `flops`; options as in `training_speed`."""
+    hours = hours_for(flops, device, utilisation, **options)
+    return hours / _positive("count of devices", count) / HOURS["day"]
+
+
+def pf_day_table(
+    names: Iterable[str] = ("V100", "A100", "H100"), devices: Mapping | None = None
+) -> pd.DataFrame:
+    """How many devices make one PF-day in a day, at full efficiency.
+
+    10^15 FLOP/s over the dense peak of the training format.
+
+    Returns
+    -------
+    DataFrame with columns device, peak (FLOP/s), devices (for one PF-day a day), devices_sparse
+        (with the doubled peak of 2:4 sparsity; NaN for a device without), note
+
+    Notes
+    -----
+    The course says 8 V100 or 2 A100. 8 is exact; 2 A100 takes the sparse 624 TFLOP/s (1.6, rounded
+    up) where the dense peak of 312 TFLOP/s asks for 3.2. Dense training never sees the sparse peak.
+    """
+    rows = []
+    for name in names:
+        peak = _device(name, devices).training_flops()
+        dense = 1e15 / peak
+        sparse = dense / SPARSE_SPEEDUP if name in SPARSE else float("nan")
+        note = ""
+        if name.startswith("A100"):
+            note = f"the course's 2 is {sparse:.2g} rounded up, with sparsity, not {dense:.2g}"
+        rows.append((name, peak, dense, sparse, note))
+    return pd.DataFrame(rows, columns=["device", "peak", "devices", "devices_sparse", "note"])
+
+
+def conversions(
+    budget: Budget,
+    *,
+    utilisation: float | None = None,
+    counts: Iterable[int] = (8, 64, 512),
+    price_per_hour: Mapping[str, float] | None = None,
+    devices: Mapping | None = None,
+) -> pd.DataFrame:
+    """One budget in the hours of every known device.
+
+    Parameters
+    ----------
+    budget : Budget
+    utilisation : float, optional
+        That of the budget, or `DEFAULT_UTILISATION`, if omitted.
+    counts : iterable of int
+        Sizes of clusters.
+    price_per_hour : mapping, device -> the user's currency per device-hour, optional
+
+    Returns
+    -------
+    DataFrame with columns device, utilisation, device_hours, days_on_<count> for every count, and
+        money where a price was given
+    """
+    share = _share(utilisation or budget.utilisation or DEFAULT_UTILISATION)
+    prices = dict(price_per_hour or {})
+    if budget.device is not None and np.isfinite(budget.price_per_hour):
+        prices.setdefault(budget.device, budget.price_per_hour)
+    rows = []
+    for name in {**DEVICES, **(devices or {})}:
+        precision = budget.precision if name == budget.device else None
+        options: dict[str, Any] = {"precision": precision, "devices": devices}
+        hours = hours_for(budget.flops, name, share, **options)
+        row = {"device": name, "utilisation": share, "device_hours": hours}
+        row |= {f"days_on_{count}": hours / count / HOURS["day"] for count in counts}
+        rows.append(row | {"money": hours * prices.get(name, float("nan"))})
+    table = pd.DataFrame(rows)
+    return table if prices else table.drop(columns="money")
+
+
+# ---------------------------------------------------------------- parsing
+
+_NUMBER = r"(?P<amount>[-+]?[\d.,]+(?:e[-+]?\d+)?(?:\s*[kmbgt](?![a-z0-9]))?)"
+_TIME = r"(?P<time>[\d.]+)\s*(?P<unit>h|hour|day|week)s?"
+_DEVICE = r"(?P<device>[A-Za-z][\w.-]*)"
+_CURRENCY = "(?:usd|eur|gbp|chf|dollars?|euros?|[$€£])"
+_FORMS = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        "pf_days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?|pfs)(?:/s)?[- ]?days?",
+        "cluster": rf"{_NUMBER}\s*[x×*]?\s*{_DEVICE}\s*(?:for|x|×|,)\s*{_TIME}",
+        "hours": rf"{_NUMBER}\s*{_DEVICE}[- ](?:h|hours?)(?:\s+on\s+(?P<on>[\w.-]+))?",
+        "money": rf"(?:[$€£]\s*{_NUMBER}|{_NUMBER.replace('amount', 'sum')}\s*{_CURRENCY})"
+        r"(?:\s+on\s+(?P<on>[\w.-]+))?",
+    }.items()
+}
+_RATE = re.compile(
+    r"\s+at\s+(?P<rate>[\d.]+)\s*(?P<unit>%|[TP]FLOP/?s)?(?:\s*(?:utili[sz]ation|MFU))?$",
+    re.IGNORECASE,
+)
+_ANY_DEVICE = ("gpu", "gpus", "device", "accelerator", "tpu")
+EXAMPLES = (
+    "5.76e23, '3640 PF-days', '1.3M A100-hours at 40 %', '512 A100 for 30 days', '$2M on H100' "
+    "(with price_per_hour)"
+)
+
+
+def parse_budget(
+    budget: "str | float | Budget",
+    utilisation: float | None = None,
+    price_per_hour: float | None = None,
+    devices: Mapping | None = None,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Budget:
+    """Read a budget: '5.76e23', '3640 PF-days', '512 A100 for 30 days at 40 %', '$2M on H100'.
+
+    FLOPs = devices * seconds * peak * utilisation; money = device-hours * price_per_hour.
+
+    Parameters
+    ----------
+    budget : str, float (FLOPs) or Budget
+    utilisation : float, in (0, 1], optional
+        Share of the dense peak; `DEFAULT_UTILISATION`, named among the assumptions, if neither this
+        nor the text ("at 40 %", "at 102 TFLOP/s") says one.
+    price_per_hour : float, the user's currency per device-hour, optional
+        Needed for a budget in money.
+    devices : mapping, name -> Device, optional
+        Further devices.
+    device : str, optional
+        Which, where the text says "GPU-hours" or money only.
+    precision : str, optional
+        Number format of the peak; the device's training format if omitted.
+
+    Raises
+    ------
+    ValueError
+        Text that is no budget, an amount that is not positive, an unknown device or none where one
+        is needed, a utilisation that is no share in (0, 1], a budget in money without a price.
+    """
+    if isinstance(budget, Budget):
+        return budget
+    if utilisation is not None:
+        _share(utilisation)
+    price = float("nan") if price_per_hour is None else _positive("price_per_hour", price_per_hour)
+    text = f"{budget:g} FLOPs" if isinstance(budget, int | float) else str(budget).strip()
+    body, rate = _split_rate(text)
+    kind, found = _form(body)
+    if rate is not None and kind in ("flops", "pf_days"):
+        raise ValueError(
+            f"budget {text!r} is FLOPs already, at any speed; leave out what follows 'at'"
+        )
+    if kind == "flops":
+        flops = budget if isinstance(budget, int | float) else parse_quantity(body, "budget", FLOPS)
+        return Budget(_positive("budget", float(flops), "FLOPs"), text, price_per_hour=price)
+    amount = _positive("budget", parse_quantity(found.get("amount") or found["sum"]), kind)
+    if kind == "pf_days":
+        return Budget(amount * PF_DAY, text, price_per_hour=price)
+    chosen = _named_device(found, device, text, devices)
+    peak = chosen.training_flops(precision)
+    share, assumptions = _utilisation(rate, utilisation, peak, text)
+    if kind == "money":
+        if not np.isfinite(price):
+            raise ValueError(
+                f"budget {text!r} is money, and prices change: say price_per_hour, what one "
+                f"{chosen.name} costs an hour"
+            )
+        hours = amount / price
+    elif kind == "cluster":
+        hours = (
+            amount * _positive("time", parse_quantity(found["time"], "time")) * HOURS[found["unit"]]
+        )
+    else:
+        hours = amount
+    flops = hours * HOUR * peak * share
+    return Budget(flops, text, chosen.name, hours, share, precision, price, assumptions=assumptions)
+
+
+def _split_rate(text: str) -> tuple[str, tuple[float, str] | None]:
+    found = _RATE.search(text)
+    if not found:
+        return text, None
+    return text[: found.start()], (float(found["rate"]), (found["unit"] or "").lower())
+
+
+def _form(body: str) -> tuple[str, dict[str, str]]:
+    for kind, form in _FORMS.items():
+        if found := form.fullmatch(body.strip()):
+            named = {name: value for name, value in found.groupdict().items() if value}
+            return kind, {k: v.lower() if k == "unit" else v for k, v in named.items()}
+    try:
+        parse_quantity(body, "budget", FLOPS)
+    except ValueError:
+        raise ValueError(f"budget {body!r} is not understood; write one of {EXAMPLES}") from None
+    return "flops", {}
+
+
+def _named_device(found: dict, device: str | None, text: str, devices: Mapping | None) -> Device:
+    name = found.get("on") or found.get("device")
+    if name is None or name.lower() in _ANY_DEVICE:
+        name = device
+    if name is None:
+        raise ValueError(f"budget {text!r} does not say on which device; say device='A100' or so")
+    return _device(name, devices)
+
+
+def _device(name: str, devices: Mapping | None) -> Device:
+    """The device of this name, or of this plural."""
+    known = {key.lower() for key in (*DEVICES, *(devices or {}))}
+    singular = name[:-1] if name.lower().endswith("s") and name.lower() not in known else name
+    return get_device(singular, extra=devices)
+
+
+def _utilisation(
+    rate: tuple[float, str] | None, given: float | None, peak: float, text: str
+) -> tuple[float, tuple[str, ...]]:
+    """The share of the peak, from the text, from the argument or assumed."""
+    said = None
+    if rate is not None:
+        value, unit = rate
+        of_peak = {"": 1.0, "%": 0.01, "tflops": 1e12 / peak, "pflops": 1e15 / peak}
+        said = _share(value * of_peak[unit.replace("/", "")], text)
+    if said is not None and given is not None and not np.isclose(said, given):
+        raise ValueError(
+            f"budget {text!r} says a utilisation of {said:.3g}, the argument {given:g}: drop one"
+        )
+    share = said if given is None else given
+    if share is None:
+        return DEFAULT_UTILISATION, (ASSUMED_UTILISATION,)
+    return share, ()
+
+
+def _share(utilisation: float, said: str = "") -> float:
+    if not 0 < utilisation <= 1:
+        where = f" ({said!r})" if said else ""
+        raise ValueError(
+            f"utilisation {utilisation:.4g}{where} is no share of the dense peak in (0, 1]; write "
+            "0.4 for 40 %"
+        )
+    return float(utilisation)
+
+
+def _positive(name: str, value: float, unit: str = "") -> float:
+    if not (value > 0 and np.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite, got {value:g} {unit}".rstrip())
+    return value

@@ -1,0 +1,118 @@
+"""A planned model on a device: memory by strategy, what fits, how many devices, what is sent."""
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from scaling.hardware.activations import Network
+from scaling.hardware.communication import communication
+from scaling.hardware.devices import Device
+from scaling.hardware.memory import devices_needed, fits, training_memory
+from scaling.hardware.setup import Setup
+from scaling.models.shape import Shape
+
+PER_MACHINE = 8  # devices on fast links, the group of hybrid sharding
+DEFAULT_DEVICE, DEFAULT_COUNT = "H100", 64  # where nobody names one
+STRATEGIES = {  # name -> changes to a Setup
+    "DDP": {"strategy": "ddp"},
+    "ZeRO-1": {"strategy": "zero1"},
+    "ZeRO-2": {"strategy": "zero2"},
+    "ZeRO-3, FSDP": {"strategy": "fsdp"},
+    "FSDP, hybrid": {"strategy": "fsdp", "sharding_factor": PER_MACHINE},
+    "FSDP, offload": {"strategy": "fsdp", "offload": "params"},
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a planned model trains on devices.
+
+    Attributes
+    ----------
+    device : Device
+    n_devices : int
+    precision : str
+        Key of `scaling.hardware.setup.PRECISIONS`.
+    n_sequences : float
+        On each device at once.
+    table : DataFrame
+        One row per strategy, as `placement_table` returns it.
+    """
+
+    device: Device
+    n_devices: int
+    precision: str
+    n_sequences: float
+    table: pd.DataFrame
+
+
+def network_of(shape: Shape) -> Network:
+    """The sizes of a shape that memory depends on."""
+    return Network(
+        n_layers=shape.n_layers,
+        width=shape.width,
+        n_heads=shape.n_heads,
+        vocab_size=shape.vocab_size,
+        seq_len=shape.seq_len,
+        kv_heads=shape.kv_heads,
+        ffn_width=shape.hidden,
+        gated=shape.ffn == "swiglu",
+        tied=shape.tied,
+    )
+
+
+def place(
+    shape: Shape,
+    params: float,
+    device: Device,
+    n_devices: int,
+    *,
+    precision: str = "bf16_mixed",
+    n_sequences: float = 1,
+) -> Placement:
+    """Memory of a shape on devices of one kind, by strategy.
+
+    Parameters
+    ----------
+    shape : Shape
+    params : float
+        All parameters.
+    device : Device
+    n_devices : int, >= 1
+        Hybrid sharding is left out where its groups of 8 do not divide it.
+    precision : str
+        Key of `scaling.hardware.setup.PRECISIONS`.
+    n_sequences : float
+        Sequences that pass at once on each device.
+
+    Raises
+    ------
+    ValueError
+        An unknown precision, or a count that is not positive.
+    """
+    base = Setup(precision=precision, n_devices=n_devices)
+    rows = []
+    for name, changes in STRATEGIES.items():
+        factor = changes.get("sharding_factor")
+        if factor is not None and (n_devices % factor or n_devices == factor):
+            continue
+        setup = replace(base, **changes)
+        rows.append({"strategy": name} | _row(shape, params, device, setup, n_sequences))
+    return Placement(device, n_devices, precision, n_sequences, pd.DataFrame(rows))
+
+
+def _row(shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float) -> dict:
+    """Bytes on a device with activations kept and computed again; devices it takes; bytes sent."""
+    network, again = network_of(shape), replace(setup, recompute="full")
+    kept = training_memory(params, setup, network, n_sequences)
+    least = training_memory(params, again, network, n_sequences)
+    needed = devices_needed(device, params, again, network, n_sequences)
+    return {
+        "state": kept.state,
+        "total": kept.total,
+        "total_recomputed": least.total,
+        "fits": fits(device, kept),
+        "fits_recomputed": fits(device, least),
+        "devices_needed": float("nan") if needed is None else float(needed),
+        "sent": communication(params, setup).total,
+    }

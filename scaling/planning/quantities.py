@@ -1,0 +1,68 @@
+"""Quantities as people write them: 70B, 1.4T tokens, 5.76e23, 100k; read and written."""
+
+import re
+
+import numpy as np
+
+SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+WRITTEN = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+TOKENS, PARAMETERS, FLOPS = ("tokens",), ("parameters", "params"), ("flops", "flop")
+UNITS = TOKENS + PARAMETERS + FLOPS
+_QUANTITY = re.compile(
+    r"(?P<number>[-+]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?P<suffix>[kmbgt]?)"
+    rf"(?:\s*(?P<unit>{'|'.join(UNITS)}))?",
+    re.IGNORECASE,
+)
+
+
+def parse_quantity(
+    text: str | float, name: str = "quantity", units: tuple[str, ...] = UNITS
+) -> float:
+    """Read a number with a suffix k, M, B (or G), T and a unit: '1.4T tokens' -> 1.4e12.
+
+    Upper and lower case mean the same: 'm' is million. A comma groups thousands.
+
+    Parameters
+    ----------
+    text : str or float
+    name : str
+        What an error calls it.
+    units : tuple of str
+        Words that may follow; "70B tokens" are no parameters.
+
+    Raises
+    ------
+    ValueError
+        The text is no number with a known suffix, or its unit is another one.
+    """
+    if isinstance(text, int | float | np.number):
+        return float(text)
+    found = _QUANTITY.fullmatch(text.strip())
+    if not found or (found["unit"] or units[0]).lower() not in units:
+        raise ValueError(
+            f"{name} {text!r} is no quantity; write 70B, 1.4T tokens, 100k or 5.76e23 (suffixes "
+            f"k, M, B, T; unit none or {', '.join(units)})"
+        )
+    number = float(found["number"].replace(",", "").replace("_", ""))
+    return number * SUFFIXES.get(found["suffix"].lower(), 1.0)
+
+
+def positive_quantity(text: str | float, name: str, units: tuple[str, ...] = UNITS) -> float:
+    """Read a quantity that must be positive and finite; ValueError names it."""
+    value = parse_quantity(text, name, units)
+    if not (value > 0 and np.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite, got {text!r}")
+    return value
+
+
+def format_quantity(value: float, digits: int = 3) -> str:
+    """Write a number with the suffix of a model size: 1.4T; '-' for NaN."""
+    if not np.isfinite(value):
+        return "-" if np.isnan(value) else "inf"
+    if abs(value) >= 10.0**15:
+        return f"{value:.{digits - 1}e}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    for scale, suffix in WRITTEN:
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:.{digits}g}{suffix}"
+    return f"{rounded:.{digits}g}"

@@ -1,0 +1,275 @@
+"""The laws a plan can follow, by name or by path, all asked in one way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from scaling import papers
+from scaling.fitting.report import fit_law
+from scaling.fitting.result import Estimate, Fit, load_fit
+from scaling.frontier import ComputeModel, optimum
+from scaling.laws import LAWS
+from scaling.observations import Convention
+from scaling.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
+
+SHIPPED = Path(__file__).with_name("besiroglu2024.json")
+TOTAL = "all parameters, embeddings included"
+NOMINAL = Convention("total", "6ND")
+REPEATS = ("R_D", "R_N")
+UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class LawSource:
+    """A law with its origin; every quantity is an `Estimate` at C FLOPs.
+
+    Attributes
+    ----------
+    name : str
+        As `get_source` was asked.
+    fit : Fit
+        A published law without draws has method "published" and NaN intervals.
+    citation : str
+    N_meaning, C_meaning : str
+        What the source counts as N and as C.
+    note : str
+        What a reader must know before trusting it.
+    repeats : dict or None
+        R_D and R_N, where the law says what repeated tokens are worth.
+    """
+
+    name: str
+    fit: Fit
+    citation: str
+    N_meaning: str
+    C_meaning: str
+    note: str = ""
+    repeats: dict[str, float] | None = None
+
+    @property
+    def status(self) -> str:
+        """Status of the fit."""
+        return self.fit.status
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the source has a loss of the optimum."""
+        return self.fit.law != "power_frontier" or bool(np.isfinite(self.fit.params["L_ref"]))
+
+    @property
+    def has_surface(self) -> bool:
+        """Whether the source has a loss for every N and D, not of the optimum only."""
+        law = LAWS.get(self.fit.law)
+        return law is not None and set(law.variables) == {"N", "D"}
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether its quantities have intervals."""
+        return len(self.fit.draws) > 0
+
+    def N_opt(self, C) -> Estimate:
+        """Compute-optimal parameters."""
+        return self.fit.N_opt(C)
+
+    def D_opt(self, C) -> Estimate:
+        """Compute-optimal tokens."""
+        return self.fit.D_opt(C)
+
+    def L_opt(self, C) -> Estimate:
+        """Loss (nats/token) of the optimum; NaN where the source has none."""
+        return self.fit.L_opt(C)
+
+    def tokens_per_param(self, C) -> Estimate:
+        """Tokens per parameter of the optimum."""
+        return self.fit.tokens_per_param(C)
+
+    def loss(self, N, D) -> Estimate:
+        """Loss (nats/token) of N parameters trained on D tokens.
+
+        Raises
+        ------
+        ValueError
+            The source knows the optimum only.
+        """
+        if not self.has_surface:
+            raise ValueError(
+                f"law {self.name!r} has no loss for every N and D, it knows the optimum only; use "
+                f"one that has: {surface_sources()}"
+            )
+        return self.fit.loss(N=N, D=D)
+
+    def flops_per_token(self, N: float) -> float:
+        """Training FLOPs per token of N parameters, as the source counts them: 6N if by 6ND."""
+        return float(np.exp(self.fit.compute.tangent(np.log(N))[0]))
+
+    def point(self, C: float) -> dict[str, float]:
+        """N_opt, D_opt, L_opt and tokens_per_param at C FLOPs, without intervals."""
+        found = optimum(self.fit.law, self.fit.params, C, self.fit.compute)
+        return {name: float(value) for name, value in found.items()}
+
+
+LawLike = str | Path | Fit | LawSource  # what `get_source` takes
+
+
+def _published(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
+    return Fit(
+        method="published",
+        law=law,
+        params=params,
+        status="ok",
+        objective=UNKNOWN,
+        objective_name="as published",
+        n_runs=0,
+        convention=convention,
+        compute=ComputeModel(),
+        sampled={},
+    )
+
+
+def _surface(name: str, note: str) -> LawSource:
+    """A published E + A/N^alpha + B/D^beta."""
+    law = PUBLISHED_LAWS[name]
+    params = {key: law.params[key] for key in LAWS["chinchilla"].params}
+    fit = _published("chinchilla", params)
+    return LawSource(name, fit, law.citation, law.N, "6ND", note, _repeats(law.params))
+
+
+def _envelope() -> LawSource:
+    return _through_table("envelope", "3")
+
+
+def _isoflop() -> LawSource:
+    return _through_table("isoflop", "A3")
+
+
+def _through_table(approach: str, table: str) -> LawSource:
+    """Log-log lines through the printed optima of an approach that publishes no constants."""
+    rows = hoffmann_optima().query("approach == @approach and inconsistent == ''")
+    C_ref = float(np.exp(np.log(rows.flops).mean()))
+    x = np.log(rows.flops) - np.log(C_ref)
+    params = {"C_ref": C_ref, "L_floor": 0.0, "L_ref": UNKNOWN, "L_exponent": UNKNOWN}
+    for symbol, column in (("N", "params"), ("D", "tokens")):
+        slope, height = np.polyfit(x, np.log(rows[column]), 1)
+        params |= {f"{symbol}_ref": float(np.exp(height)), f"{symbol}_exponent": float(slope)}
+    name = f"hoffmann2022_{approach}"
+    note = (
+        f"no constants are published: the log-log line through the {len(rows)} rows of table "
+        f"{table} that agree with their own 6ND; it has no loss"
+    )
+    fit = _published("power_frontier", params)
+    return LawSource(name, fit, papers.HOFFMANN, TOTAL, "6ND", note)
+
+
+def _kaplan() -> LawSource:
+    N, D = (PUBLISHED_ALLOCATIONS[f"kaplan2020_{symbol}"] for symbol in "ND")
+    loss = PUBLISHED_LAWS["kaplan2020_C_min"].params
+    params = {
+        "C_ref": PF_DAY,
+        "N_ref": N.coefficient,
+        "N_exponent": N.exponent,
+        "D_ref": D.coefficient,
+        "D_exponent": D.exponent,
+        "L_floor": 0.0,
+        "L_ref": loss["A"] * PF_DAY ** -loss["alpha"],
+        "L_exponent": -loss["alpha"],
+    }
+    spent = 6 * N.coefficient * D.coefficient / PF_DAY
+    note = (
+        "C is C_min, what a batch far below the critical one needs; at the critical batch one "
+        f"spends twice that: its own N and D cost 6ND = {spent:.2f} C. Loss on WebText2, another "
+        "vocabulary: not to compare with the other laws"
+    )
+    fit = _published("power_frontier", params, Convention("blocks", "6ND"))
+    N_meaning = "parameters without embeddings"
+    return LawSource("kaplan2020", fit, papers.KAPLAN, N_meaning, "C_min, without embeddings", note)
+
+
+def _besiroglu() -> LawSource:
+    note = (
+        "our own fit of the 240 points that the authors read off Hoffmann's figure 4, with the "
+        "draws of its bootstrap; their printed constants minimise another objective"
+    )
+    return LawSource("besiroglu2024", load_fit(SHIPPED), papers.BESIROGLU, TOTAL, "6ND", note)
+
+
+SOURCES: dict[str, Callable[[], LawSource]] = {
+    "besiroglu2024": _besiroglu,
+    "hoffmann2022_envelope": _envelope,
+    "hoffmann2022_isoflop": _isoflop,
+    "hoffmann2022": lambda: _surface(
+        "hoffmann2022", "approach 3; Besiroglu et al. 2024 found that its fit stopped early"
+    ),
+    "hoffmann2022_rounded": lambda: _surface(
+        "hoffmann2022_rounded", "approach 3 as printed; two digits of the exponents move N_opt"
+    ),
+    "muennighoff2023": lambda: _surface(
+        "muennighoff2023", "alpha = beta by construction, fitted on C4; here without repeats"
+    ),
+    "kaplan2020": _kaplan,
+}
+
+
+def surface_sources() -> list[str]:
+    """Names of the laws with a loss for every N and D."""
+    without = {"kaplan2020", "hoffmann2022_envelope", "hoffmann2022_isoflop"}
+    return [name for name in SOURCES if name not in without]
+
+
+def get_source(law: LawLike) -> LawSource:
+    """A law by name, by path or as a fit.
+
+    Parameters
+    ----------
+    law : str, Path, Fit or LawSource
+        A key of `SOURCES`; a JSON file that `Fit.save` wrote; a results folder (its fit.json, else
+        a fit of its runs.csv); a CSV file of runs; or a Fit.
+
+    Raises
+    ------
+    ValueError
+        Neither a known name nor a path; a fit without a compute-optimal frontier.
+    """
+    if isinstance(law, LawSource):
+        return law
+    if isinstance(law, Fit):
+        return _of_fit(law, law.data.source or "a fit")
+    if isinstance(law, str) and law in SOURCES:
+        return SOURCES[law]()
+    path = Path(law)
+    if not path.exists():
+        raise ValueError(
+            f"law {str(law)!r} is neither one of {[*SOURCES]} nor a path to a fit JSON, a runs "
+            "table or a results folder"
+        )
+    return _of_fit(_read(path), str(law))
+
+
+def _read(path: Path) -> Fit:
+    if not path.is_dir():
+        return fit_law(path) if path.suffix == ".csv" else load_fit(path)
+    if (path / "fit.json").is_file():
+        return load_fit(path / "fit.json")
+    if (path / "runs.csv").is_file():
+        return fit_law(path / "runs.csv")
+    raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
+
+
+def _repeats(params: Mapping[str, float]) -> dict[str, float] | None:
+    return {name: params[name] for name in REPEATS} if {*REPEATS} <= set(params) else None
+
+
+def _of_fit(fit: Fit, name: str) -> LawSource:
+    repeats = _repeats(fit.params)
+    if fit.law == "repeated":  # without repeats it is the sum of two power laws
+        kept = {key: fit.params[key] for key in LAWS["chinchilla"].params}
+        draws = fit.draws[[*kept]] if len(fit.draws) else fit.draws
+        fit = replace(fit, law="chinchilla", params=kept, draws=draws)
+    try:
+        fit.exponents()
+    except ValueError as error:
+        raise ValueError(f"law {name!r} cannot plan: {error}") from error
+    N_meaning, C_meaning = fit.convention.describe().removeprefix("N: ").split("; C: ")
+    citation = f"{fit.method} fit of {fit.law} to {fit.data.source or 'a runs table'}"
+    return LawSource(name, fit, citation, N_meaning, C_meaning, fit.note, repeats)

@@ -1,0 +1,155 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling.hardware.devices import DEVICES, Device
+from scaling.papers import PF_DAY
+from scaling.planning.budgets import (
+    DEFAULT_UTILISATION,
+    Budget,
+    conversions,
+    days_on,
+    hours_for,
+    parse_budget,
+    pf_day_table,
+    training_speed,
+)
+
+HOUR = 3600
+A100 = 312e12  # FLOP/s, dense bf16
+MINE = {"Abacus": Device("Abacus", {"bf16": 1e12}, 1e9)}
+
+
+@pytest.mark.parametrize(
+    ("text", "flops"),
+    [
+        (5.76e23, 5.76e23),
+        ("5.76e23", 5.76e23),
+        ("5.76e23 FLOPs", 5.76e23),
+        ("576000e18 flop", 5.76e23),
+        ("1 PF-day", 8.64e19),
+        ("3,640 petaFLOP/s-days", 3640 * 8.64e19),
+        ("3.64k PF-days", 3640 * 8.64e19),
+        ("512 A100 for 30 days", 512 * 30 * 24 * HOUR * A100 * DEFAULT_UTILISATION),
+        ("512 x A100s for 30 days at 50 %", 512 * 30 * 24 * HOUR * A100 * 0.5),
+        ("8 a100 for 2 weeks at 0.5", 8 * 14 * 24 * HOUR * A100 * 0.5),
+        ("1.3M A100-hours at 40 % MFU", 1.3e6 * HOUR * A100 * 0.4),
+        ("1.3M GPU-hours on A100 at 40 %", 1.3e6 * HOUR * A100 * 0.4),
+        ("512 A100-40GB for 53 days at 102 TFLOP/s", 512 * 53 * 24 * HOUR * 102e12),
+        ("16k H100 for 54 days at 38 %", 16_000 * 54 * 24 * HOUR * 989e12 * 0.38),
+        ("8 B200 for 1 hour at 50 %", 8 * HOUR * 2250e12 * 0.5),
+        ("8 TPUv4 for 1 hour at 50 %", 8 * HOUR * 275e12 * 0.5),
+        ("1 A100 for 1 h at 0.1 PFLOP/s", HOUR * 1e14),
+    ],
+)
+def test_a_budget_in_any_currency(text, flops):
+    assert parse_budget(text).flops == pytest.approx(flops, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["$2M on A100", "2M USD on A100", "€2,000,000 on A100"])
+def test_money_buys_hours_at_the_users_price(text):
+    budget = parse_budget(text, utilisation=0.5, price_per_hour=2.5)
+    assert budget.device_hours == pytest.approx(800_000)
+    assert budget.flops == pytest.approx(800_000 * HOUR * A100 * 0.5)
+    assert budget.money == pytest.approx(2e6)
+
+
+def test_the_device_may_be_named_apart():
+    budget = parse_budget("1k GPU-hours", utilisation=1.0, device="H100", precision="fp8")
+    assert budget.flops == pytest.approx(1000 * HOUR * DEVICES["H100"].peak_flops["fp8"])
+
+
+def test_a_user_may_bring_a_device():
+    assert parse_budget("1 Abacus for 1 h at 50 %", devices=MINE).flops == HOUR * 1e12 * 0.5
+
+
+def test_an_assumed_utilisation_is_named_with_its_source():
+    (assumption,) = parse_budget("8 A100 for 3 days").assumptions
+    assert "utilisation 0.4" in assumption and "arXiv:2204.02311" in assumption
+    assert parse_budget("8 A100 for 3 days", utilisation=0.3).assumptions == ()
+    assert parse_budget("5e20").assumptions == ()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.floats(1e15, 1e27), st.sampled_from([*DEVICES]), st.floats(0.01, 1), st.integers(1, 100_000)
+)
+def test_conversions_come_back(flops, device, utilisation, count):
+    hours = hours_for(flops, device, utilisation)
+    days = days_on(flops, count, device, utilisation)
+    assert count * days * 24 == pytest.approx(hours)
+    again = parse_budget(f"{hours!r} {device}-hours", utilisation=utilisation)
+    assert again.flops == pytest.approx(flops)
+    cluster = parse_budget(f"{count} {device} for {days:.17f} days", utilisation=utilisation)
+    assert cluster.flops == pytest.approx(flops, rel=1e-6, abs=count * 1e5)
+
+
+def test_gpu_hours_of_every_device_buy_the_same_flops():
+    budget = parse_budget("512 A100 for 30 days", price_per_hour=2.0)
+    table = conversions(budget).set_index("device")
+    assert table.device_hours["A100"] == pytest.approx(512 * 30 * 24)
+    assert table.days_on_512["A100"] == pytest.approx(30)
+    assert table.money["A100"] == pytest.approx(2 * 512 * 30 * 24)
+    for device, hours in table.device_hours.items():
+        speed = training_speed(device, DEFAULT_UTILISATION)
+        assert hours * HOUR * speed == pytest.approx(budget.flops)
+
+
+def test_no_price_no_money():
+    assert "money" not in conversions(parse_budget("1 PF-day"))
+    assert conversions(parse_budget("1 PF-day"), devices=MINE).device.iloc[-1] == "Abacus"
+
+
+def test_gpt3_took_3640_pf_days():
+    assert pytest.approx(3640, rel=0.002) == 6 * 174.6e9 * 300e9 / PF_DAY
+    assert parse_budget("3640 PF-days").flops == pytest.approx(3.14e23, rel=0.002)
+    assert Budget(6 * 174.6e9 * 300e9, "GPT-3").pf_days == pytest.approx(3640, rel=0.002)
+
+
+def test_one_pf_day_is_8_v100_and_the_courses_2_a100_are_sparse():
+    table = pf_day_table().set_index("device")
+    assert table.devices["V100"] == pytest.approx(8)
+    assert table.devices["A100"] == pytest.approx(1e15 / 312e12)  # 3.2, not the course's 2
+    assert 1 < table.devices_sparse["A100"] < 2
+    assert "sparsity" in table.note["A100"]
+    assert table.devices["H100"] == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "match"),
+    [
+        (-5e20, {}, "budget must be positive and finite, got -5e[+]20 FLOPs"),
+        ("-512 PF-days", {}, "budget must be positive"),
+        (0, {}, "budget must be positive"),
+        (float("inf"), {}, "is not understood"),
+        ("12 bananas", {}, "'12 bananas' is not understood; write one of 5.76e23"),
+        ("1.4T tokens", {}, "'1.4T tokens' is not understood"),
+        ("512 A101 for 30 days", {}, "device 'A101' is unknown; use one of"),
+        ("3 GPU-hours", {}, "does not say on which device; say device='A100'"),
+        ("$2M on H100", {}, "prices change: say price_per_hour, what one H100 costs"),
+        ("$2M", {"price_per_hour": 2.0}, "does not say on which device"),
+        ("$2M on H100", {"price_per_hour": -1.0}, "price_per_hour must be positive"),
+        ("8 A100 for 3 days", {"utilisation": 1.2}, "utilisation 1.2 is no share"),
+        ("8 A100 for 3 days", {"utilisation": 0}, "utilisation 0 is no share"),
+        ("8 A100 for 3 days at 120 %", {}, r"utilisation 1.2 \('8 A100 for 3 days at 120 %'\)"),
+        ("8 A100 for 3 days at 400 TFLOP/s", {}, "utilisation 1.282"),
+        ("8 A100 for 3 days at 50 %", {"utilisation": 0.4}, "says a utilisation of 0.5"),
+        ("8 A100 for 1..5 days", {}, "time '1..5' is no quantity"),
+        ("8 A100 for 0 days", {}, "time must be positive"),
+        ("8 A100 for 3 days", {"precision": "fp8"}, "A100 has no peak for 'fp8'"),
+        ("5e20 at 50 %", {}, "is FLOPs already, at any speed; leave out"),
+        (5e20, {"utilisation": -0.4}, "utilisation -0.4 is no share"),
+    ],
+)
+def test_nonsense_is_refused_by_name(text, options, match):
+    with pytest.raises(ValueError, match=match):
+        parse_budget(text, **options)
+
+
+def test_a_budget_says_itself():
+    assert repr(parse_budget("512 A100 for 30 days at 40 %")) == (
+        "512 A100 for 30 days at 40 %: 1.66e+23 FLOPs = 1.92k PF-days = 369k A100-hours at 40 % of "
+        "the dense peak"
+    )
+    budget = parse_budget("1 PF-day")
+    assert parse_budget(budget) is budget

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling.laws import LAWS
+from scaling.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
+from scaling.planning.data_limits import plan_data
+from scaling.planning.sources import get_source, surface_sources
+
+SURFACES = {name: get_source(name) for name in surface_sources()}
+MUENNIGHOFF = PUBLISHED_LAWS["muennighoff2023"].params
+
+
+def options(plan, law):
+    return plan.table[plan.table.law == law].set_index("option")
+
+
+@pytest.mark.parametrize("name", SURFACES)
+@settings(deadline=None, max_examples=50)
+@given(C=st.floats(1e19, 1e25), share=st.floats(0.01, 0.99))
+def test_repeating_helps_and_data_helps_more(name, C, share):
+    law = SURFACES[name]
+    plan = plan_data(C, share * law.point(C)["D_opt"], law)
+    table = options(plan, name)
+    assert plan.binding
+    assert table.loss["unlimited"] <= table.loss["repeated"] + 1e-9
+    assert table.loss["repeated"] <= table.loss["one_pass"] + 1e-9
+    assert table.loss["one_pass"] < table.loss["optimal_for_data"]
+    assert table.epochs["repeated"] >= 1 and (table.epochs.drop("repeated") == 1).all()
+    spent = table.C.drop("optimal_for_data")
+    assert spent.to_numpy() == pytest.approx(C)
+    assert (table.C_over >= 1 - 1e-6).all()
+    assert plan.best["option"] == "repeated"
+
+
+def test_the_published_law_is_minimised():
+    C, unique = 1e22, 25e9
+    best = plan_data(C, unique, "muennighoff2023").best
+    N = best["N"] * np.geomspace(0.2, 5, 2001)
+    losses = LAWS["repeated"].loss(MUENNIGHOFF, N=N, D=C / (6 * N), U=unique)
+    assert best["loss"] <= losses.min() + 1e-12
+    assert best["loss"] == pytest.approx(losses.min(), abs=1e-6)
+
+
+def test_the_papers_example_at_its_compute():
+    """25B unique tokens at 9.2e21 FLOPs: nothing they name is better than ours."""
+    sizes, found = [], []
+    for N, D, unique, loss in MUENNIGHOFF_CHECKS:
+        best = plan_data(6 * N * D, unique, "muennighoff2023").best
+        assert best["loss"] == pytest.approx(loss, abs=0.002) and best["loss"] <= loss
+        sizes.append(N)
+        found.append(best["N"])
+    assert min(sizes) < found[0] < max(sizes)
+
+
+def test_four_passes_are_nearly_new_data():
+    plan = plan_data(1e22, SURFACES["muennighoff2023"].point(1e22)["D_opt"] / 4, "muennighoff2023")
+    repeated = options(plan, "muennighoff2023").loc["repeated"]
+    assert 3 < repeated.epochs < 5
+    assert repeated.loss_gap < 0.01 * repeated.loss
+
+
+@pytest.mark.parametrize("name", ["besiroglu2024", "hoffmann2022_envelope"])
+def test_plenty_of_data_changes_nothing(name):
+    plan = plan_data(1e22, "100T tokens", name)
+    assert not plan.binding
+    assert (plan.table.loss_gap == 0).all()
+    assert plan.best["N"] == get_source(plan.best["law"]).point(1e22)["N_opt"]
+    assert repr(plan) == f"100T tokens at hand: more than {name} asks for"
+
+
+def test_without_repeats_the_model_grows():
+    plan = plan_data(2.36e23, "100B", repeat=False)
+    assert "repeated" not in set(plan.table.option)
+    assert plan.best["option"] == "one_pass"
+    assert plan.best["D"] == 100e9
+    assert plan.best["N"] == pytest.approx(2.36e23 / 6 / 100e9)
+
+
+def test_a_law_without_a_surface_borrows_all_of_muennighoff():
+    plan = plan_data(1e23, "100B", "hoffmann2022_envelope")
+    assert set(plan.table.law) == {"muennighoff2023"}
+    assert "hoffmann2022_envelope has no loss" in plan.note
+
+
+def test_repeats_may_be_worthless():
+    plan = plan_data(1e22, "10B", repeats={"R_D": 1e-3, "R_N": 1e6})
+    assert plan.best["epochs"] == pytest.approx(1, abs=0.05)
+    assert plan.to_dict()["best"]["option"] == plan.best["option"]
+
+
+@pytest.mark.parametrize(
+    ("C", "limit", "match"),
+    [
+        (1e22, -3, "data_limit must be positive"),
+        (1e22, "709B parameters", "data_limit '709B parameters' is no quantity"),
+        (0, 1e9, "C must be positive"),
+    ],
+)
+def test_nonsense_is_refused(C, limit, match):
+    with pytest.raises(ValueError, match=match):
+        plan_data(C, limit)

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+
+import scaling
+from scaling.planning.plan import make_plan
+from scaling.planning.sources import SOURCES
+
+
+@pytest.fixture(scope="module")
+def full():
+    return make_plan(
+        "512 A100 for 30 days",
+        data_limit="100B",
+        inference_tokens="2T tokens",
+        model=("70B", "1.4T"),
+        compare=True,
+    )
+
+
+def test_the_api_has_it():
+    plan = scaling.make_plan(budget="512 A100 for 30 days", law="besiroglu2024")
+    assert isinstance(plan, scaling.Plan)
+
+
+def test_chinchillas_budget():
+    plan = make_plan(5.76e23)
+    assert pytest.approx(plan.tokens_per_param.value, abs=1) == 18
+    assert plan.tokens_per_param.low < 20 < plan.tokens_per_param.high
+    assert pytest.approx((plan.N_opt.value, plan.D_opt.value)) == (plan.N, plan.D)
+    assert plan.shape is not None
+    assert plan.shape.total_params == pytest.approx(plan.N, rel=0.02)
+    assert plan.shape.tokens * plan.shape.flops_per_token == pytest.approx(5.76e23)
+    assert plan.departures is not None
+    assert [*plan.departures.factor] == [0.5, 1.0, 2.0]
+    assert plan.status == "extrapolated"
+
+
+@pytest.mark.parametrize("law", SOURCES)
+def test_every_law_plans(law):
+    plan = make_plan("1k PF-days", law)
+    assert plan.law == law and plan.citation and plan.N_meaning
+    assert plan.shape is not None
+    assert plan.shape.params == pytest.approx(plan.N_opt.value, rel=0.02)
+    assert (plan.departures is None) == (law in {"kaplan2020"} or "_env" in law or "_iso" in law)
+    assert repr(plan).startswith("1k PF-days: 8.64e+22 FLOPs")
+
+
+def test_a_binding_data_limit_decides_what_to_train(full):
+    assert full.data.binding
+    assert (full.data.best["N"], full.data.best["D"]) == (full.N, full.D)
+    assert full.N_opt.value > full.N
+    assert full.shape.total_params == pytest.approx(full.N, rel=0.02)
+
+
+def test_a_plan_is_json(full):
+    text = json.dumps(full.to_dict(), allow_nan=False)
+    read = json.loads(text)
+    assert read["N_opt"]["value"] == full.N_opt.value
+    assert read["budget"]["pf_days"] == full.budget.pf_days
+    assert read["shape"]["shape"]["n_layers"] == full.shape.shape.n_layers
+    assert len(read["comparison"]) == len(SOURCES)
+    assert read["comparison"][1]["L_opt"] is None  # NaN has no JSON
+    assert read["verdict"]["verdict"] == "about optimal"
+
+
+def test_a_plan_reads_well(full):
+    text = repr(full)
+    for part in (
+        "369k A100-hours at 40 % of the dense peak",
+        "N_opt 38.6B [29.6B, 53B]",
+        "2 N_opt at the same compute: +0.00605 nats/token, as if 15.7% of C were lost",
+        "serving 2T tokens",
+        "100B tokens at hand",
+        "your model, 70B on 1.4T tokens",
+        "kaplan2020: 324B on 154B tokens",
+        "note: utilisation 0.4 of the dense peak: assumed",
+    ):
+        assert part in text
+
+
+def test_assumptions_are_notes():
+    assert any(note.startswith("device-hours at utilisation 0.4") for note in make_plan(1e22).notes)
+    said = make_plan("8 A100 for 9 days", utilisation=0.3, seq_len=1024, vocab_size=50_000)
+    assert not any("assumed" in note or "derived" in note for note in said.notes)
+    assert (said.conversions.utilisation == 0.3).all()
+
+
+def test_a_users_own_fit_plans(grid):
+    fit = scaling.fit_law(grid(noise=0.01), bootstrap=20)
+    plan = make_plan(1e13, fit, compare=True)
+    assert plan.comparison is not None
+    assert plan.comparison.law[0] == "DataFrame"
+    assert plan.comparison.N_opt[0] == pytest.approx(plan.N_opt.value)
+    assert plan.shape is not None
+    assert plan.shape.total_params == pytest.approx(plan.N, rel=0.1)
+
+
+def test_a_budget_too_small_for_any_shape_still_answers():
+    plan = make_plan(1e3)
+    assert plan.shape is None and np.isfinite(plan.N_opt.value)
+    assert any(note.startswith("no shape: ") for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"budget": -1}, "budget must be positive"),
+        ({"budget": "512 A101 for 3 days"}, "device 'A101' is unknown"),
+        ({"budget": 1e20, "utilisation": 1.2}, "utilisation 1.2 is no share"),
+        ({"budget": 1e20, "law": "chinchila"}, "law 'chinchila' is neither one of"),
+        ({"budget": 1e20, "seq_len": 10**12}, "longer than the data, D="),
+        ({"budget": 1e22, "seq_len": 4096, "data_limit": 4000}, "longer than the data, D=4e"),
+        ({"budget": 1e20, "vocab_size": 10**9}, "too small for a vocabulary of 1,000,000,000"),
+        ({"budget": 1e20, "data_limit": 0}, "data_limit must be positive"),
+        ({"budget": 1e20, "inference_tokens": -1}, "inference_tokens must be zero or more"),
+        ({"budget": 1e20, "law": "kaplan2020", "inference_tokens": 1}, "has no loss for every N"),
+        ({"budget": 1e20, "model": (0, 1)}, "your model: N must be positive"),
+    ],
+)
+def test_nonsense_is_refused_by_name(options, match):
+    with pytest.raises(ValueError, match=match):
+        make_plan(**options)

@@ -1,0 +1,60 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling.planning.quantities import (
+    PARAMETERS,
+    format_quantity,
+    parse_quantity,
+    positive_quantity,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.4T tokens", 1.4e12),
+        ("70B", 70e9),
+        ("70b parameters", 70e9),
+        ("5.76e23", 5.76e23),
+        ("5.76E+23 FLOPs", 5.76e23),
+        ("100k", 1e5),
+        ("3,640", 3640.0),
+        (".5M", 5e5),
+        (7, 7.0),
+    ],
+)
+def test_people_write_quantities(text, value):
+    assert parse_quantity(text) == pytest.approx(value, rel=1e-15)
+
+
+@given(st.floats(1e-3, 1e30))
+def test_a_written_quantity_reads_back_within_its_digits(value):
+    assert parse_quantity(format_quantity(value)) == pytest.approx(value, rel=0.00501)
+
+
+@given(st.floats(1e-3, 1e14), st.floats(1.02, 10))
+def test_a_larger_number_never_reads_smaller(value, factor):
+    small, large = (parse_quantity(format_quantity(v)) for v in (value, value * factor))
+    assert small < large
+
+
+@pytest.mark.parametrize("text", ["70 bananas", "B70", "", "1.4TT", "--3", "1e", "nan"])
+def test_what_is_no_quantity_is_refused(text):
+    with pytest.raises(ValueError, match=r"is no quantity; write 70B, 1.4T tokens"):
+        parse_quantity(text)
+
+
+def test_tokens_are_no_parameters():
+    with pytest.raises(ValueError, match=r"N '70B tokens' is no quantity.*parameters, params"):
+        parse_quantity("70B tokens", "N", PARAMETERS)
+
+
+@pytest.mark.parametrize("value", ["-70B", 0, float("nan"), float("inf")])
+def test_a_size_is_positive_and_finite(value):
+    with pytest.raises(ValueError, match="data_limit must be positive and finite"):
+        positive_quantity(value, "data_limit")
+
+
+def test_what_is_unknown_is_a_dash():
+    assert [format_quantity(v) for v in (float("nan"), float("inf"), 999.9)] == ["-", "inf", "1k"]

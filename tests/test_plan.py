@@ -1,0 +1,179 @@
+"""The planner's command line, as a user types it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling.hardware.devices import DEVICES
+from scaling.hardware.memory import training_memory
+from scaling.hardware.setup import Setup
+from scaling.models.shape import Shape
+from scaling.planning.placement import network_of, place
+
+ROOT = Path(__file__).parents[1]
+OFFLINE = """if True:
+    import socket, sys
+    def refuse(*_, **__): raise OSError("no network in this test")
+    socket.socket.connect = refuse
+    class NoTorch:
+        def find_spec(self, name, *_):
+            if name.partition(".")[0] == "torch": raise ImportError("no torch in this test")
+    sys.meta_path.insert(0, NoTorch())
+    from scaling.plan import main
+    main()
+    """
+SHAPE = Shape(vocab_size=32_000, seq_len=2048, n_layers=32, width=4096, n_heads=32)
+
+
+def plan(*arguments, cwd=ROOT):
+    command = [sys.executable, "-c", OFFLINE, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def chinchilla(tmp_path_factory):
+    """The plan of Chinchilla's budget: what was printed, the JSON and the Markdown."""
+    folder = tmp_path_factory.mktemp("plan")
+    files = [folder / "plan.json", folder / "plan.md"]
+    done = plan("budget=5.76e23", f"json={files[0]}", f"markdown={files[1]}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout, json.loads(files[0].read_text()), files[1].read_text()
+
+
+def billions(printed, law):
+    """N of a law in the printed table of all laws."""
+    return float(re.search(rf"^{law} +([\d.]+)B", printed, re.MULTILINE)[1])
+
+
+def test_the_laws_at_the_budget_of_chinchilla(chinchilla):
+    printed, *_ = chinchilla
+    assert 67 <= billions(printed, "hoffmann2022_envelope") <= 73
+    assert 32 <= billions(printed, "hoffmann2022_rounded") <= 33
+    assert 40 <= billions(printed, "hoffmann2022") <= 41
+    found = re.search(r"tokens/param +([\d.]+) +([\d.]+) to ([\d.]+)", printed)
+    ratio, low, high = map(float, found.groups())
+    assert 17.5 <= ratio <= 20.5
+    assert low < ratio < high
+
+
+def test_json_holds_what_is_printed(chinchilla):
+    printed, parts, _ = chinchilla
+    ratio = parts["tokens_per_param"]
+    assert f"{ratio['value']:.3g}" in printed and f"{ratio['low']:.3g}" in printed
+    assert parts["budget"]["flops"] == 5.76e23
+    assert parts["law"] == "besiroglu2024"
+    laws = {row["law"]: row for row in parts["comparison"]}
+    assert 67e9 <= laws["hoffmann2022_envelope"]["N_opt"] <= 73e9
+    assert laws["hoffmann2022_envelope"]["L_opt"] is None  # it has no loss
+    assert parts["memory"]["device"] == "H100" and parts["memory"]["n_devices"] == 64
+
+
+def test_the_printed_shape_is_near_the_optimum(chinchilla):
+    _, parts, _ = chinchilla
+    assert parts["shape"]["total_params"] == pytest.approx(parts["N_opt"]["value"], rel=0.05)
+
+
+def test_markdown_has_the_same_numbers(chinchilla):
+    printed, _, page = chinchilla
+    assert page.startswith("# Plan for 5.76e+23\n")
+    sections = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert sections == re.findall(r"^(\S.*?) ─+$", printed, re.MULTILINE)
+    assert re.search(r"\| hoffmann2022 \| 40\.\dB \|", page)
+    assert "assumed" in page  # nobody named a utilisation
+
+
+def test_a_cluster_its_price_and_its_limits(tmp_path):
+    target = tmp_path / "plan.json"
+    asked = ["budget=512 A100 for 30 days", "utilisation=0.4", "price_per_hour=2", "n_devices=512"]
+    asked += ["data_limit=300B", "inference_tokens=10T", "params=70B", "tokens=1.4T"]
+    done = plan(*asked, "compare=false", f"json={target}")
+    assert done.returncode == 0, done.stderr
+    assert "512 A100 take 30 days, 737,280 at 2 per A100-hour" in done.stdout
+    assert "All laws" not in done.stdout
+    parts = json.loads(target.read_text())
+    assert parts["budget"]["flops"] == pytest.approx(512 * 30 * 86_400 * 312e12 * 0.4)
+    assert parts["budget"]["money"] == pytest.approx(512 * 30 * 24 * 2)
+    assert parts["data"]["binding"] is True
+    assert parts["inference"]["N"] < parts["N_opt"]["value"]  # serving asks for a smaller model
+    assert parts["verdict"]["tokens_per_param"] == pytest.approx(20)
+
+
+def test_a_device_of_the_user():
+    own = "devices={MyChip: {peak_flops: {bf16: 4.0e14}, memory_bytes: 96.0e9}}"
+    done = plan("budget=1e6 MyChip-hours at 50 %", own, "compare=false")
+    assert done.returncode == 0, done.stderr
+    assert f"{1e6 * 3600 * 2e14:.3g} FLOPs" in done.stdout
+    assert "64 MyChip of 96 GB" in done.stdout
+
+
+def test_a_law_of_the_user():
+    done = plan("budget=1e13", "law=results/demo-enwik8-cpu")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^results/demo-enwik8-cpu ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["budget=-5"], "budget must be positive"),
+        (["budget=bananas"], "budget 'bananas' is not understood"),
+        ([], "budget must be given"),
+        (["budget=1e23", "law=nobody"], "law 'nobody' is neither one of"),
+        (["budget=1e23", "device=H1000"], "device 'H1000' is unknown"),
+        (["budget=8 H1000 for 3 days"], "device 'H1000' is unknown"),
+        (["budget=$2M on H100"], "say price_per_hour"),
+        (["budget=1e23", "price_per_hour=-1"], "price_per_hour must be positive"),
+        (["budget=1e23", "utilisation=1.5"], "utilisation 1.5 is no share"),
+        (["budget=1e23", "seq_len=10000000000000"], "is longer than the data"),
+        (["budget=1e23", "data_limit=-3"], "data_limit must be positive"),
+        (["budget=1e23", "params=7B"], "give both params=N and tokens=D"),
+        (["budget=1e23", "params=7B", "tokens=0"], "must be positive"),
+        (["budget=1e23", "n_devices=0"], "n_devices must be at least 1"),
+        (["budget=1e23", "precision=int4"], "precision 'int4' is unknown"),
+        (["budget=1e23", "law=kaplan2020", "inference_tokens=1T"], "has no loss for every N and D"),
+        (["budget=1e23", "devices={X: {memory_bytes: 1e9}}"], "device 'X': ['peak_flops'] missing"),
+        (["budget=1e23", "devices=X"], "devices='X' must map names"),
+        (["budget=1e23", "+colour=red"], "unknown configuration keys ['colour']"),
+    ],
+)
+def test_nonsense_is_refused_by_name_in_one_line(arguments, message):
+    refused = plan(*arguments)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ") and message in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert refused.stdout == ""
+
+
+# ---------------------------------------------------------------- memory of the shape
+
+
+def test_placement_is_the_memory_of_its_setups():
+    params, device = 6.9e9, DEVICES["H100"]
+    placement = place(SHAPE, params, device, 64)
+    table = placement.table.set_index("strategy")
+    whole = training_memory(params, Setup(n_devices=64), network_of(SHAPE))
+    assert table.total["DDP"] == whole.total
+    assert table.state["ZeRO-3, FSDP"] == pytest.approx(16 * params / 64)
+    assert (table.total_recomputed < table.total).all()
+    assert not table.fits["DDP"] and table.fits["ZeRO-3, FSDP"]
+    assert np.isnan(table.devices_needed["DDP"])  # copies never make it smaller
+
+
+def test_the_fewest_devices_are_just_enough():
+    params, device = 6.9e9, DEVICES["H100"]
+    few = int(place(SHAPE, params, device, 64).table.set_index("strategy").devices_needed["ZeRO-1"])
+    for count, enough in ((few, True), (few - 1, False)):
+        table = place(SHAPE, params, device, count).table.set_index("strategy")
+        assert table.fits_recomputed["ZeRO-1"] == enough
+
+
+@pytest.mark.parametrize("count, has_groups", [(64, True), (8, False), (12, False)])
+def test_hybrid_sharding_needs_several_groups(count, has_groups):
+    strategies = {*place(SHAPE, 6.9e9, DEVICES["H100"], count).table.strategy}
+    assert ("FSDP, hybrid" in strategies) == has_groups
