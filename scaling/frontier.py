@@ -14,7 +14,9 @@ class ComputeModel:
     """Training FLOPs per token as a curve in N: C/D = kappa * N**gamma where it does not bend.
 
     ln(C/D) = ln kappa + gamma ln N + bend u^2 / 2 with u = ln(N / centre), continued along its
-    tangents outside of the sampled sizes. 6ND is kappa = 6, gamma = 1, bend = 0.
+    tangents outside of the sampled sizes, but from `crossing` on as 6N: head and attention make
+    small models dearer than that and large ones never cheaper. 6ND is kappa = 6, gamma = 1,
+    bend = 0.
 
     Attributes
     ----------
@@ -36,8 +38,23 @@ class ComputeModel:
     sizes: tuple[float, float] = (1.0, 1.0)
     rms: float = 0.0
 
+    @property
+    def crossing(self) -> float:
+        """Logarithm of the N above the sampled sizes where the tangent meets 6N; else infinite."""
+        if self.sizes[0] == self.sizes[1]:
+            return np.inf
+        edge = np.log(self.sizes[1])
+        height, slope = self._bent(edge)
+        above = height - np.log(6.0) - edge
+        return float(edge + above / (1 - slope)) if slope < 1 and above >= 0 else np.inf
+
     def tangent(self, log_N):
         """ln(C/D) at N, and its slope in ln N there."""
+        height, slope = self._bent(log_N)
+        large = log_N > self.crossing
+        return np.where(large, np.log(6.0) + log_N, height), np.where(large, 1.0, slope)
+
+    def _bent(self, log_N):
         u, (low, high) = log_N - np.log(self.centre), np.log(self.sizes) - np.log(self.centre)
         bent = np.clip(u, low, high)
         height = np.log(self.kappa) + self.gamma * log_N + self.bend * bent * (u - bent / 2)
@@ -111,7 +128,8 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel | None = None) 
     Notes
     -----
     Where the compute model bends, this is the first of the Newton steps in ln N that set the
-    logarithms of alpha A / N^alpha and gamma beta B / D^beta equal.
+    logarithms of alpha A / N^alpha and gamma beta B / D^beta equal. Above its crossing with 6N
+    the optimum is that of 6ND, or the crossing itself where neither side has one.
     """
     compute = compute or ComputeModel()
     A, B, alpha = params["A"], params["B"], params["alpha"]
@@ -119,9 +137,12 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel | None = None) 
     balance = np.log(alpha) + np.log(A) - np.log(beta) - np.log(B)
     log_N = np.log(compute.centre)
     for _ in range(NEWTON_STEPS if compute.bend else 1):
-        height, gamma = compute.tangent(log_N)
+        height, gamma = compute._bent(log_N)
         excess = balance - np.log(gamma) - alpha * log_N + beta * (log_C - height)
         log_N = log_N + excess / (alpha + beta * gamma + compute.bend_at(log_N) / gamma)
+    if np.isfinite(crossing := compute.crossing):
+        by_6ND = (balance + beta * (log_C - np.log(6.0))) / (alpha + beta)
+        log_N = np.where(log_N > crossing, np.maximum(by_6ND, crossing), log_N)
     log_D = log_C - compute.tangent(log_N)[0]
     loss = params["E"] + A * np.exp(-alpha * log_N) + B * np.exp(-beta * log_D)
     return {"N": np.exp(log_N), "D": np.exp(log_D), "L": loss}

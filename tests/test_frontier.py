@@ -7,6 +7,7 @@ from scaling.frontier import (
     D_opt,
     L_opt,
     N_opt,
+    chinchilla_optimum,
     exponents,
     fit_compute,
     optimum,
@@ -100,3 +101,32 @@ def test_errors_name_what_is_wrong(surface):
         exponents("kaplan", {})
     with pytest.raises(ValueError, match="C must be positive FLOPs, got -1"):
         optimum("chinchilla", surface, -1)
+
+
+@pytest.mark.parametrize("C", [1e12, 1e14, 1e16, 1e18, 1e21, 1e24])
+def test_large_models_cost_6N(surface, C):
+    """The optimum under a cost per token that is the dearer of a flat tangent and 6N, by search."""
+    compute = ComputeModel(60.0, 0.85, 0.01, 1e5, (2e4, 5e5))
+    N = np.geomspace(1e1, 1e14, 500_001)
+    height = np.maximum(compute._bent(np.log(N))[0], np.where(N > 5e5, np.log(6 * N), 0))
+    loss = LAWS["chinchilla"].loss(surface, N=N, D=C / np.exp(height))
+    found = chinchilla_optimum(surface, C, compute)
+    assert found["N"] == pytest.approx(N[np.argmin(loss)], rel=1e-4)
+    assert found["L"] == pytest.approx(loss.min(), rel=1e-9)
+    assert found["D"] == pytest.approx(compute.tokens(C, found["N"]), rel=1e-12)
+
+
+def test_only_a_tangent_that_falls_below_6N_crosses_it():
+    flat = ComputeModel(60.0, 0.85, 0.0, 1e5, (2e4, 5e5))
+    at = flat.crossing
+    assert flat.tangent(at)[0] == pytest.approx(np.log(6) + at)
+    assert flat.tangent(at + 3)[0] == pytest.approx(np.log(6) + at + 3)
+    assert flat.tangent(at + 3)[1] == 1.0
+    for other in (
+        ComputeModel(),
+        ComputeModel(60.0, 0.85),
+        ComputeModel(9.0, 1.02, 0, 1e5, (2e4, 5e5)),
+    ):
+        assert other.crossing == np.inf
+    below = ComputeModel(2.0, 0.9, 0.0, 1e5, (2e4, 5e5))  # counted otherwise: never 6N
+    assert below.crossing == np.inf
