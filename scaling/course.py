@@ -23,7 +23,7 @@ from scaling.planning.course import Model
 from scaling.planning.course_page import counted, course_page, course_sections, ours_of
 from scaling.planning.course_section import Section
 from scaling.planning.course_statements import REPRODUCED, statements_table
-from scaling.planning.quantities import positive_quantity
+from scaling.quantities import positive_quantity
 
 FIGURES: dict[str, Callable[..., Figure]] = {  # section -> figure of its first tables
     "tokens": lambda tokens: tokens_figure(tokens),

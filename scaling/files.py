@@ -1,7 +1,9 @@
-"""Writing files that are there whole or not at all."""
+"""Files: written whole or not at all, and the folder of what can be fetched or made again."""
 
 import os
 from pathlib import Path
+
+import platformdirs
 
 
 def write_text(path: Path, text: str) -> None:
@@ -16,3 +18,11 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Folder of everything that can be made again: $SCALING_CACHE_DIR, or the user's cache."""
+    chosen = os.environ.get("SCALING_CACHE_DIR")
+    return (
+        Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("scaling")
+    )

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import platformdirs
 
-from scaling import papers
+from scaling import files, papers
 
 TIMEOUT = 30  # s until a silent server is given up
 
@@ -137,10 +136,8 @@ def get_table(name: str) -> Table:
 
 
 def cache_folder() -> Path:
-    """Where fetched tables are kept: below $SCALING_CACHE_DIR, or below the user's cache."""
-    chosen = os.environ.get("SCALING_CACHE_DIR")
-    root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("scaling")
-    return root.resolve() / "published"
+    """Where fetched tables are kept."""
+    return files.cache_folder().resolve() / "published"
 
 
 def _read(table: Table) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from scaling.fitting.report import (
     optima_table,
 )
 from scaling.observations import Convention, default_convention
+from scaling.quantities import format_quantity
 from scaling.runs import load_curves, load_runs, runs_to_csv
 
 METHODS = {  # in the order of the printed table; a bowl is one budget's own
@@ -33,7 +34,6 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "envelope": "envelope",
 }
 OPTIMA = {"N_opt": "N_opt", "D_opt": "D_opt", "L_opt": "L_opt", "tokens_per_param": "tokens/param"}
-SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass
@@ -142,16 +142,6 @@ def write_figures(
 # ---------------------------------------------------------------- for people
 
 
-def readable(value: float) -> str:
-    """Three digits with the suffix of a model size: 57.5k, 1.4T."""
-    if not pd.notna(value):
-        return "-"
-    for scale, suffix in SCALES:
-        if abs(value) >= 0.9995 * scale:
-            return f"{value / scale:.3g}{suffix}" if value < 999.5 * scale else f"{value:.2e}"
-    return f"{value:.3g}"
-
-
 def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]]:
     """Rows of the printed table: C, method, four values with their intervals, status."""
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
@@ -159,7 +149,7 @@ def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]
     for row in known.to_dict("records"):
         numbers = []
         for q in OPTIMA:
-            digits = "{:.4g}".format if q == "L_opt" else readable
+            digits = "{:.4g}".format if q == "L_opt" else format_quantity
             value, low, high = (digits(row[q + end]) for end in ("", "_low", "_high"))
             numbers.append(f"{value}{between}[{low}, {high}]")
         yield [f"{row['C']:.3g}", METHODS[row["method"]], *numbers, row["status"]]
@@ -195,10 +185,11 @@ def disagreement_lines(report: Report) -> Iterator[str]:
         return
     shown = table.loc[table.quantity.isin(["N_opt", "tokens_per_param"])]
     for row in shown.to_dict("records"):
+        low, high = (format_quantity(row[end]) for end in ("lowest", "highest"))
         common = {True: "; all intervals share values", False: "; the intervals share no value"}
         yield (
-            f"{OPTIMA[row['quantity']]} at {row['C']:.3g} FLOPs: {readable(row['lowest'])} "
-            f"({row['lowest_method']}) to {readable(row['highest'])} ({row['highest_method']}), "
+            f"{OPTIMA[row['quantity']]} at {row['C']:.3g} FLOPs: {low} "
+            f"({row['lowest_method']}) to {high} ({row['highest_method']}), "
             f"x{row['ratio']:.3g}{common.get(row['overlap'], '')}"
         )
 

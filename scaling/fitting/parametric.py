@@ -104,7 +104,8 @@ def fit_parametric(
     flat = FLAT * obs.weight.sum() * small
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
-    status, reason = _status(where, found, best)
+    hit = where.on_bound(theta)
+    status, reason = _status(hit, found, best)
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
     residuals = residuals_of(obs, form, params, objective)
     weights = obs.weight.to_numpy(float)
@@ -128,7 +129,7 @@ def fit_parametric(
         bootstrap=bootstrap,
         start_agreement=float(agree.mean()),
         gradient_norm=float(found.gradient[best]),
-        bounds_hit=tuple(where.on_bound(theta)),
+        bounds_hit=tuple(hit),
         residuals=tuple(float(r) for r in in_logs),
     )
 
@@ -205,8 +206,8 @@ def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
     return any(t.variable == symbol and t.exponent not in constraints for t in law.terms)
 
 
-def _status(where, found: Solution, best: int) -> tuple[Status, str]:
-    if hit := where.on_bound(found.theta[best]):
+def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
+    if hit:
         return "at_bound", f"{', '.join(hit)} ended on a bound or idle: the runs do not identify it"
     if not found.converged[best]:
         return "not_converged", f"gradient {found.gradient[best]:.1e} is not zero"

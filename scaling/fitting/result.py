@@ -58,13 +58,13 @@ class Params(dict):
 
     def __init__(self, values, draws: pd.DataFrame):
         super().__init__(values)
-        self._estimates = [
-            f"{name} {Estimate(value, *interval(draws.get(name)), 'ok')!r}"
-            for name, value in self.items()
-        ]
+        self._draws = draws
 
     def __repr__(self) -> str:
-        return ", ".join(self._estimates)
+        return ", ".join(
+            f"{name} {Estimate(value, *interval(self._draws.get(name)), 'ok')!r}"
+            for name, value in self.items()
+        )
 
 
 @dataclass(frozen=True)

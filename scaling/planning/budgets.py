@@ -10,7 +10,7 @@ import pandas as pd
 
 from scaling.hardware.devices import DEVICES, Device, get_device
 from scaling.papers import PF_DAY
-from scaling.planning.quantities import FLOPS, format_quantity, parse_quantity
+from scaling.quantities import FLOPS, format_quantity, parse_quantity
 
 HOUR = 3600.0  # s
 HOURS = {"hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}

@@ -8,7 +8,7 @@ from scaling.hardware.communication import communication_table
 from scaling.hardware.formats import formats_table, projection_table, quantisation_table
 from scaling.planning import course as tables
 from scaling.planning.course_section import Section, Shown
-from scaling.planning.quantities import format_quantity as short
+from scaling.quantities import format_quantity as short
 
 GB = 1e9  # bytes
 

@@ -10,8 +10,8 @@ from scaling.planning.bloomberg import bloomberg_budgets, bloomberg_table
 from scaling.planning.course_hardware import formats_section, memory_section
 from scaling.planning.course_section import Section, Shown
 from scaling.planning.course_statements import DIFFERS, NOT_COMPUTED, REPRODUCED
-from scaling.planning.quantities import format_quantity as short
 from scaling.planning.sources import get_source
+from scaling.quantities import format_quantity as short
 from scaling.results import markdown_table
 
 CURVE = np.geomspace(*tables.DECADES, 121)  # FLOPs

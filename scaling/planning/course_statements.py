@@ -30,9 +30,9 @@ from scaling.planning.course import (
     memory_table,
     pf_days_table,
 )
-from scaling.planning.quantities import format_quantity as short
 from scaling.planning.sources import get_source
 from scaling.planning.verdicts import RULE
+from scaling.quantities import format_quantity as short
 
 REPRODUCED, DIFFERS, NOT_COMPUTED = "reproduced", "differs", "not computed"
 NEAR = 1e-9

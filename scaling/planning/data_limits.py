@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from scaling.laws import LAWS, base_params
 from scaling.papers import MUENNIGHOFF
 from scaling.planning.departures import compute_for, crossing
-from scaling.planning.quantities import FLOPS, TOKENS, format_quantity, positive_quantity
 from scaling.planning.sources import LawLike, LawSource, get_source
+from scaling.quantities import FLOPS, TOKENS, format_quantity, positive_quantity
 
 REPEATS = "muennighoff2023"
 MOST_EPOCHS = 1e3  # searched; beyond some 40 a further pass is worth nothing

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from scaling.planning.quantities import format_quantity
 from scaling.planning.sources import LawLike, LawSource, get_source
+from scaling.quantities import format_quantity
 
 FORWARD_SHARE = 1 / 3  # a forward pass is a third of a training step: 2N of 6N
 UPWARDS = np.log(1e3)  # of ln N above the optimum: serving only makes the best model smaller

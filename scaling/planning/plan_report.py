@@ -11,7 +11,7 @@ from scaling.hardware.memory import USABLE
 from scaling.planning.budgets import DEFAULT_UTILISATION, days_on, hours_for
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
-from scaling.planning.quantities import format_quantity as short
+from scaling.quantities import format_quantity as short
 
 GB = 1e9  # bytes
 SHOWN_DEVICES = ("V100", "A100", "H100", "B200")  # of the table of devices, and the user's own

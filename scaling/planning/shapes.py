@@ -7,7 +7,7 @@ import numpy as np
 
 from scaling.flops import param_groups, total_params, training_flops_per_token
 from scaling.models.shape import ModelConfig, Shape, heads_for_width, layers_for_width
-from scaling.planning.quantities import format_quantity
+from scaling.quantities import format_quantity
 
 LARGE = 1e8  # parameters: from here on heads of 128
 HEAD_WIDTH = 128

@@ -7,13 +7,13 @@ import numpy as np
 
 from scaling.fitting.result import Estimate
 from scaling.planning.departures import compute_for, compute_of_size, loss_gap
-from scaling.planning.quantities import (
+from scaling.planning.sources import LawLike, get_source
+from scaling.quantities import (
     PARAMETERS,
     TOKENS,
     format_quantity,
     positive_quantity,
 )
-from scaling.planning.sources import LawLike, get_source
 
 RULE = 20.0  # tokens per parameter: Hoffmann et al. 2022, table 3
 ABOUT = 1.25  # a training this factor from the optimal tokens still counts as about optimal

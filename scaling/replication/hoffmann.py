@@ -8,10 +8,10 @@ import pandas as pd
 from scaling import papers
 from scaling.frontier import optimum
 from scaling.papers import PUBLISHED_LAWS
+from scaling.quantities import format_quantity
 from scaling.replication.checks import Check, agrees
 from scaling.replication.methods import CHINCHILLA_MODEL
 from scaling.replication.references import CHINCHILLA
-from scaling.results import readable
 
 ENTRY = "hoffmann2022"
 SIZES = (67e9, 73e9)  # parameters: the row of table 3 at CHINCHILLA FLOPs; as far beyond 70B
@@ -48,7 +48,7 @@ def _is_6ND(row: dict) -> Check:
     return Check(
         ENTRY,
         f"{row['approach']}, 6ND",
-        f"FLOPs of {readable(N)}",
+        f"FLOPs of {format_quantity(N)}",
         published=C,
         published_low=C - half_C,
         published_high=C + half_C,
@@ -157,7 +157,7 @@ def _on_the_frontier(row: dict) -> Check:
     return Check(
         ENTRY,
         "parametric, hoffmann2022",
-        f"N_opt at the FLOPs of {readable(row['params'])}",
+        f"N_opt at the FLOPs of {format_quantity(row['params'])}",
         published=row["params"],
         source=f"{papers.HOFFMANN}, table {row['table']}",
         ours=unrounded,

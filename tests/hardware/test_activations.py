@@ -11,6 +11,7 @@ from scaling.hardware.activations import (
 )
 from scaling.models.gpt import GPT
 from scaling.models.shape import Shape
+from scaling.planning.placement import network_of
 
 SHAPES = {
     "gelu": Shape(vocab_size=300, seq_len=64, n_layers=2, width=64, n_heads=4),
@@ -21,20 +22,6 @@ SHAPES = {
     "narrow": Shape(vocab_size=1024, seq_len=128, n_layers=1, width=16, n_heads=1),
 }  # fmt: skip
 sizes = st.integers(1, 9)
-
-
-def network_of(shape):
-    return Network(
-        n_layers=shape.n_layers,
-        width=shape.width,
-        n_heads=shape.n_heads,
-        vocab_size=shape.vocab_size,
-        seq_len=shape.seq_len,
-        kv_heads=shape.kv_heads,
-        ffn_width=shape.hidden,
-        gated=shape.ffn == "swiglu",
-        tied=shape.tied,
-    )
 
 
 def kept_by_torch(shape, n_sequences, autocast=False):

@@ -59,9 +59,9 @@ def format_quantity(value: float, digits: int = 3) -> str:
     """Write a number with the suffix of a model size: 1.4T; '-' for NaN."""
     if not np.isfinite(value):
         return "-" if np.isnan(value) else "inf"
-    if abs(value) >= 10.0**15:
-        return f"{value:.{digits - 1}e}"
     rounded = float(f"{value:.{digits - 1}e}")
+    if abs(rounded) >= 10.0**15:
+        return f"{rounded:.{digits - 1}e}"
     for scale, suffix in WRITTEN:
         if abs(rounded) >= scale:
             return f"{rounded / scale:.{digits}g}{suffix}"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.planning.quantities import (
+from scaling.quantities import (
     PARAMETERS,
     format_quantity,
     parse_quantity,
@@ -58,3 +58,11 @@ def test_a_size_is_positive_and_finite(value):
 
 def test_what_is_unknown_is_a_dash():
     assert [format_quantity(v) for v in (float("nan"), float("inf"), 999.9)] == ["-", "inf", "1k"]
+
+
+def test_beyond_the_trillions_there_is_no_suffix():
+    assert [format_quantity(v) for v in (9.98e14, 9.996e14, 1e15)] == [
+        "998T",
+        "1.00e+15",
+        "1.00e+15",
+    ]
