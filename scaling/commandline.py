@@ -57,7 +57,7 @@ def _unknown_keys(node: Any, prefix: str = "") -> Iterator[str]:
 def job_suffix() -> str:
     """What tells the jobs of a multirun (`-m`) apart, fit for a folder's name; empty without."""
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
+    if hydra.mode != RunMode.MULTIRUN or not hydra.job.override_dirname:
         return ""
     return "-" + re.sub(r"[^\w.=,+-]+", "_", hydra.job.override_dirname)
 

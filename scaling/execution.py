@@ -1,7 +1,9 @@
-"""Run cells in a pool of isolated processes, each of which leaves one record."""
+"""Run trunks in a pool of isolated processes; every cell leaves one record."""
 
 import contextlib
 import ctypes
+import errno
+import math
 import os
 import platform
 import resource
@@ -11,8 +13,8 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,26 +23,53 @@ from typing import Any, Literal
 
 import torch
 
+from scaling.checkpoints import (
+    Checkpoint,
+    delete_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from scaling.data.tokens import TokenData
 from scaling.flops import training_flops_per_token
-from scaling.grid import Cell, planned_row
-from scaling.records import SweepError, is_finished, read_records, write_failure, write_record
-from scaling.train import Outcome, Point, train_model
+from scaling.grid import Cell, Trunk, planned_row
+from scaling.optim import cooldown_start
+from scaling.records import (
+    SweepError,
+    failure_record,
+    is_finished,
+    read_records,
+    write_record,
+)
+from scaling.train import Branching, Outcome, Point, TrunkTraining
 
 KEPT_HEAP_BYTES = 2**30
 MEASURED_STEPS = 50
+CHECKPOINT_S = 20.0  # between two checkpoints of a trunk, at least
+ATTEMPTS = 2  # of a trunk whose worker was killed
+WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a record is written again, on a full disk
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # errors that may pass
 # Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
 PRELOADED = ["__main__", "scaling.execution", "torch._dynamo"]
 
 
 @dataclass(frozen=True)
-class Event:
-    """News of one cell: what it is doing, how far it is, what it ended with."""
+class Progress:
+    """A trunk on its way."""
 
-    run_id: str
-    kind: Literal["started", "progress", "finished"]
-    flops: float = 0.0  # training FLOPs done by this cell
-    row: dict | None = None  # the finished row
+    flops: float  # training FLOPs done by the trunk
+    point: dict  # of the training curve, in the columns of the curves table; run_id: the trunk's
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of one trunk: what it is doing, how far it is, what one of its cells ended with."""
+
+    trunk_id: str
+    kind: Literal["started", "progress", "finished", "retried"]
+    flops: float = 0.0  # training FLOPs done by this trunk
+    row: dict | None = None  # of the finished cell
+    point: dict | None = None  # of the training curve; see `Progress`
+    reason: str = ""  # why it is tried again
 
 
 def resolve_device(device: str) -> str:
@@ -71,68 +100,132 @@ def place_of_workers(device: str, workers: int) -> list[str]:
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 
-# ---------------------------------------------------------------- one cell, inside its process
+# ---------------------------------------------------------------- one trunk, inside its process
 
 
-def run_cell(cell: Cell, data: TokenData, device: str) -> Iterator[Point | dict]:
-    """Train one cell; yield its curve and at last its record {"row": ..., "curve": [...]}."""
-    started = last_point = time.perf_counter()
-    points: list[Point] = []
-    for news in train_model(
-        cell.shape,
-        cell.recipe,
+@dataclass(frozen=True)
+class Effort:
+    """What a cell cost since the trunk's last cell ended: part of the trunk, and its branch."""
+
+    steps: int
+    training_s: float  # up to the last step
+    wall_s: float  # with start-up and evaluation
+
+
+def run_trunk(
+    trunk: Trunk,
+    data: TokenData,
+    device: str,
+    *,
+    compiled: bool = False,
+    folder: Path | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> Iterator[Progress | dict]:
+    """Train one trunk and its branches.
+
+    Parameters
+    ----------
+    compiled : bool
+        Forward and backward through torch.compile.
+    folder : Path, optional
+        Where its checkpoint is looked for and kept.
+    checkpoint_s : float, s
+        Between two checkpoints, at least.
+
+    Yields
+    ------
+    Progress at every point of a curve, and one record {"row": ..., "curve": [...]} per cell
+    """
+    began = trained = saved_at = time.perf_counter()
+    until = cooldown_start(trunk.cells[0].recipe)
+    saved = read_checkpoint(folder, trunk.trunk_id, until) if folder else None
+    training = start_training(trunk, data, device, compiled, saved)
+    began -= saved.cell_s if saved else 0.0
+    counted_from = -saved.cell_steps if saved else 0
+    points, branch_points = saved.points if saved else [], []
+    resumed_at = training.step
+    for news in training.run():
+        now = time.perf_counter()
+        if isinstance(news, Point):
+            trained = now
+            (points if news.branch is None else branch_points).append(news)
+            done = (resumed_at + training.done) * trunk.flops_per_step
+            yield Progress(done, curve_row(trunk.cells[0], news) | {"run_id": trunk.trunk_id})
+        if isinstance(news, Outcome):
+            cell = trunk.cells[news.branch]
+            effort = Effort(training.done - counted_from, trained - began, now - began)
+            row = planned_row(cell, data.n_train) | measurements(cell, data, news, effort, device)
+            row["compiled"] = int(compiled)
+            yield {"row": row, "curve": curve_rows(cell, [*points, *branch_points])}
+            branch_points, began, counted_from = [], now, training.done
+        elif folder and now - saved_at > checkpoint_s and may_stop(training, news):
+            steps = training.done - counted_from
+            with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the run
+                checkpoint = Checkpoint(training.state(), points, steps, now - began)
+                write_checkpoint(folder, trunk.trunk_id, checkpoint)
+            saved_at = time.perf_counter()
+
+
+def start_training(
+    trunk: Trunk, data: TokenData, device: str, compiled: bool, saved: Checkpoint | None
+) -> TrunkTraining:
+    """Build the model of a trunk, or put it back to where its checkpoint left it."""
+    shared = trunk.cells[0]
+    return TrunkTraining(
+        shared.shape,
+        [cell.recipe for cell in trunk.cells],
         data.load("train"),
         data.load("valid"),
-        seed=cell.seed,
+        objective=shared.objective,
+        seed=shared.seed,
         device=device,
-        precision=cell.precision,
-        valid_windows=cell.valid_windows,
-    ):
-        if isinstance(news, Point):
-            last_point = time.perf_counter()
-            points.append(news)
-            yield news
-        else:
-            measured = measurements(cell, data, news, last_point - started, device)
-            row = planned_row(cell, data.n_train) | measured
-            row["wall_s"] = time.perf_counter() - started
-            yield {"row": row, "curve": curve_rows(cell, points)}
+        precision=shared.precision,
+        compiled=compiled,
+        valid_windows=shared.valid_windows,
+        state=saved.state if saved else None,
+    )
+
+
+def may_stop(training: TrunkTraining, news: Point | Branching) -> bool:
+    """Tell whether the trunk's own state can be had at this moment."""
+    return isinstance(news, Branching) or (news.branch is None and not training.diverged)
 
 
 def measurements(
-    cell: Cell, data: TokenData, outcome: Outcome, training_s: float, device: str
+    cell: Cell, data: TokenData, outcome: Outcome, effort: Effort, device: str
 ) -> dict:
     """Columns of the runs table that training decides."""
-    tokens = outcome.steps * cell.recipe.batch_size * cell.shape.seq_len
-    nats_to_bits_per_byte = 1 / (data.bytes_per_token * 0.6931471805599453)
+    tokens_per_s = effort.steps * cell.tokens_per_step / effort.training_s
+    nats_to_bits_per_byte = 1 / (data.bytes_per_token * math.log(2))
     return {
         "status": outcome.status,
         "reason": outcome.reason,
         "loss": outcome.loss,
         "loss_std": outcome.loss_std,
         "bits_per_byte": outcome.loss * nats_to_bits_per_byte,
-        "tokens_per_s": tokens / training_s,
-        "flops_per_s": tokens * training_flops_per_token(cell.shape) / training_s,
+        "wall_s": effort.wall_s,
+        "tokens_per_s": tokens_per_s,
+        "flops_per_s": tokens_per_s * training_flops_per_token(cell.shape),
         "peak_memory_bytes": peak_memory_bytes(device),
         "device": device_name(device),
     }
 
 
 def curve_rows(cell: Cell, points: list[Point]) -> list[dict]:
-    """Training curve in the columns of the curves table."""
-    tokens_per_step = cell.recipe.batch_size * cell.shape.seq_len
-    flops_per_step = tokens_per_step * training_flops_per_token(cell.shape)
-    return [
-        {
-            "run_id": cell.run_id,
-            "step": p.step,
-            "tokens": round(p.middle * tokens_per_step),
-            "flops": p.middle * flops_per_step,
-            "loss": p.loss,
-            "lr": p.lr,
-        }
-        for p in points
-    ]
+    """Training curve in the columns of the curves table, from 1 % of the run on."""
+    return [curve_row(cell, point) for point in points if point.step >= cell.recipe.steps / 100]
+
+
+def curve_row(cell: Cell, point: Point) -> dict:
+    """One point of a training curve in the columns of the curves table."""
+    return {
+        "run_id": cell.run_id,
+        "step": point.step,
+        "tokens": round(point.middle * cell.tokens_per_step),
+        "flops": point.middle * cell.tokens_per_step * training_flops_per_token(cell.shape),
+        "loss": point.loss,
+        "lr": point.lr,
+    }
 
 
 def peak_memory_bytes(device: str) -> int:
@@ -158,21 +251,55 @@ def keep_freed_memory() -> None:
             mallopt(option, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
 
 
-def _work(cell: Cell, data: TokenData, folder: Path, device: str, pipe: Connection) -> None:
-    """Body of a worker process: train one cell, send its progress, write its record."""
+def _work(
+    trunk: Trunk,
+    data: TokenData,
+    folder: Path,
+    device: str,
+    compiled: bool,
+    checkpoint_s: float,
+    pipe: Connection,
+) -> None:
+    """Body of a worker process: train a trunk, send its progress, write a record per cell."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
     settle_process()
-    flops_per_step = cell.flops / cell.recipe.steps
+    left = {cell.run_id: cell for cell in trunk.cells}
     try:
-        for news in run_cell(cell, data, device):
-            if isinstance(news, Point):
-                pipe.send(news.step * flops_per_step)
-            else:
-                write_record(folder, news)
+        for news in run_trunk(
+            trunk, data, device, compiled=compiled, folder=folder, checkpoint_s=checkpoint_s
+        ):
+            if isinstance(news, dict):
+                _write_patiently(folder, news)
+                del left[news["row"]["run_id"]]
+            pipe.send(news)
+        delete_checkpoint(folder, trunk.trunk_id)
+    except BrokenPipeError:  # the parent is gone: nothing has failed, another will go on
+        return
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        write_failure(folder, cell, data, reason, traceback.format_exc())
+        reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+        for cell in left.values():
+            pipe.send(_fail(folder, cell, data, reason, details))
+
+
+def _write_patiently(folder: Path, record: dict) -> None:
+    """Write a record; on a full disk wait for room rather than lose what was computed."""
+    for wait in WRITE_AGAIN_S:
+        try:
+            return write_record(folder, record)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            time.sleep(wait)
+    write_record(folder, record)
+
+
+def _fail(folder: Path, cell: Cell, data: TokenData, reason: str, details: str = "") -> dict:
+    """Record that a cell ended without a result, on disk if there is room; return the record."""
+    record = failure_record(cell, data, reason, details)
+    with contextlib.suppress(OSError):
+        write_record(folder, record)
+    return record
 
 
 def settle_process() -> None:
@@ -191,32 +318,62 @@ def _die_with_parent() -> None:
 # ---------------------------------------------------------------- the pool
 
 
-def expected_seconds(cells: list[Cell], data: TokenData, device: str) -> float:
-    """Seconds that one worker needs for these cells, from a short training of the middle one."""
+def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float:
+    """Seconds that one worker needs for these trunks, from a short training of the middle one."""
     settle_process()
-    middle = sorted(cells, key=expected_cost)[len(cells) // 2]
-    short = replace(middle, recipe=replace(middle.recipe, steps=MEASURED_STEPS), valid_windows=2)
+    middle = sorted(trunks, key=expected_cost)[len(trunks) // 2].cells[0]
+    recipe = replace(middle.recipe, steps=MEASURED_STEPS, cooldown_steps=0)
+    short = Trunk((replace(middle, recipe=recipe, valid_windows=2),))
     looks = [
-        (news.step, time.perf_counter())
-        for news in run_cell(short, data, device)
-        if isinstance(news, Point)
+        (news.flops, time.perf_counter())
+        for news in run_trunk(short, data, device)
+        if isinstance(news, Progress)
     ]
     (first, began), (last, ended) = looks[0], looks[-1]
-    flops_per_s = (last - first) * middle.flops / middle.recipe.steps / (ended - began)
+    flops_per_s = (last - first) / (ended - began)
     evaluation = sum(
-        min(c.valid_windows * c.shape.seq_len, data.n_valid) * training_flops_per_token(c.shape) / 3
-        for c in cells
+        min(c.valid_windows * c.shape.window.text, data.n_valid)
+        * training_flops_per_token(c.shape)
+        / 3
+        for trunk in trunks
+        for c in trunk.cells
     )
-    return (sum(cell.flops for cell in cells) + evaluation) / flops_per_s
+    return (sum(trunk.flops for trunk in trunks) + evaluation) / flops_per_s
+
+
+@dataclass
+class _Job:
+    """A trunk in a worker process."""
+
+    trunk: Trunk
+    process: BaseProcess
+    place: str
+    flops: float = 0.0  # done
+    settled: set[str] = field(default_factory=set)  # run ids of the cells that have ended
 
 
 def execute(
-    cells: list[Cell], data: TokenData, folder: Path, *, workers: int, device: str
-) -> Iterator[Event]:
-    """Train cells, each in a process of its own, at most `workers` at a time.
+    trunks: list[Trunk],
+    data: TokenData,
+    folder: Path,
+    *,
+    workers: int,
+    device: str,
+    compiled: Mapping[str, bool] | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> Generator[Event]:
+    """Train trunks, each in a process of its own, at most `workers` at a time.
 
-    A worker that is killed costs only its cell, which gets a record with status "failed".
-    Closing the generator, or the end of this process by any means, ends the workers.
+    A trunk whose worker is killed is tried once more, from its checkpoint and without the cells
+    that it had finished; then its cells get a record with status "failed". Closing the generator,
+    or the end of this process by any means, ends the workers.
+
+    Parameters
+    ----------
+    compiled : mapping of trunk_id -> bool, optional
+        Which trunks are trained through torch.compile; none if omitted.
+    checkpoint_s : float, s
+        Between two checkpoints of a trunk, at least.
 
     Yields
     ------
@@ -224,50 +381,76 @@ def execute(
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    waiting = sorted(cells, key=expected_cost)
+    waiting = sorted(trunks, key=expected_cost)
+    attempts: Counter[str] = Counter()
     places = place_of_workers(device, workers)
-    running: dict[Any, tuple[Cell, BaseProcess, str]] = {}  # by the pipe that brings news
+    running: dict[Any, _Job] = {}  # by the pipe that brings news
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                cell = waiting.pop()
-                place = next(iter(Counter(places) - Counter(p for *_, p in running.values())))
+                trunk = waiting.pop()
+                attempts[trunk.trunk_id] += 1
+                place = next(iter(Counter(places) - Counter(j.place for j in running.values())))
                 receive, send = context.Pipe(duplex=False)
-                arguments = (cell, data, folder, place, send)
+                whether = (compiled or {}).get(trunk.trunk_id, False)
+                arguments = (trunk, data, folder, place, whether, checkpoint_s, send)
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
                 send.close()
-                running[receive] = (cell, process, place)
-                yield Event(cell.run_id, "started")
+                running[receive] = _Job(trunk, process, place)
+                yield Event(trunk.trunk_id, "started")
             ready = connection.wait(list(running))
             for pipe in [pipe for pipe in running if pipe in ready]:
-                cell, process, _ = running[pipe]
+                job = running[pipe]
                 try:
-                    yield Event(cell.run_id, "progress", flops=pipe.recv())
-                except EOFError:
+                    news = pipe.recv()
+                except (EOFError, OSError):  # it ended; OSError: in the middle of a message
                     del running[pipe]
-                    yield _finished(cell, process, data, folder)
+                    job.process.join()
+                    left = _without_result(job, folder)
+                    reason = how_it_ended(job.process.exitcode)
+                    if left and killed(job.process) and attempts[job.trunk.trunk_id] < ATTEMPTS:
+                        waiting.append(Trunk(tuple(left)))
+                        yield Event(job.trunk.trunk_id, "retried", reason=reason)
+                        continue
+                    for cell in left:
+                        yield _news(job, _fail(folder, cell, data, reason))
+                else:
+                    yield _news(job, news)
     finally:
-        for _, process, _ in running.values():
-            process.kill()
-            process.join()
+        for job in running.values():
+            job.process.kill()
+            job.process.join()
 
 
-def expected_cost(cell: Cell) -> float:
-    """Rank cells by time: small widths reach fewer FLOP/s. Long ones start first."""
-    return cell.flops * (1 + 32 / cell.shape.width)
+def expected_cost(trunk: Trunk) -> float:
+    """Rank trunks by time: small widths reach fewer FLOP/s. Long ones start first."""
+    return trunk.flops * (1 + 32 / trunk.cells[0].shape.width)
 
 
-def _finished(cell: Cell, process: BaseProcess, data: TokenData, folder: Path) -> Event:
-    """Read what the worker left; where it left nothing, record why."""
-    process.join()
-    record = read_records(folder, [cell]).get(cell.run_id)
-    if record is None or (process.exitcode and not is_finished(record)):
-        record = write_failure(folder, cell, data, _how_it_ended(process.exitcode))
-    return Event(cell.run_id, "finished", flops=cell.flops, row=record["row"])
+def _news(job: _Job, news: Progress | dict) -> Event:
+    """Turn what a worker sent into an event."""
+    if isinstance(news, Progress):
+        job.flops = news.flops
+        return Event(job.trunk.trunk_id, "progress", flops=news.flops, point=news.point)
+    job.settled.add(news["row"]["run_id"])
+    return Event(job.trunk.trunk_id, "finished", flops=job.flops, row=news["row"])
 
 
-def _how_it_ended(exitcode: int | None) -> str:
+def _without_result(job: _Job, folder: Path) -> list[Cell]:
+    """Cells of which neither the worker nor the disk knows an end."""
+    open_cells = [cell for cell in job.trunk.cells if cell.run_id not in job.settled]
+    records = read_records(folder, open_cells)
+    return [cell for cell in open_cells if not is_finished(records.get(cell.run_id))]
+
+
+def killed(process: BaseProcess) -> bool:
+    """Tell whether a signal ended the process, as the kernel does when memory runs out."""
+    return process.exitcode is not None and process.exitcode < 0
+
+
+def how_it_ended(exitcode: int | None) -> str:
+    """Say what became of a worker that left a cell without a record."""
     if exitcode is None or exitcode >= 0:
         return f"worker ended with exit code {exitcode} and left no record"
     name = signal.Signals(-exitcode).name

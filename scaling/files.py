@@ -7,17 +7,32 @@ import platformdirs
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file so that at any moment the old or the new one is there, whole."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that at any moment the old or the new one is there, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_debris(folder: Path) -> None:
+    """Remove what killed processes had begun to write under a folder."""
+    for partial in folder.rglob(".*.partial"):
+        process_id = int(partial.suffixes[-2][1:])
+        try:
+            os.kill(process_id, 0)  # only asks whether it lives
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

@@ -105,7 +105,8 @@ def observations(
     `budget` is flops_budget where C is counted. Under another convention the runs of a planned
     group no longer share one C, and without flops_budget there is no plan: the group is then a
     cluster of ln C and its budget the geometric mean of C. A gap of 25 % starts a new cluster; a
-    chain without one that is wider than x1.5 falls into windows of x1.25, the densest first.
+    chain without one that is wider than x1.5 falls into windows of x1.25, the densest first. A run
+    without a flops_budget in a table that has them (a fixed-N arm) is of no group: budget NaN.
     `cluster` is the trunk where runs share one: they are resampled together.
     """
     convention = convention or default_convention(runs)
@@ -142,6 +143,18 @@ def _further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
             yield symbol, pd.Series(runs[name], dtype=float)
     if "epochs" in runs:
         yield "U", runs.tokens / pd.Series(runs.epochs, dtype=float)
+
+
+def refuse_mixed_objectives(runs: pd.DataFrame) -> None:
+    """Raise ValueError if the runs learned different objectives: their losses have no one law."""
+    for name in ("family", "objective"):
+        found = sorted({*runs[name]} - {""}) if name in runs else []
+        if len(found) > 1:
+            raise ValueError(
+                f"{runs.attrs.get('source', 'the runs table')} holds runs of {name} {found}, whose "
+                f"losses cannot be compared; fit one at a time: runs[runs.{name} == {found[0]!r}], "
+                f"or {name}={found[0]} on the command line"
+            )
 
 
 def refuse_too_few(runs: pd.DataFrame) -> None:

@@ -7,6 +7,10 @@ from scaling.flops import total_params, training_flops_per_token
 from scaling.models.shape import Shape
 
 SCHEDULES = ("cooldown", "cosine", "constant")
+RULES = ("horizon", "shape")
+TYPICAL_TOKENS_PER_PARAM = 4  # the horizon that a rule of the shape alone is made for
+SHORTEST_TOKENS_PER_PARAM = 1  # and the shortest that its warm-up must suit
+MIN_TRUNK_WARMUP = 20  # steps
 
 
 @dataclass
@@ -16,6 +20,7 @@ class OptimConfig:
     lr: float | None = None  # peak learning rate; None: lr_rule(N, B)
     lr_scale: float = 1.0  # multiplies the rule or lr: bracket with 0.5, 1, 2
     batch_tokens: int | None = None  # tokens per step; None: batch_rule(D)
+    rules: str = "horizon"  # what lr, batch and warm-up follow: horizon (N and D), shape (N)
     schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
     cooldown: float = 0.2  # share of the steps in the cooldown
     warmup_steps: int | None = None  # None: warmup_rule
@@ -42,7 +47,7 @@ class Recipe:
 
 
 def lr_rule(n_params: float, batch_tokens: int) -> float:
-    """Peak AdamW learning rate: 0.013 * (N / 50e3)^-0.4 * (B / 512)^0.5, at most 0.03.
+    """Peak AdamW learning rate: 0.0135 * (N / 50e3)^-0.62 * (B / 512)^0.5, at most 0.03.
 
     Parameters
     ----------
@@ -51,14 +56,16 @@ def lr_rule(n_params: float, batch_tokens: int) -> float:
 
     Notes
     -----
-    Measured by x2 brackets on enwik8, N 20k to 300k, B 512 to 2048 (experiments/lr_bracket.py);
-    it belongs to this parametrisation. Beyond 3M parameters it is an extrapolation: set optim.lr.
-    The square root of the batch is the rule for Adam (Malladi et al. 2022, arXiv:2205.10287).
+    Measured by x2 brackets on enwik8, N 14k to 540k, B 512 to 2176, 1.5 to 96 tokens per parameter
+    (experiments/lr_bracket.py prints the fitted powers); it belongs to this parametrisation.
+    Beyond 3M parameters it is an extrapolation: set optim.lr. Runs of few tokens per parameter
+    want somewhat more, long ones less. The square root of the batch is the rule for Adam (Malladi
+    et al. 2022, arXiv:2205.10287).
     """
-    return min(0.03, 0.013 * (n_params / 50e3) ** -0.4 * (batch_tokens / 512) ** 0.5)
+    return min(0.03, 0.0135 * (n_params / 50e3) ** -0.62 * (batch_tokens / 512) ** 0.5)
 
 
-def batch_rule(n_tokens: float, seq_len: int) -> int:
+def batch_rule(n_tokens: float, window: int) -> int:
     """Tokens per step for a run of D tokens: min(D / 1000, 0.58 * D^0.571), in whole windows.
 
     At least 512 and one window. About a thousand steps suit the smallest runs
@@ -66,7 +73,7 @@ def batch_rule(n_tokens: float, seq_len: int) -> int:
     arXiv:2503.04715) and rules from 2.5M tokens up.
     """
     wanted = max(512, min(n_tokens / 1000, 0.58 * n_tokens**0.571))
-    return seq_len * max(1, round(wanted / seq_len))
+    return window * max(1, round(wanted / window))
 
 
 def warmup_rule(n_params: float, batch_tokens: int, steps: int) -> int:
@@ -89,7 +96,10 @@ def beta2_rule(batch_tokens: int) -> float:
 def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recipe:
     """Resolve a configuration for one shape and one budget of counted training FLOPs.
 
-    D = flops_budget / training_flops_per_token(shape), rounded to whole steps.
+    D = flops_budget / training_flops_per_token(shape), rounded to whole steps. With rules="shape"
+    nothing but the steps and the cooldown follows from the budget, so that all horizons of a shape
+    share one trunk: the batch is that of a run of 4 tokens per parameter, the warm-up 10 % of one
+    of 1 token per parameter, at least 20 steps.
 
     Raises
     ------
@@ -98,17 +108,24 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
     """
     _check(config)
     tokens = flops_budget / training_flops_per_token(shape)
-    batch_tokens = config.batch_tokens or batch_rule(tokens, shape.seq_len)
-    if batch_tokens % shape.seq_len:
+    n_params = total_params(shape)
+    of_shape = config.rules == "shape"
+    typical = TYPICAL_TOKENS_PER_PARAM * n_params if of_shape else tokens
+    window = shape.window.text
+    batch_tokens = config.batch_tokens or batch_rule(typical, window)
+    if batch_tokens % window:
         raise ValueError(
-            f"optim.batch_tokens={batch_tokens} must be a multiple of seq_len={shape.seq_len}"
+            f"optim.batch_tokens={batch_tokens} must be a multiple of {window}, the tokens of a "
+            f"window of {shape.family} with seq_len={shape.seq_len}"
         )
     steps = max(1, round(tokens / batch_tokens))
-    n_params = total_params(shape)
     warmup = config.warmup_steps
+    if warmup is None and of_shape:
+        shortest = round(SHORTEST_TOKENS_PER_PARAM * n_params / batch_tokens)
+        warmup = max(MIN_TRUNK_WARMUP, warmup_rule(n_params, batch_tokens, shortest))
     return Recipe(
         lr=config.lr_scale * (lr_rule(n_params, batch_tokens) if config.lr is None else config.lr),
-        batch_size=batch_tokens // shape.seq_len,
+        batch_size=batch_tokens // window,
         steps=steps,
         warmup_steps=warmup_rule(n_params, batch_tokens, steps) if warmup is None else warmup,
         cooldown_steps=round(config.cooldown * steps) if config.schedule == "cooldown" else 0,
@@ -123,6 +140,8 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
 def _check(config: OptimConfig) -> None:
     if config.schedule not in SCHEDULES:
         raise ValueError(f"optim.schedule={config.schedule!r}: choose one of {SCHEDULES}")
+    if config.rules not in RULES:
+        raise ValueError(f"optim.rules={config.rules!r}: choose one of {RULES}")
     ranges = {
         "lr": (0, 10),
         "lr_scale": (0, math.inf),
@@ -141,6 +160,11 @@ def _check(config: OptimConfig) -> None:
         raise ValueError(f"optim.warmup_steps={config.warmup_steps} must not be negative")
 
 
+def cooldown_start(recipe: Recipe) -> int:
+    """Step at which a run leaves its trunk; its last one if it has no cooldown."""
+    return recipe.steps - recipe.cooldown_steps
+
+
 def lr_at(step: int, recipe: Recipe) -> float:
     """Learning rate of step 0, 1, ..., steps - 1.
 
@@ -153,8 +177,8 @@ def lr_at(step: int, recipe: Recipe) -> float:
     if recipe.schedule == "cosine":
         progress = (step - recipe.warmup_steps) / max(1, recipe.steps - 1 - recipe.warmup_steps)
         return recipe.lr * (0.55 + 0.45 * math.cos(math.pi * progress))
-    cooldown_start = recipe.steps - recipe.cooldown_steps
-    if recipe.schedule == "cooldown" and step >= cooldown_start:
-        progress = (step - cooldown_start + 1) / (recipe.cooldown_steps + 1)
+    start = cooldown_start(recipe)
+    if recipe.schedule == "cooldown" and step >= start:
+        progress = (step - start + 1) / (recipe.cooldown_steps + 1)
         return recipe.lr * (1 - math.sqrt(progress))
     return recipe.lr

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from scaling.data.tokens import TokenData
-from scaling.files import write_text
+from scaling.files import remove_debris, write_text
 from scaling.grid import Cell, planned_row
 from scaling.runs import CURVE_COLUMNS
 
@@ -31,14 +31,10 @@ def write_record(folder: Path, record: dict) -> None:
     write_text(path, json.dumps(record, indent=1))
 
 
-def write_failure(
-    folder: Path, cell: Cell, data: TokenData, reason: str, details: str = ""
-) -> dict:
-    """Record that a cell ended without a result, and why; return the record."""
+def failure_record(cell: Cell, data: TokenData, reason: str, details: str = "") -> dict:
+    """Record of a cell that ended without a result, and why."""
     row = planned_row(cell, data.n_train) | {"status": "failed", "reason": reason}
-    record = {"row": row, "curve": [], "traceback": details}
-    write_record(folder, record)
-    return record
+    return {"row": row, "curve": [], "traceback": details}
 
 
 def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
@@ -98,4 +94,5 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        remove_debris(folder)
         yield

@@ -13,6 +13,7 @@ from rich.table import Table
 from scaling.figures import all_figures
 from scaling.files import write_text
 from scaling.fitting.audit import Audit
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.objective import Objective
 from scaling.fitting.report import (
     Report,
@@ -21,7 +22,7 @@ from scaling.fitting.report import (
     fits_table,
     optima_table,
 )
-from scaling.observations import Convention, default_convention
+from scaling.observations import N_MEANING, Convention, default_convention
 from scaling.quantities import format_quantity
 from scaling.runs import load_curves, load_runs, runs_to_csv
 
@@ -87,6 +88,17 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
         runs,
         curves,
         convention=convention_of(config, runs),
+        objective=Objective(config.residual, config.loss, config.huber_delta),
+        n_bootstrap=config.bootstrap,
+        seed=config.seed,
+    )
+
+
+def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
+    """Fit under every N that the table has; see `scaling.fitting.conventions`."""
+    return convention_table(
+        runs,
+        convention_of(config, runs).C,
         objective=Objective(config.residual, config.loss, config.huber_delta),
         n_bootstrap=config.bootstrap,
         seed=config.seed,
@@ -262,7 +274,41 @@ def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
         console.print(f"excluded: {line}", markup=False)
 
 
-def results_page(title: str, command: str, facts: list[str], runs, report, figures) -> str:
+RULE_OF_THUMB = 20  # training tokens per parameter (Hoffmann et al. 2022)
+
+
+def convention_cells(conventions: pd.DataFrame) -> Iterator[list[str]]:
+    """Rows of the table of conventions: N, method, exponent, N_opt, ratio, ratio / 20, status."""
+    for row in conventions.to_dict("records"):
+        cells = [f"{row['N']}: {N_MEANING[row['N']]}", METHODS[row["method"]]]
+        for name, digits in (
+            ("N_exponent", "{:.3f}".format),
+            ("N_opt", format_quantity),
+            ("tokens_per_param", format_quantity),
+        ):
+            value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+            known = value == value
+            cells.append(f"{digits(value)} [{digits(low)}, {digits(high)}]" if known else "-")
+        share = row["tokens_per_param"] / RULE_OF_THUMB
+        cells.append(f"x{share:.2f}" if share == share else "-")
+        yield [*cells, row["status"]]
+
+
+def convention_section(conventions: pd.DataFrame) -> str:
+    """What the same runs say under each N, and how that compares with 20."""
+    if conventions.empty:
+        return "The table knows one N only."
+    head = ["N", "method", "a in N_opt ~ C^a", "N_opt", "tokens/param", "over 20", "status"]
+    return (
+        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB} is the rule of "
+        "thumb of Hoffmann et al. 2022, whose N is total.\n\n"
+        + markdown_table(head, list(convention_cells(conventions)))
+    )
+
+
+def results_page(
+    title: str, command: str, facts: list[str], runs, report, conventions, figures
+) -> str:
     """Write the one-page README.md of a results folder."""
     excluded = list(excluded_lines(runs))
     sections = [
@@ -273,6 +319,7 @@ def results_page(title: str, command: str, facts: list[str], runs, report, figur
         "intervals. *bowl* is the parabola of one budget, *power bowl* its counterpart of two "
         "powers; the other methods are laws through all budgets.",
         markdown_table(optima_header(), list(optima_cells(optima_table(report)))),
+        "## What N means decides the answer\n" + convention_section(conventions),
         "## Fits\n" + "\n".join(f"- {line}" for line in fit_lines(report)),
         "## Where the methods disagree\n"
         + ("\n".join(f"- {line}" for line in disagreement_lines(report)) or "One method only."),

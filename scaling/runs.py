@@ -37,7 +37,7 @@ COLUMNS = {
     "params": Column("int64", "parameters", "N of a foreign table, counted as its author did"),
     "tokens": Column("int64", "tokens", "tokens trained on"),
     "flops": Column("float64", "FLOPs", "training compute, forward + backward"),
-    "flops_budget": Column("float64", "FLOPs", "planned compute of the IsoFLOP group"),
+    "flops_budget": Column("float64", "FLOPs", "planned compute of the IsoFLOP group; NaN if none"),
     "loss": Column("float64", "nats/token", "held-out loss after the last step"),
     "loss_std": Column("float64", "nats/token", "standard error of the held-out loss"),
     "bits_per_byte": Column("float64", "bits/byte", "held-out loss per byte of text"),
@@ -49,7 +49,8 @@ COLUMNS = {
     "beta2": Column("float64", "", "Adam's second-moment decay"),
     "seed": Column("int64", "", "seed of weights and data order"),
     "precision": Column("str", "", "number format of the forward pass"),
-    "trunk_id": Column("str", "", "the run whose trunk this one shares; empty if none"),
+    "compiled": Column("int64", "", "1 if trained through torch.compile"),
+    "trunk_id": Column("str", "", "runs that share it share a trunk; empty if unknown"),
     "epochs": Column("float64", "passes", "tokens over unique tokens, at least 1 if repeated"),
     "status": Column("str", "", "ok, diverged or failed"),
     "reason": Column("str", "", "why the status is not ok"),
@@ -153,11 +154,14 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"unknown status {found} in {few(runs.run_id[bad])}; use {STATUSES}")
     finished = runs[runs.status == "ok"]
     for name in {*_used(runs)}:
-        values = finished[name]
+        rows = finished
+        if name == "flops_budget":  # which a run may lack
+            rows = finished.loc[finished.flops_budget.notna()]
+        values = rows[name]
         if (bad := ~(np.isfinite(values) & (values > 0))).any():
             raise ValueError(
                 f"{name} must be finite and positive; it is {few(values[bad])} in run_id "
-                f"{few(finished.run_id[bad])}; correct these rows or give them status 'failed'"
+                f"{few(rows.run_id[bad])}; correct these rows or give them status 'failed'"
             )
     if (bad := finished.loss >= 100).any():
         raise ValueError(

@@ -1,5 +1,7 @@
 """python -m scaling.sweep: train a grid of models, fit the laws, draw the figures."""
 
+import contextlib
+import math
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -9,16 +11,18 @@ import hydra
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from scaling import execution, grid, records, results
-from scaling.commandline import CONF, job_suffix, one_line_errors, register, resolve
+from scaling import dispatch, execution, grid, records, results
+from scaling.calibration import choose_compiled
+from scaling.commandline import CONF, PACKAGE, job_suffix, one_line_errors, register, resolve
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.files import write_text
 from scaling.grid import Cell, GridConfig
 from scaling.models.shape import ModelConfig
+from scaling.monitor import duration, watch
+from scaling.noise import seed_noise
 from scaling.observations import MIN_RUNS
 from scaling.optim import OptimConfig
 from scaling.quantities import format_quantity
@@ -34,10 +38,12 @@ class SweepConfig:
     results: str = "results"
     device: str = "auto"  # auto, cpu, cuda
     precision: str = "fp32"  # fp32, bf16 (autocast)
+    compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
     workers: int | None = None  # processes; None: one per core, or one per GPU
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
+    track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -46,6 +52,7 @@ class SweepConfig:
 
 
 register("sweep_schema", SweepConfig)
+sys.path.append(str(PACKAGE / "plugins"))  # where Hydra finds our sweeper
 
 
 @hydra.main(version_base=None, config_path=CONF, config_name="sweep")
@@ -54,7 +61,8 @@ def main(composed: DictConfig) -> None:
     """Plan, train what is missing, fit, draw; exit 1 when cells are missing."""
     config = resolve(composed, SweepConfig)
     console = Console(soft_wrap=True)
-    device = execution.resolve_device(config.device)
+    launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
+    device = execution.resolve_device("auto" if launch else config.device)
     workers = execution.default_workers(device) if config.workers is None else config.workers
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
@@ -69,7 +77,7 @@ def main(composed: DictConfig) -> None:
         return
     with records.locked(folder):
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-        train_missing(console, cells, data, folder, workers=workers, device=device)
+        train_missing(console, config, cells, data, folder, workers=workers, device=device)
         missing = finish(console, config, cells, data, folder)
     if missing:
         sys.exit(
@@ -78,9 +86,10 @@ def main(composed: DictConfig) -> None:
 
 
 def derived_name(config: SweepConfig) -> str:
-    """Name the folder after the grid, the data unless default, and the job of a multirun."""
+    """Name the folder after the grid, data and family unless default, and a multirun's job."""
     data = "" if config.data.name == DataConfig.name else f"-{config.data.name}"
-    return config.grid.name + data + job_suffix()
+    family = "" if config.model.family == ModelConfig.family else f"-{config.model.family}"
+    return config.grid.name + data + family + job_suffix()
 
 
 def plan_cells(config: SweepConfig, vocab_size: int, fingerprint: str) -> list[Cell]:
@@ -122,13 +131,18 @@ def print_plan(
     table = Table("budget", "shape", "N", "D", "D/N", "steps", "batch", "lr", "run id")
     for cell, row in zip(cells, plan.to_dict("records"), strict=True):
         N, D = row["total_params"], row["tokens"]
-        sizes = (f"{cell.flops_budget:.3g}", cell.shape.label, format_quantity(N))
+        budget = "-" if math.isnan(cell.flops_budget) else f"{cell.flops_budget:.3g}"
+        sizes = (budget, cell.shape.label, format_quantity(N))
         length = (format_quantity(D), f"{D / N:.1f}", str(row["steps"]), str(row["batch_tokens"]))
         table.add_row(*sizes, *length, f"{row['lr']:.3g}", row["run_id"])
     console.print(table)
-    seconds = execution.expected_seconds(cells, data, device) / workers
+    trunks = grid.group_trunks(cells)
+    seconds = execution.expected_seconds(trunks, data, device) / workers
+    spent = sum(trunk.flops for trunk in trunks)
+    saved = f" ({1 - spent / plan.flops.sum():.0%} saved by {len(trunks)} trunks)"
     console.print(
-        f"{len(cells)} cells, {plan.flops.sum():.3g} training FLOPs, largest run "
+        f"{len(cells)} cells, {spent:.3g} training FLOPs"
+        f"{saved if len(trunks) < len(cells) else ''}, largest run "
         f"{plan.tokens.max():,} of {data.n_train:,} tokens; about {duration(seconds)} with "
         f"{workers} workers on {device} at the speed just measured."
     )
@@ -136,6 +150,7 @@ def print_plan(
 
 def train_missing(
     console: Console,
+    config: SweepConfig,
     cells: list[Cell],
     data: TokenData,
     folder: Path,
@@ -150,58 +165,26 @@ def train_missing(
         return
     if done := len(cells) - len(todo):
         console.print(f"{folder}: {done} of {len(cells)} cells are done already")
-    labels = {cell.run_id: f"{cell.shape.label} at {cell.flops_budget:.3g}" for cell in todo}
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=console,
-    )
-    flops = {cell.run_id: cell.flops for cell in todo}
-    total = progress.add_task("all cells", total=sum(flops.values()), left="")
-    done_flops = dict.fromkeys(labels, 0.0)
-    bars, finished = {}, 0
-    with progress:
-        for event in execution.execute(todo, data, folder, workers=workers, device=device):
-            if event.kind == "started":
-                bars[event.run_id] = progress.add_task(
-                    labels[event.run_id], total=flops[event.run_id], left=""
-                )
-                continue
-            done_flops[event.run_id] = event.flops
-            progress.update(bars[event.run_id], completed=event.flops)
-            progress.update(total, completed=sum(done_flops.values()))
-            left = time_left(progress.tasks[0].elapsed, progress.tasks[0].percentage)
-            progress.update(total, left=left)
-            if event.row is not None:
-                finished += 1
-                progress.remove_task(bars.pop(event.run_id))
-                progress.console.print(
-                    f"[{finished}/{len(todo)}] {labels[event.run_id]}: {verdict(event.row)}; {left}"
-                )
-
-
-def time_left(elapsed: float | None, percentage: float) -> str:
-    """Remaining time at the speed so far, from the share of the FLOPs done."""
-    if not elapsed or percentage <= 0:
-        return ""
-    return f"{duration(elapsed * (100 / percentage - 1))} left"
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def verdict(row: dict) -> str:
-    """Say how a run ended, in a few words."""
-    if row["status"] != "ok":
-        return f"{row['status']}, {row['reason']}"
-    speed = row["flops_per_s"] / 1e9
-    return f"loss {row['loss']:.4f} nats/token, {row['wall_s']:.0f} s, {speed:.1f} GFLOP/s"
+    trunks = grid.group_trunks(todo)
+    launch = dispatch.chosen_launch()
+    if launch is None:
+        compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
+        events = execution.execute(
+            trunks, data, folder, workers=workers, device=device, compiled=compiled
+        )
+    else:
+        events = dispatch.execute(
+            trunks,
+            data,
+            folder,
+            launch=launch,
+            source=config.data,
+            device=config.device,
+            workers=config.workers,
+            compiled=config.compile == "always",  # other machines are not measured
+        )
+    with contextlib.closing(events):
+        watch(console, trunks, events, folder / "tensorboard" if config.track else None)
 
 
 def finish(
@@ -209,9 +192,14 @@ def finish(
 ) -> int:
     """Write tables, fits, figures and the page; return how many cells have no result."""
     rows, points = records.collect(cells, folder)
+    if "loss" not in rows:  # no cell has come to an end
+        return len(cells)
     missing = len(cells) - int(rows.status.isin(records.FINISHED).sum())
-    results.write_tables(folder, rows, points)
     runs, curves = load_runs(rows), load_curves(points)
+    noise = seed_noise(runs)
+    if noise is not None and noise.varies:
+        runs = runs.assign(weight=noise.weights(runs))
+    results.write_tables(folder, runs, curves)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
         console.print(
             f"{finished} runs finished, a fit needs {MIN_RUNS}; their tables are in "
@@ -226,11 +214,14 @@ def finish(
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
+        conventions = results.fit_conventions(runs, config.fit)
         figures, refused = results.write_figures(folder, runs, curves, report)
+        told = facts(runs, cells, data)
         page = results.results_page(
-            f"Sweep {folder.name}", command(), facts(runs, data), runs, report, figures
+            f"Sweep {folder.name}", command(), told, runs, report, conventions, figures
         )
         write_text(folder / "README.md", page)
+        write_text(folder / "conventions.csv", conventions.to_csv(index=False))
         results.write_fits(folder, report, made_from)  # last: it says that the rest is there
         results.print_report(console, runs, report)
         for name, reason in refused.items():
@@ -244,16 +235,25 @@ def command() -> str:
     return shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
 
 
-def facts(runs: pd.DataFrame, data: TokenData) -> list[str]:
+def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:
     """What a reader of the page should know of the runs."""
+    trunks = grid.group_trunks(cells)
+    whole, spent = sum(cell.flops for cell in cells), sum(trunk.flops for trunk in trunks)
     lines = [
         f"{len(runs)} runs on data={data.name}: {data.n_train:,} training tokens, "
         f"vocabulary {data.vocab_size:,}",
-        f"{runs.flops.sum():.3g} training FLOPs, {runs.wall_s.sum() / 60:.1f} minutes of process "
+        f"{spent:.3g} training FLOPs, {runs.wall_s.sum() / 60:.1f} minutes of process "
         f"time in all, on {', '.join(sorted(set(runs.device.dropna())))}",
         f"losses in nats/token on {data.name}'s validation split; standard error over its windows "
         f"{runs.loss_std.median():.3f}, the same windows for every run",
     ]
+    if len(trunks) < len(cells):
+        lines.append(
+            f"{len(cells)} runs on {len(trunks)} trunks: {1 - spent / whole:.0%} of the "
+            f"{whole:.3g} FLOPs of separate runs saved"
+        )
+    if noise := seed_noise(runs):
+        lines.append(noise.describe())
     if data.entropy_rate == data.entropy_rate:
         lines.append(f"true entropy rate of the source: {data.entropy_rate:.6f} nats/token")
     return lines

@@ -13,7 +13,7 @@ import torch
 from scaling import execution
 from scaling.data.tokens import TokenData
 from scaling.execution import execute
-from scaling.grid import GridConfig, plan_cells
+from scaling.grid import GridConfig, group_trunks, plan_cells
 from scaling.models.shape import ModelConfig
 from scaling.optim import OptimConfig
 from scaling.records import SweepError, collect, locked, not_yet_run, read_records
@@ -52,12 +52,12 @@ def cells(data):
 
 
 def run(cells, data, folder, workers=2):
-    return list(execute(cells, data, folder, workers=workers, device="cpu"))
+    return list(execute(group_trunks(cells), data, folder, workers=workers, device="cpu"))
 
 
 def test_every_cell_leaves_a_row_and_a_curve(cells, data, tmp_path):
     events = run(cells, data, tmp_path)
-    assert {e.run_id for e in events if e.kind == "finished"} == {c.run_id for c in cells}
+    assert {e.row["run_id"] for e in events if e.row} == {c.run_id for c in cells}
     assert not not_yet_run(cells, tmp_path)
     rows, points = collect(cells, tmp_path)
     runs, curves = load_runs(rows), load_curves(points)
@@ -91,17 +91,79 @@ def test_only_what_is_missing_is_trained(cells, data, tmp_path):
     assert not_yet_run(cells, tmp_path) == [cells[0], cells[3]]
 
 
-def test_a_killed_worker_costs_only_its_cell(cells, data, tmp_path):
-    long = replace(cells[0], recipe=replace(cells[0].recipe, steps=20_000))
-    killed = None
-    for event in execute([long, *cells[1:]], data, tmp_path, workers=2, device="cpu"):
-        if event.run_id == long.run_id and event.kind == "progress" and killed is None:
-            killed = kill_worker_of(long, tmp_path)
-    assert killed
+def longer(cell, steps=20_000):
+    return replace(cell, recipe=replace(cell.recipe, steps=steps))
+
+
+def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
+    long, killed = longer(cells[0]), []
+    trunks = group_trunks([long, *cells[1:]])
+    for event in execute(trunks, data, tmp_path, workers=1, device="cpu"):
+        mine = event.trunk_id == long.trunk_id
+        if mine and event.kind == "started":
+            fresh = True
+        if mine and event.kind == "progress" and fresh:
+            killed.append(kill_worker_of(long, tmp_path))
+            fresh = False
+        if mine and event.kind == "retried":
+            assert event.reason == "worker killed by SIGKILL (out of memory?)"
+    assert len(killed) == 2
     assert not_yet_run([long, *cells[1:]], tmp_path) == [long]
     rows, _ = collect([long, *cells[1:]], tmp_path)
     assert rows.status.tolist() == ["failed", "ok", "ok", "ok"]
     assert rows.reason[0] == "worker killed by SIGKILL (out of memory?)"
+
+
+def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_path):
+    [trunk] = group_trunks([longer(cells[0], 600), longer(cells[0], 900)])
+    [calm] = {tuple(losses(trunk, data, tmp_path / "calm", kill=False))}
+    assert tuple(losses(trunk, data, tmp_path / "killed", kill=True)) == calm
+
+
+def losses(trunk, data, folder, kill):
+    """Losses and curves of a trunk whose worker is killed once if asked for."""
+    kinds = []
+    events = execute([trunk], data, folder, workers=1, device="cpu", checkpoint_s=0.0)
+    for event in events:
+        kinds.append(event.kind)
+        if kill and kinds.count("progress") == 30 and "retried" not in kinds:
+            kill_worker_of(trunk.cells[0], folder)
+            kill = False
+    assert ("retried" in kinds) == (folder.name == "killed")
+    found = read_records(folder, list(trunk.cells))
+    assert not list(folder.glob("checkpoints/*"))
+    return [
+        (found[c.run_id]["row"]["loss"], json.dumps(found[c.run_id]["curve"])) for c in trunk.cells
+    ]
+
+
+def test_horizons_of_a_shape_share_a_trunk(data, tmp_path):
+    cells = plan_cells(
+        GridConfig(budgets=[2e8, 4e8, 8e8], widths=[8], min_steps=1),
+        ModelConfig(seq_len=16),
+        OptimConfig(batch_tokens=256, rules="shape"),
+        vocab_size=32,
+        data="noise",
+        data_fingerprint=data.fingerprint,
+        valid_windows=64,
+    )
+    [trunk] = group_trunks(cells)
+    events = list(execute([trunk], data, tmp_path, workers=1, device="cpu"))
+    rows, _ = collect(cells, tmp_path)
+    assert set(rows.trunk_id) == {trunk.trunk_id}
+    assert (rows.status == "ok").all()
+    assert events[-1].flops == pytest.approx(trunk.flops)
+    assert trunk.flops < 0.8 * rows.flops.sum()
+
+
+def test_a_record_that_cannot_be_written_fails_its_cell_and_no_other(cells, data, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / f"{cells[0].run_id}.json").mkdir()
+    events = run(cells[:2], data, tmp_path)
+    rows = {e.row["run_id"]: e.row for e in events if e.row}
+    assert rows[cells[0].run_id]["status"] == "failed"
+    assert "IsADirectoryError" in rows[cells[0].run_id]["reason"]
+    assert rows[cells[1].run_id]["status"] == "ok"
 
 
 def kill_worker_of(cell, folder):
@@ -147,7 +209,7 @@ def descendants(pid):
 def test_a_cell_that_raises_is_failed_with_its_reason(cells, data, tmp_path):
     greedy = replace(cells[0], shape=replace(cells[0].shape, vocab_size=8))  # ids beyond the table
     events = run([greedy, cells[1]], data, tmp_path)
-    reasons = {e.run_id: e.row["reason"] for e in events if e.row}
+    reasons = {e.row["run_id"]: e.row["reason"] for e in events if e.row}
     assert "IndexError" in reasons[greedy.run_id]
     assert reasons[cells[1].run_id] == ""
     record = json.loads((tmp_path / "records" / f"{greedy.run_id}.json").read_text())
@@ -168,7 +230,7 @@ def test_workers_die_with_their_parent(cells, data, tmp_path):
 import dataclasses
 from scaling.execution import execute
 from scaling.data.tokens import TokenData
-from scaling.grid import Cell
+from scaling.grid import Cell, group_trunks
 from pathlib import Path, PosixPath
 from scaling.models.shape import Shape
 from scaling.optim import Recipe
@@ -176,7 +238,8 @@ nan = float("nan")
 if __name__ == "__main__":
     cell = {cells[0]!r}
     cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, steps=20_000))
-    for event in execute([cell], {data!r}, Path({str(tmp_path)!r}), workers=1, device="cpu"):
+    trunks, folder = group_trunks([cell]), Path({str(tmp_path)!r})
+    for event in execute(trunks, {data!r}, folder, workers=1, device="cpu"):
         print(event.kind, flush=True)
 """
     (tmp_path / "sweep_forever.py").write_text(script)

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "published": {"files", "papers"},
     "runs": {"published"},
     "observations": {"runs"},
+    "noise": set(),
     "laws": set(),
     "frontier": {"laws"},
     "fitting": FITTING,
@@ -31,11 +32,27 @@ MAY_IMPORT = {
     "flops": {"models.shape"},
     "optim": {"flops", "models.shape"},
     "data": {"data", "files"},
+    "data.objectives": {"models.shape"},
     "models": {"models", "models.shape"},
-    "train": {"models", "models.shape", "optim"},
-    "grid": {"flops", "models.shape", "optim"},
+    "models.saved": {"data", "files", "models", "models.shape"},
+    "train": {"data.objectives", "models", "models.shape", "optim"},
+    "trained": {
+        "data",
+        "data.objectives",
+        "models",
+        "models.saved",
+        "models.shape",
+        "optim",
+        "train",
+    },
+    "grid": {"data.objectives", "flops", "models.shape", "optim"},
     "records": {"data", "files", "grid", "runs"},
-    "execution": {"data", "flops", "grid", "records", "train"},
+    "checkpoints": {"files", "train"},
+    "execution": {"checkpoints", "data", "flops", "grid", "optim", "records", "train"},
+    "calibration": {"execution", "files", "grid", "optim", "train"},
+    "monitor": {"execution", "grid", "quantities"},
+    "dispatch": {"data", "execution", "grid", "records"},
+    "plugins": {"dispatch"},  # Hydra's hands: a sweeper
     # the verbs
     "commandline": {"data", "fitting", "observations"},
     "fit": {"commandline", "results"},
@@ -44,12 +61,16 @@ MAY_IMPORT = {
     "course": {"commandline", "figures", "files", "planning", "planning.course_page", "quantities"},
     "reproduce": {"commandline", "files", "replication"},
     "sweep": {
+        "calibration",
         "commandline",
         "data",
+        "dispatch",
         "execution",
         "files",
         "grid",
         "models.shape",
+        "monitor",
+        "noise",
         "observations",
         "optim",
         "quantities",
@@ -68,6 +89,8 @@ WITHOUT_TORCH = [
     "figures",
     "results",
     "flops",
+    "data.objectives",
+    "noise",
 ]
 WITHOUT_TORCH += ["replication.page"]
 WITHOUT_TORCH += ["planning.plan", "planning.bloomberg"]
@@ -125,7 +148,7 @@ def test_nothing_imports_a_verb():
 
 def test_only_the_command_line_knows_hydra():
     users = {n for n, p in modules().items() if any(i.startswith("hydra") for i in imported_by(p))}
-    assert users == VERBS | {"commandline"}
+    assert users == VERBS | {"commandline", "plugins.hydra_plugins.scaling_sweeper"}
 
 
 @pytest.mark.parametrize("name", ["__init__", *WITHOUT_TORCH])

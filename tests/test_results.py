@@ -11,6 +11,7 @@ from scaling.results import (
     FitConfig,
     convention_of,
     data_hash,
+    fit_conventions,
     fit_lines,
     fit_tables,
     is_fitted,
@@ -135,7 +136,10 @@ def test_every_figure_is_written_twice(runs, report, tmp_path):
 def test_the_page_names_convention_methods_and_excluded_runs(runs, report):
     runs = runs.copy()
     runs.loc[3, ["status", "reason"]] = ["diverged", "loss became nan"]
-    page = results_page("Sweep x", "python -m scaling.sweep", ["18 runs"], runs, report, [])
+    conventions = fit_conventions(runs, QUICK)
+    page = results_page(
+        "Sweep x", "python -m scaling.sweep", ["18 runs"], runs, report, conventions, []
+    )
     for part in ("# Sweep x", report.convention.describe(), "parametric: ok", "kaplan_LC"):
         assert part in page
     assert "model3 (run3): diverged, loss became nan" in page

@@ -159,6 +159,17 @@ def test_dense_budgets_are_found_among_scattered_runs(seed):
     assert all(np.ptp(np.log(runs.flops[budget == b])) < np.log(1.5) for b in set(budget))
 
 
+def test_a_run_of_a_fixed_N_arm_has_no_budget():
+    columns = {"total_params": 1e5, "tokens": 1e6, "loss": 4.0, "flops": [1e12, 1.1e12, 9e12]}
+    runs = load_runs(pd.DataFrame(columns | {"flops_budget": [1e12, 1e12, np.nan]}))
+    assert observations(runs)[0].budget.tolist()[:2] == [1e12, 1e12]
+    assert np.isnan(observations(runs)[0].budget[2])
+    six = observations(runs, Convention("total", "6ND"))[0].budget
+    assert np.isnan(six[2]) and six[0] == six[1] == pytest.approx(6e11)
+    with pytest.raises(ValueError, match="flops_budget must be finite and positive"):
+        load_runs(pd.DataFrame(columns | {"flops_budget": [1e12, -1.0, np.nan]}))
+
+
 def test_a_chain_no_wider_than_a_budget_stays_whole():
     C = 1e18 * np.array([1.0, 1.1, 1.2, 1.3, 1.4])
     obs, _ = observations(load_runs(pd.DataFrame({"C": C, "N": 1e8, "loss": 3.0})))

@@ -61,43 +61,42 @@ def isoflop_figure(
     bowls = {} if fit is None else {row["budget"]: row for row in fit.minima.to_dict("records")}
     groups, others = budget_groups(obs)
     for group in groups:
-        _draw_bowl(axes[0], group, bowls.get(group.budget))
+        draw_bowl(axes[0], group, bowls.get(group.budget))
     draw_ungrouped(axes[0], others, "N", "L")
     if any(bowl["status"] == "ok" for bowl in bowls.values()):
         axes[0].plot([], [], "*", mfc="white", mec="black", mew=0.8, ms=8, label="minimum")
-    _bowl_axes(
-        axes[0], [*obs.N, *stopped.N, *(b["N_opt"] for b in bowls.values() if _near(b, obs))]
-    )
+    bowl_axes(axes[0], [*obs.N, *stopped.N, *(b["N_opt"] for b in bowls.values() if near(b, obs))])
     draw_left_out(axes[0], obs, stopped, "N")
     legend_above(fig, columns=2 if fit is None else 5)
     if fit is None:
         return finish(fig, convention, f"no fit: {refusal}" if refusal else "")
-    found = [(group, bowls[group.budget]) for group in groups if _near(bowls[group.budget], obs)]
+    found = [(group, bowls[group.budget]) for group in groups if near(bowls[group.budget], obs)]
     for ax, symbol, exponent in ((axes[1], "N", "a"), (axes[2], "D", "b")):
-        _draw_power_law(ax, fit, found, symbol, exponent)
+        draw_power_law(ax, fit, found, symbol, exponent)
     left_out = f"minima left out: {fit.reason}" if fit.reason else ""
     return finish(fig, convention, interval_note(fit), left_out)
 
 
-def _near(bowl: dict, obs: pd.DataFrame) -> bool:
+def near(bowl: dict, obs: pd.DataFrame) -> bool:
     """Tell whether there is a minimum, not far outside of the sampled sizes."""
     return obs.N.min() / NEAR < bowl["N_opt"] < obs.N.max() * NEAR
 
 
-def _bowl_axes(ax: Axes, sizes: list[float]) -> None:
+def bowl_axes(ax: Axes, sizes: list[float]) -> None:
+    """Axes of a panel of bowls: N on a log scale around these sizes, loss beside it."""
     log_scale(ax, "x", "N", *limits(sizes, 1.3), gap=0.16)
     ax.set_ylabel(LABELS["L"])
     ax.margins(y=0.08)
     ax.tick_params(labelsize=8, width=0.6)
 
 
-def _draw_bowl(ax: Axes, group: Group, bowl: dict | None) -> None:
+def draw_bowl(ax: Axes, group: Group, bowl: dict | None) -> None:
     """Runs of a budget, their parabola and its minimum; hollow where the fit refuses it."""
     good = bowl is None or bowl["status"] == "ok"
     style = {"color": group.colour, "mfc": group.colour if good else "none", "mew": 0.8}
     label = group.label if good or bowl is None else f"{group.label}: {bowl['status']}"
     ax.plot(group.rows.N, group.rows.L, group.marker, label=label, **style)
-    if bowl is None or not _near(bowl, group.rows):
+    if bowl is None or not near(bowl, group.rows):
         return
     low, high, N_opt = group.rows.N.min(), group.rows.N.max(), bowl["N_opt"]
     for start, end, line in (
@@ -112,7 +111,7 @@ def _draw_bowl(ax: Axes, group: Group, bowl: dict | None) -> None:
     ax.plot([N_opt], [bowl["L_opt"]], "*", gid=f"minimum:{group.budget:g}", **star)
 
 
-def _draw_power_law(ax: Axes, fit: Fit, found: list, symbol: str, exponent: str) -> None:
+def draw_power_law(ax: Axes, fit: Fit, found: list, symbol: str, exponent: str) -> None:
     """Draw N_opt or D_opt against C, through the minima with their intervals."""
     quantity = f"{symbol}_opt"
     C = np.geomspace(*limits(fit.sampled["C"], 1.2), 50)

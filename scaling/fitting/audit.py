@@ -19,6 +19,7 @@ from scaling.observations import Convention
 AUDITED = ("chinchilla", "chinchilla_tied", "kaplan")
 MIN_SHARE = 0.15  # of the runs is left out, in whole budgets from the largest down
 MIN_HELD_OUT = 3
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,12 @@ def _as_good(predictions: pd.DataFrame, law: str, best: str) -> bool:
 
 
 def _largest(obs: pd.DataFrame, min_share: float) -> np.ndarray:
-    """Mask of the runs of the largest budgets."""
+    """Mask of the runs of the largest budgets; one of no budget goes by its own C."""
     least = max(MIN_HELD_OUT, min_share * len(obs))
-    ordered = np.sort(obs.budget.unique())[::-1]
+    budgets = obs.budget.fillna(obs.C)
+    ordered = np.sort(obs.budget.dropna().unique())[::-1]
     for budget in ordered:
-        mask = (obs.budget >= budget).to_numpy()
+        mask = (budgets >= budget * (1 - ROUNDING)).to_numpy()
         if mask.sum() >= least:
             break
     else:

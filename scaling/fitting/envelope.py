@@ -142,7 +142,7 @@ class _Losses:
 
 def _final_losses(obs: pd.DataFrame) -> _Losses:
     log_N, log_D, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDL")
-    grid, place = np.unique(np.log(obs.budget.to_numpy(float)), return_inverse=True)
+    grid, place = np.unique(np.log(obs.budget.fillna(obs.C).to_numpy(float)), return_inverse=True)
     at = np.arange(len(obs)), place
     losses, tokens = np.full((2, len(obs), len(grid)), np.inf)
     losses[at], tokens[at] = log_L, log_D

@@ -23,6 +23,7 @@ from scaling.observations import (
     Convention,
     default_convention,
     observations,
+    refuse_mixed_objectives,
     refuse_too_few,
     warn_of_oddities,
 )
@@ -211,7 +212,7 @@ def fit_all(
             audited = audit_laws(obs, objective=objective, **common)
         except FitError as error:
             refusals["audit"] = str(error)
-    budgets = tuple(sorted({float(budget) for budget in obs.budget}))
+    budgets = tuple(sorted({float(budget) for budget in obs.budget.dropna()}))
     fits, reasons = tuple(found.values()), tuple(refusals.items())
     return Report(fits, reasons, prepared.convention, budgets, audited)
 
@@ -321,6 +322,7 @@ class _Prepared:
 def _prepared(runs: pd.DataFrame, convention: Convention | None) -> tuple[pd.DataFrame, _Prepared]:
     convention = convention or default_convention(runs)
     obs, excluded = observations(runs, convention)
+    refuse_mixed_objectives(runs)
     refuse_too_few(runs)
     warn_of_oddities(obs)
     pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))

@@ -365,5 +365,5 @@ def sampled_ranges(obs: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Smallest and largest of every variable of the runs; C reaches to the planned budgets."""
     values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
     if "C" in values and "budget" in obs:
-        values["C"] = np.append(values["C"], obs.budget.to_numpy(float))
+        values["C"] = np.append(values["C"], obs.budget.dropna().to_numpy(float))
     return {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}

@@ -5,8 +5,8 @@ Shape suffixes: B sequences, T positions, W width, V vocabulary.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from scaling.models.kernels import Linear, cross_entropy
 from scaling.models.layers import Block, RMSNorm, Rotary, init_blocks
 from scaling.models.shape import Shape
 
@@ -34,7 +34,7 @@ class GPT(nn.Module):
         self.rotary = Rotary(shape.head_width, shape.seq_len)
         self.blocks = nn.ModuleList(Block(shape, causal=True) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.width)
-        self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
+        self.head = Linear(shape.width, shape.vocab_size)
         if shape.tied:
             self.head.weight = self.table.weight
         generator = torch.Generator().manual_seed(seed)
@@ -52,19 +52,5 @@ class GPT(nn.Module):
     def loss(self, windows_BT: Tensor) -> Tensor:
         """Cross-entropy of every target in nats, shape (B, T), for windows of T + 1 tokens."""
         logits_BTV = self(windows_BT[:, :-1])
-        return F.cross_entropy(
-            logits_BTV.flatten(0, 1).float(), windows_BT[:, 1:].flatten(), reduction="none"
-        ).view(windows_BT.shape[0], -1)
-
-
-def group_params(model: GPT) -> dict[str, int]:
-    """Count the parameters that torch holds, in the groups of `scaling.flops.param_groups`."""
-    norms = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 1)
-    blocks = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
-    table, head = model.table.weight, model.head.weight
-    return {
-        "embedding_params": table.numel(),
-        "block_params": blocks,
-        "head_params": 0 if head is table else head.numel(),
-        "norm_params": norms,
-    }
+        losses = cross_entropy(logits_BTV.flatten(0, 1), windows_BT[:, 1:].flatten())
+        return losses.view(windows_BT.shape[0], -1)

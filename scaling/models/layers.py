@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scaling.models.kernels import Linear
 from scaling.models.shape import Shape
 
 
@@ -55,8 +56,8 @@ class Attention(nn.Module):
         self.n_heads, self.kv_heads, self.causal = shape.n_heads, shape.kv_heads, causal
         attention = shape.n_heads * shape.head_width
         kv = shape.kv_heads * shape.head_width
-        self.qkv = nn.Linear(shape.width, attention + 2 * kv, bias=False)
-        self.out = nn.Linear(attention, shape.width, bias=False)
+        self.qkv = Linear(shape.width, attention + 2 * kv)
+        self.out = Linear(attention, shape.width)
 
     def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
         """Attend within each sequence."""
@@ -80,8 +81,8 @@ class FeedForward(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
         self.gated = shape.ffn == "swiglu"
-        self.up = nn.Linear(shape.width, shape.hidden * (1 + self.gated), bias=False)
-        self.out = nn.Linear(shape.hidden, shape.width, bias=False)
+        self.up = Linear(shape.width, shape.hidden * (1 + self.gated))
+        self.out = Linear(shape.hidden, shape.width)
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return the layer's contribution to the residual stream."""
@@ -106,13 +107,61 @@ class Block(nn.Module):
         return x_BTW + self.ffn(self.ffn_norm(x_BTW))
 
 
-def init_blocks(blocks: nn.ModuleList, generator: torch.Generator) -> None:
+def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: int = 2) -> None:
     """Draw matrices from N(0, 1/fan_in), outputs into the residual smaller by sqrt(2 * n_layers).
+
+    2 is the number of `additions` to the residual stream in a block.
 
     Radford et al. 2019 (GPT-2), section 2.3, for the residual factor.
     """
-    residual = 1 / math.sqrt(2 * len(blocks))
+    residual = 1 / math.sqrt(additions * len(blocks))
     for name, parameter in blocks.named_parameters():
         if parameter.ndim == 2:
             std = parameter.shape[1] ** -0.5 * (residual if name.endswith("out.weight") else 1)
             nn.init.normal_(parameter, std=std, generator=generator)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention to another sequence, without positions (grouped key/value heads).
+
+    Shape suffix: M positions of the other sequence, the memory.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.n_heads, self.kv_heads = shape.n_heads, shape.kv_heads
+        attention = shape.n_heads * shape.head_width
+        self.q = Linear(shape.width, attention)
+        self.kv = Linear(shape.width, 2 * shape.kv_heads * shape.head_width)
+        self.out = Linear(attention, shape.width)
+
+    def forward(self, x_BTW: Tensor, memory_BMW: Tensor) -> Tensor:
+        """Let every position of x attend to the whole memory."""
+        B, T, _ = x_BTW.shape
+        H, G = self.n_heads, self.kv_heads
+        q_BHTK = self.q(x_BTW).view(B, T, H, -1).transpose(1, 2)
+        kv_BHMK = self.kv(memory_BMW).view(B, memory_BMW.shape[1], 2 * G, -1).transpose(1, 2)
+        mixed_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, kv_BHMK[:, :G], kv_BHMK[:, G:], enable_gqa=G != H
+        )
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
+
+
+class DecoderBlock(nn.Module):
+    """Pre-norm block of an encoder-decoder: causal self-attention, cross-attention, feed-forward.
+
+    The memory comes normalised from the encoder and is not normalised again.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.attention_norm, self.ffn_norm = RMSNorm(shape.width), RMSNorm(shape.width)
+        self.cross_norm = RMSNorm(shape.width)
+        self.attention, self.cross = Attention(shape, causal=True), CrossAttention(shape)
+        self.ffn = FeedForward(shape)
+
+    def forward(self, x_BTW: Tensor, memory_BMW: Tensor, rotary: Rotary) -> Tensor:
+        """Add the three contributions to the residual stream."""
+        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
+        x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
+        return x_BTW + self.ffn(self.ffn_norm(x_BTW))

@@ -1,7 +1,11 @@
 """Sizes of models: what determines every tensor, and the ladder from which a grid picks."""
 
 from dataclasses import dataclass
+from functools import cache
 
+FAMILIES = ("gpt", "bert", "t5")
+CORRUPTED = 0.15  # share of a window's text that masking and span corruption hide
+MEAN_SPAN = 3  # tokens in a hidden span, on average
 HEAD_WIDTH = 16  # the head width that `shape_for_width` aims at below width 1024, 64 above
 WIDTH_STEP = 4  # of the ladder
 
@@ -10,23 +14,59 @@ WIDTH_STEP = 4  # of the ladder
 class ModelConfig:
     """What all shapes of a grid share; the rest follows from a width (see `shape_for_width`)."""
 
-    family: str = "gpt"
-    seq_len: int = 128  # context length, tokens
+    family: str = "gpt"  # gpt, bert, t5
+    objective: str | None = None  # clm; mlm, mlm_mask; span; None: the family's first
+    seq_len: int = 128  # context length, tokens; of t5 the encoder's
     ffn: str = "gelu"  # gelu, swiglu
     tied: bool = True  # the output head shares the token table
+
+
+@dataclass(frozen=True)
+class Window:
+    """Lengths of one training window, in tokens: fixed by the family and the context length.
+
+    `text` is what D counts, for every family: tokens of the corpus that the window uses up. So
+    equal D is equal text, and "no token seen twice" means the same for all; the positions that a
+    model reads (`inputs`, `targets`) are recorded beside it.
+
+    | family | objective       | text | inputs | targets        | added_ids      |
+    | gpt    | causal LM       | T    | T      | T              | 0              |
+    | bert   | masked LM       | T    | T      | round(.15 * T) | 1, the mask    |
+    | t5     | span corruption | n    | Te = T | Td             | its sentinels  |
+
+    Attributes
+    ----------
+    text : tokens of the corpus
+    inputs : positions of the encoder, or of the only stack
+    targets : predicted tokens, rows of the head; of t5 all positions of the decoder
+    added_ids : ids from vocab_size on, which no tokenizer gives
+    """
+
+    text: int
+    inputs: int
+    targets: int
+    added_ids: int
 
 
 @dataclass(frozen=True)
 class Shape:
     """Everything that determines the tensors of one model.
 
+    Width, heads, feed-forward and depth mean the same for every family, so that one width is one
+    entry of the ladder.
+
     Parameters
     ----------
-    family : {"gpt"}
+    family : {"gpt", "bert", "t5"}
     vocab_size : int, tokens
+        Ids of the tokenizer; the table has `table_rows`.
     seq_len : int, tokens
-        Context length T.
-    n_layers, width, n_heads : int
+        Context length T; of t5 the length Te of the encoder's input.
+    n_layers : int
+        Of t5 in the encoder and as many in the decoder, as Raffel et al. 2020 (arXiv:1910.10683),
+        section 3.2.2, name their sizes: such a model costs about what a decoder of n_layers costs
+        on input and target in a row, and has about twice its parameters.
+    width, n_heads : int
     n_kv_heads : int or None
         Key/value heads (grouped-query attention); None: as many as `n_heads`.
     ffn_width : int or None
@@ -58,8 +98,15 @@ class Shape:
         for name in ("vocab_size", "seq_len", "n_layers", "width", "n_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"shape: {name} must be at least 1, got {getattr(self, name)}")
-        if self.family != "gpt":
-            raise ValueError(f"model.family={self.family!r} is not built yet; choose 'gpt'")
+        if self.family not in FAMILIES:
+            raise ValueError(
+                f"model.family={self.family!r} is not built yet; choose one of {FAMILIES}"
+            )
+        if self.family == "t5" and self.seq_len < 3:
+            raise ValueError(
+                f"shape: seq_len {self.seq_len} is too short for family 't5', whose input is at "
+                "least a token, a sentinel and the end mark; take 3 or more"
+            )
         if self.ffn not in ("gelu", "swiglu"):
             raise ValueError(f"shape: ffn must be 'gelu' or 'swiglu', got {self.ffn!r}")
         if self.width % self.n_heads or self.head_width % 2:
@@ -90,9 +137,51 @@ class Shape:
         return 4 * self.width if self.ffn == "gelu" else max(8, round(self.width / 3) * 8)
 
     @property
+    def window(self) -> Window:
+        """Lengths of a training window; its `text` is what D counts."""
+        if self.family == "gpt":
+            return Window(self.seq_len, self.seq_len, self.seq_len, 0)
+        if self.family == "bert":
+            return Window(self.seq_len, self.seq_len, max(1, round(CORRUPTED * self.seq_len)), 1)
+        n_text = span_text(self.seq_len)
+        n_hidden, n_spans = span_counts(n_text)
+        return Window(n_text, self.seq_len, n_hidden + n_spans + 1, n_spans + 1)
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the token table and logits of the head: the tokenizer's ids and the added."""
+        return self.vocab_size + self.window.added_ids
+
+    @property
     def label(self) -> str:
         """Short name for plots and progress: width x layers."""
         return f"{self.width}x{self.n_layers}"
+
+
+def span_counts(n_text: int) -> tuple[int, int]:
+    """Hidden tokens, round(.15 * n), and the spans that they form, round(hidden / 3).
+
+    Raffel et al. 2020, section 3.3.4 and their released code, which keeps both at least 1.
+    """
+    n_hidden = max(1, round(CORRUPTED * n_text))
+    return n_hidden, max(1, round(n_hidden / MEAN_SPAN))
+
+
+@cache
+def span_text(n_inputs: int) -> int:
+    """Longest text n whose corrupted form has `n_inputs` tokens: shown, sentinels, an end mark.
+
+    n - hidden + spans + 1 = n_inputs. 512 -> 568 (targets: 114), 128 -> 141 (targets: 29).
+    """
+
+    def shortened(n_text: int) -> int:
+        n_hidden, n_spans = span_counts(n_text)
+        return n_text - n_hidden + n_spans + 1
+
+    n_text = n_inputs - 1  # corruption lengthens a text by one token at most
+    while shortened(n_text + 1) <= n_inputs:
+        n_text += 1
+    return n_text
 
 
 def layers_for_width(width: int) -> int:

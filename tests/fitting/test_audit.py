@@ -74,6 +74,13 @@ def test_prediction_intervals_hold_new_runs_as_often_as_they_say():
     assert 0.82 < np.mean(held) < 0.97
 
 
+def test_a_run_of_no_budget_is_hidden_with_the_budgets_it_costs_as_much_as():
+    obs = obs_of_law("kaplan", KAPLAN)
+    arm = obs.iloc[[0, 12, 29]].assign(budget=np.nan, run_id=["low", "middle", "high"])
+    audit = quiet(pd.concat([obs, arm], ignore_index=True))
+    assert {"low", "middle", "high"} & set(audit.predictions.run_id) == {"high"}
+
+
 def test_more_is_left_out_on_request():
     audit = quiet(obs_of_law("kaplan", KAPLAN), min_share=0.3)
     assert (audit.ranking.n_held_out == 12).all()

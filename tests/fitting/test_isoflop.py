@@ -29,6 +29,14 @@ def point(obs, **options):
     return fit_isoflop(obs, n_bootstrap=0, **options)
 
 
+def test_runs_of_no_budget_change_no_bowl():
+    obs = bowls()
+    arm = obs.iloc[:5].assign(budget=np.nan, L=9.0, run_id=[*"abcde"])
+    alone, beside = point(obs), point(pd.concat([obs, arm], ignore_index=True))
+    assert beside.params == alone.params
+    pd.testing.assert_frame_equal(beside.minima, alone.minima)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.4, -0.6])
 def test_exact_parabolas_are_recovered(shift):
     fit = point(bowls(shift))

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from scaling.flops import param_groups
-from scaling.models.gpt import GPT, group_params
+from scaling.models.build import group_params
+from scaling.models.gpt import GPT
 from scaling.models.shape import Shape
 
 SHAPES = {

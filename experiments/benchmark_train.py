@@ -1,0 +1,247 @@
+"""How fast a training step is, against plain PyTorch and against the limit of the machine.
+
+
+Question  tokens/s and FLOP/s for every shape of the demo and two wider ones; ratio to an eager GPT
+          of stock modules, and share of the measured fp32 matmul peak; one thread each
+Command   python experiments/benchmark_train.py [widths=16,64]
+Cost      two to four minutes: blocks of ours, ours compiled and the plain GPT take turns
+Expected  1.5 times the plain GPT in the geometric mean; 50 % of the peak from width 64 up
+Result    results/benchmark-train
+"""
+
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from scaling.calibration import machine_key, random_training
+from scaling.execution import settle_process
+from scaling.files import write_text
+from scaling.flops import total_params, training_flops_per_token
+from scaling.grid import GridConfig, plan_cells
+from scaling.models.shape import ModelConfig
+from scaling.optim import OptimConfig
+from scaling.results import markdown_table
+
+FOLDER = Path("results/benchmark-train")
+DEMO = GridConfig(budgets=[2e11, 4e11, 8e11, 1.6e12])
+WIDER = (96, 128)
+BLOCKS, BLOCK_S = 7, 0.4
+
+
+class PlainGPT(nn.Module):
+    """A pre-norm GPT as one writes it from stock modules."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        self.table = nn.Embedding(shape.vocab_size, shape.width)
+        self.places = nn.Embedding(shape.seq_len, shape.width)
+        self.blocks = nn.ModuleList(PlainBlock(shape) for _ in range(shape.n_layers))
+        self.norm = nn.LayerNorm(shape.width, bias=False)
+        self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, x, y):
+        """Return the mean cross-entropy."""
+        h = self.table(x) + self.places(torch.arange(x.shape[1]))
+        for block in self.blocks:
+            h = block(h)
+        logits = self.head(self.norm(h))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.reshape(-1))
+
+
+class PlainBlock(nn.Module):
+    """Attention and feed-forward with residuals."""
+
+    def __init__(self, shape):
+        super().__init__()
+        w, self.heads = shape.width, shape.n_heads
+        self.norms = nn.ModuleList(nn.LayerNorm(w, bias=False) for _ in range(2))
+        self.qkv, self.out = nn.Linear(w, 3 * w, bias=False), nn.Linear(w, w, bias=False)
+        self.up, self.down = nn.Linear(w, 4 * w, bias=False), nn.Linear(4 * w, w, bias=False)
+
+    def forward(self, h):
+        """Return the residual stream after the block."""
+        B, T, W = h.shape
+        q, k, v = self.qkv(self.norms[0](h)).split(W, dim=2)
+        q, k, v = (t.view(B, T, self.heads, -1).transpose(1, 2) for t in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        h = h + self.out(mixed.transpose(1, 2).contiguous().view(B, T, W))
+        return h + self.down(F.gelu(self.up(self.norms[1](h))))
+
+
+def plain_stepper(cell):
+    """Return a function that does one step of the plain GPT: its own batch, default AdamW."""
+    model, rng = PlainGPT(cell.shape), np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=cell.recipe.lr)
+    tokens = rng.integers(0, cell.shape.vocab_size, 10**6).astype(np.uint16)
+    T = cell.shape.seq_len
+
+    def step():
+        starts = rng.integers(0, len(tokens) - T - 1, cell.recipe.batch_size)
+        windows = [torch.from_numpy(tokens[i : i + T + 1].astype(np.int64)) for i in starts]
+        batch = torch.stack(windows)
+        loss = model(batch[:, :-1], batch[:, 1:])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def our_stepper(cell, compiled):
+    """Return a function that does one step as a sweep does it."""
+    training = random_training(cell, "cpu", compiled)
+
+    def step():
+        for _ in training.advance(training.recipes[0], training.step + 1):
+            pass
+
+    return step
+
+
+def worker(kind, cell, pipe):
+    """Body of a process: one block of steps whenever it is told to; sends seconds per step."""
+    torch.set_num_threads(1)
+    if kind != "plain":
+        settle_process()
+    step = plain_stepper(cell) if kind == "plain" else our_stepper(cell, kind == "compiled")
+    for _ in range(5):
+        step()
+    while pipe.recv():
+        steps, started = 0, time.perf_counter()
+        while time.perf_counter() - started < BLOCK_S:
+            step()
+            steps += 1
+        pipe.send((time.perf_counter() - started) / steps)
+
+
+def matmul_peak():
+    """Return FLOP/s of the fastest fp32 product that torch has here, one thread."""
+    a, b = torch.randn(2, 1024, 1024)
+    best = 0.0
+    products = [torch.matmul]
+    if torch.backends.mkldnn.is_available():
+        products.append(lambda a, b: torch.ops.scaling.product(a, b))
+    for product in products:
+        for _ in range(12):
+            started = time.perf_counter()
+            product(a, b)
+            best = max(best, 2 * 1024**3 / (time.perf_counter() - started))
+    return best
+
+
+def race(cell):
+    """Return median seconds per step of each kind, in blocks that take turns."""
+    context, seconds, pipes = multiprocessing.get_context("spawn"), {}, {}
+    for kind in ("plain", "eager", "compiled"):
+        pipes[kind], theirs = context.Pipe()
+        context.Process(target=worker, args=(kind, cell, theirs)).start()
+        theirs.close()
+    for _ in range(BLOCKS):
+        for kind, pipe in pipes.items():
+            pipe.send(True)
+            seconds.setdefault(kind, []).append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(False)
+    return {kind: float(np.median(values)) for kind, values in seconds.items()}
+
+
+def row_of(cell, peak):
+    """Return one row of the table."""
+    seconds, ours = race(cell), {}
+    tokens, per_token = cell.tokens_per_step, training_flops_per_token(cell.shape)
+    for kind, s in seconds.items():
+        ours |= {f"{kind}_tokens_per_s": tokens / s, f"{kind}_flops_per_s": tokens * per_token / s}
+    best = min(seconds["eager"], seconds["compiled"])
+    sizes = {"shape": cell.shape.label, "width": cell.shape.width, "N": total_params(cell.shape)}
+    shares = {"ratio": seconds["plain"] / best, "share": tokens * per_token / best / peak}
+    return sizes | {"batch_tokens": tokens} | ours | shares
+
+
+def cells_of(widths):
+    """Return one cell per width: the demo's, with the batch of its shortest horizon."""
+    facts = {"vocab_size": 1024, "data": "random", "data_fingerprint": "random"}
+    demo = plan_cells(DEMO, ModelConfig(), OptimConfig(), **facts)
+    grid = GridConfig(budgets=[1.6e12], widths=[*WIDER], min_steps=1)
+    wider = plan_cells(grid, ModelConfig(), OptimConfig(rules="shape"), **facts)
+    first = {cell.shape.width: cell for cell in reversed([*demo, *wider])}
+    return [first[w] for w in sorted(first) if widths is None or w in widths]
+
+
+def hot_spots(cell):
+    """Return where the time of an eager step goes: the ten costliest operators."""
+    torch.set_num_threads(1)
+    step = our_stepper(cell, compiled=False)
+    for _ in range(5):
+        step()
+    with profile(activities=[ProfilerActivity.CPU]) as measured:
+        for _ in range(20):
+            step()
+    events = sorted(measured.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    whole = sum(e.self_cpu_time_total for e in events)
+    return [
+        [e.key, f"{e.self_cpu_time_total / whole:.1%}", str(e.count // 20)] for e in events[:10]
+    ]
+
+
+def page(table, peak, cells):
+    """Return the README of the record."""
+    mean = float(np.exp(np.log(table.ratio).mean()))
+    wide = table[table.width >= 64].share
+    kinds = ("plain", "eager", "compiled")
+    head = ["shape", "N", "batch", *(f"{k}, GFLOP/s" for k in kinds), "ratio", "share of peak"]
+    rows = [
+        [r["shape"], f"{r['N']:,}", str(r["batch_tokens"])]
+        + [f"{r[f'{k}_flops_per_s'] / 1e9:.1f}" for k in kinds]
+        + [f"{r['ratio']:.2f}", f"{r['share']:.0%}"]
+        for r in table.to_dict("records")
+    ]
+    spots = {c.shape.label: hot_spots(c) for c in (cells[0], cells[-1])}
+    profiles = "\n\n".join(
+        f"{name}:\n\n" + markdown_table(["operator", "share of CPU time", "calls a step"], lines)
+        for name, lines in spots.items()
+    )
+    machine = machine_key("cpu").replace("_", " ")
+    return f"""# Training speed
+
+Made by `python experiments/benchmark_train.py` on {machine}, one thread.
+Medians of {BLOCKS} blocks that take turns. *plain* is an eager GPT of stock PyTorch modules with
+default AdamW; *ratio* is the faster of ours, eager or compiled, over it; the peak is the fastest
+fp32 product of 1024 x 1024 matrices, {peak / 1e9:.0f} GFLOP/s.
+
+{markdown_table(head, rows)}
+
+Ratio, geometric mean: **{mean:.2f}** (target 1.5). Share of the peak from width 64 up:
+{wide.min():.0%} to {wide.max():.0%} (target 50 %).
+
+## Where an eager step's time goes
+{profiles}
+"""
+
+
+def main():
+    """Measure, print and write."""
+    arguments = dict(a.split("=") for a in sys.argv[1:])
+    wanted = arguments.get("widths")
+    cells = cells_of(None if wanted is None else {int(w) for w in wanted.split(",")})
+    settle_process()
+    peak = matmul_peak()
+    table = pd.DataFrame([row_of(cell, peak) for cell in cells])
+    text = page(table, peak, cells)
+    print(text)
+    write_text(FOLDER / "benchmark.csv", table.assign(peak_flops_per_s=peak).to_csv(index=False))
+    write_text(FOLDER / "README.md", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Do GPT, BERT and T5 follow the same law? One table and figure, each family fitted by itself.
+
+Question  a, b and tokens per parameter of decoder (causal LM), encoder (masked LM) and
+          encoder-decoder (span corruption) on the same text at the same budgets
+Command   python -m scaling.sweep -m grid=families family=gpt,bert,t5
+          python experiments/families.py
+Cost      90 models, about 1e14 FLOPs, 30 minutes on two cores; the second command half a minute
+Expected  exponents alike; fewer tokens per parameter for T5, whose N counts two stacks
+Result    results/families
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from scaling.figures.families import families_figure
+from scaling.files import write_text
+from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.isoflop_power import fit_isoflop_power
+from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.result import FitError
+from scaling.observations import Convention, observations
+from scaling.quantities import format_quantity
+from scaling.results import markdown_table, read_tables
+from scaling.runs import runs_to_csv
+
+FOLDER = Path("results/families")
+SWEEPS = {"gpt": "results/family", "bert": "results/family-bert", "t5": "results/family-t5"}
+TITLES = {"gpt": "GPT, causal LM", "bert": "BERT, masked LM", "t5": "T5, span corruption"}
+METHODS = {"isoflop": fit_isoflop, "isoflop_power": fit_isoflop_power, "parametric": fit_parametric}
+CONVENTION = Convention("total", "counted")
+QUANTITIES = {"a": ".3f", "b": ".3f", "tokens_per_param": ".3g"}
+
+
+def fitted(family, runs):
+    """Return one row per method, and the isoflop fit if there is one."""
+    obs, _ = observations(runs, CONVENTION)
+    C, rows, bowls = obs.budget.max(), [], None
+    for method, fit in METHODS.items():
+        row = {"family": family, "method": method, "runs": len(obs), "C": C}
+        try:
+            found = fit(obs, convention=CONVENTION)
+        except FitError as error:
+            rows.append(row | {"status": "refused", "reason": str(error)})
+            continue
+        bowls = found if method == "isoflop" else bowls
+        exponents, ratio = found.exponents(), found.tokens_per_param(C)
+        numbers = {"a": exponents["N_exponent"], "b": exponents["D_exponent"]}
+        numbers |= {"tokens_per_param": ratio, "N_opt": found.N_opt(C)}
+        for name, n in numbers.items():
+            row |= {name: n.value, f"{name}_low": n.low, f"{name}_high": n.high}
+        rows.append(row | {"status": ratio.status, "reason": found.reason})
+    return rows, bowls
+
+
+def cells(row):
+    """Return a row of the printed table."""
+    yield from (TITLES[row["family"]], row["method"])
+    for name, digits in QUANTITIES.items():
+        value, low, high = (row.get(name + end, float("nan")) for end in ("", "_low", "_high"))
+        yield f"{value:{digits}} [{low:{digits}}, {high:{digits}}]" if value == value else "-"
+    yield format_quantity(row["N_opt"]) if row["N_opt"] == row["N_opt"] else "-"
+    yield row["status"] + (f": {row['reason']}" if row["reason"] else "")
+
+
+def page(table, runs):
+    """Return the README of the record."""
+    head = ["family", "method", "a", "b", "tokens/param", "N_opt", "status"]
+    counted = runs.groupby("family").agg(runs=("loss", "size"), flops=("flops", "sum"))
+    trained = [
+        f"{TITLES[f]}: {r.runs:.0f} runs, {r.flops:.3g} FLOPs" for f, r in counted.iterrows()
+    ]
+    return f"""# GPT, BERT and T5: each its own law
+
+Made by `python -m scaling.sweep -m grid=families family=gpt,bert,t5` and
+`python experiments/families.py`. {"; ".join(trained)}, all on enwik8
+with the same tokenizer, context and ladder of widths. {CONVENTION.describe()}; D is tokens of
+text, for every family. At {table.C.max():.3g} FLOPs; brackets: 90 % bootstrap intervals.
+
+{markdown_table(head, [[*cells(row)] for row in table.to_dict("records")])}
+
+**What cannot be compared**: the losses. A causal model predicts every token from those before it, a
+masked one 19 of 128 from both sides (one in ten of them in plain sight), T5 29 of 141, of which the
+sentinels are nearly free. N of a T5 counts two stacks of the depth that a GPT of its width has one
+of; D counts the text that a window uses up (128, 128 and 141 tokens), not the tokens predicted.
+Exponents and tokens per parameter can be compared, with that in mind.
+
+![Bowls and compute-optimal sizes of the three families](families.png)
+
+Files: `runs.csv` (one row per model, column `family`), `families.csv` (the table, in full
+precision), `families.svg`.
+"""
+
+
+def main():
+    """Read the three sweeps, fit each, write table, figure and page."""
+    tables = {family: read_tables(Path(folder))[0] for family, folder in SWEEPS.items()}
+    found = {family: fitted(family, runs) for family, runs in tables.items()}
+    table = pd.DataFrame([row for rows, _ in found.values() for row in rows])
+    table["reason"] = table.reason.fillna("")
+    print(table.drop(columns="reason").to_string())
+    runs = pd.concat(tables.values(), ignore_index=True)
+    fits = {TITLES[f]: fit for f, (_, fit) in found.items() if fit is not None}
+    figure = families_figure({TITLES[f]: t for f, t in tables.items()}, fits)
+    write_text(FOLDER / "runs.csv", runs_to_csv(runs))
+    write_text(FOLDER / "families.csv", table.to_csv(index=False))
+    write_text(FOLDER / "README.md", page(table, runs))
+    figure.savefig(FOLDER / "families.png", dpi=160)
+    figure.savefig(FOLDER / "families.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Faster kernels than torch's own for what training on a CPU spends most of its time on.
+
+Both change results in the last bits only, and neither has a second derivative.
+
+Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import register_flop_formula
+
+# torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
+# oneDNN, which torch brings along, does not (results/benchmark-train).
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+# An operator of our own around it, since torch.compile cannot lower theirs outside inference.
+torch.library.define("scaling::product", "(Tensor x_MK, Tensor w_NK) -> Tensor")
+
+
+@torch.library.impl("scaling::product", "CPU")
+def _product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x_MK, w_NK, None, "none", [], "")
+
+
+@torch.library.register_fake("scaling::product")
+def _product_shape(x_MK: Tensor, w_NK: Tensor) -> Tensor:
+    return x_MK.new_empty(x_MK.shape[0], w_NK.shape[0])
+
+
+@register_flop_formula(torch.ops.scaling.product)
+def _product_flops(x_shape, w_shape, *_args, out_shape=None, **_options) -> int:
+    return 2 * math.prod(x_shape) * w_shape[0]  # 2 M K N
+
+
+def product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
+    """X w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout."""
+    return torch.ops.scaling.product(x_MK, w_NK)
+
+
+class _Product(torch.autograd.Function):
+    """x w^T, and backward the products g w and g^T x."""
+
+    @staticmethod
+    def forward(ctx, x_MK: Tensor, w_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(x_MK, w_NK)
+        return product(x_MK, w_NK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, *grad_outputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        [grad_MN] = grad_outputs
+        x_MK, w_NK = ctx.saved_tensors
+        N, K = w_NK.shape
+        grad_x_MK = product(grad_MN, w_NK.T)
+        if N > K:  # oneDNN is up to twice as fast with the longer side in the columns
+            return grad_x_MK, product(x_MK.T, grad_MN.T).T
+        return grad_x_MK, product(grad_MN.T, x_MK.T)
+
+
+class Linear(nn.Linear):
+    """x w^T without a bias: by oneDNN in fp32 on a CPU, elsewhere and in autocast by torch."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__(n_in, n_out, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return shape (..., n_out)."""
+        x = input
+        fp32 = x.dtype == self.weight.dtype == torch.float32
+        if ONEDNN and fp32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return _Product.apply(x.flatten(0, -2), self.weight).view(*x.shape[:-1], -1)
+        return super().forward(x)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Keeps the softmax, which backward turns into the gradient where it lies."""
+
+    @staticmethod
+    def forward(ctx, logits_MV: Tensor, target_M: Tensor) -> Tensor:
+        p_MV = logits_MV.softmax(-1, dtype=torch.float32)
+        # The largest probability never underflows; the target's may, in a run that diverges.
+        log_sum_M = logits_MV.amax(-1).float() - p_MV.amax(-1).log()
+        ctx.save_for_backward(p_MV, target_M)
+        ctx.dtype = logits_MV.dtype
+        return log_sum_M - logits_MV.gather(1, target_M[:, None])[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, *grad_outputs: Tensor
+    ) -> tuple[Tensor, None]:
+        [grad_M] = grad_outputs
+        p_MV, target_M = ctx.saved_tensors
+        grad_MV = p_MV.mul_(grad_M[:, None])
+        grad_MV.scatter_add_(1, target_M[:, None], -grad_M[:, None])
+        return grad_MV.to(ctx.dtype), None
+
+
+def cross_entropy(logits_MV: Tensor, target_M: Tensor) -> Tensor:
+    """Return ln(sum(exp(logits))) - logits[target] in fp32, shape (M,), nats.
+
+    Backward once only: it overwrites what forward kept.
+    """
+    return _CrossEntropy.apply(logits_MV, target_M)

@@ -1,0 +1,296 @@
+"""What a trained model says: a GPT continues, a BERT fills masks, a T5 fills hidden spans.
+
+A token is drawn from softmax(logits / temperature), cut down to its `top_k` likeliest tokens and
+of these to the nucleus `top_p`; temperature 0 is greedy: always the likeliest.
+
+Nothing is cached between tokens: n tokens cost n forward passes, which is fine for small models.
+
+Shape suffixes: B rows, T positions, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scaling.models.bert import BERT
+from scaling.models.build import Model
+from scaling.models.gpt import GPT
+from scaling.models.shape import Shape
+from scaling.models.spans import Span, hide, parse_spans
+from scaling.models.t5 import T5
+
+USES = {"gpt": "generate", "bert": "fill_masks", "t5": "infill"}
+
+
+class Candidate(NamedTuple):
+    """A token that may stand behind a mask."""
+
+    token: int
+    probability: float
+
+
+# ---------------------------------------------------------------- one token
+
+
+def filter_logits(
+    logits_BV: Tensor, *, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Set the logits of unlikely tokens to -inf; the likeliest always stays.
+
+    Parameters
+    ----------
+    logits_BV : Tensor, shape (..., V)
+    top_k : int, at least 1, optional
+        Keep so many; of equal logits those of the lowest ids.
+    top_p : float, in (0, 1], optional
+        Keep the fewest whose probabilities, after `top_k`, add up to this much: the nucleus of
+        Holtzman et al. 2019 (arXiv:1904.09751), section 3.1.
+
+    Raises
+    ------
+    ValueError
+        A value outside its range.
+    """
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k} keeps no token; take 1 or more, or None for all")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p={top_p} must be above 0 and at most 1; None keeps all")
+    sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        sorted_BV[..., top_k:] = -torch.inf
+    if top_p is not None:
+        p_BV = sorted_BV.softmax(-1)
+        likelier_BV = p_BV.cumsum(-1) - p_BV  # probability of all that come before
+        likelier_BV[..., 0] = 0  # exactly, so that the smallest top_p keeps one
+        sorted_BV[likelier_BV >= top_p] = -torch.inf
+    return torch.empty_like(logits_BV).scatter_(-1, order_BV, sorted_BV)
+
+
+def choose(
+    logits_BV: Tensor,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose a token per row of logits.
+
+    Parameters
+    ----------
+    logits_BV : Tensor, shape (B, V)
+    temperature : float, 0 or above
+        0: the likeliest (of equal ones that of the lowest id); 1: as the model says.
+    top_k, top_p : see `filter_logits`
+    generator : torch.Generator
+        Required unless greedy; on the CPU it draws the same whatever the model's device.
+
+    Returns
+    -------
+    Tensor of int64, shape (B,)
+
+    Raises
+    ------
+    ValueError
+        A value outside its range, or chance without a generator.
+    """
+    if not 0 <= temperature < torch.inf:
+        raise ValueError(f"temperature={temperature} must be 0 (greedy) or a number above")
+    logits_BV = logits_BV.float()
+    if temperature > 0:
+        # shifted first: a tiny temperature overflows nothing
+        logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / temperature
+    filtered_BV = filter_logits(logits_BV, top_k=top_k, top_p=top_p)
+    if temperature == 0:
+        return filtered_BV.sort(dim=-1, descending=True, stable=True).indices[..., 0]
+    if generator is None:
+        raise ValueError(
+            f"temperature={temperature} draws at random: pass generator=torch.Generator()"
+            ".manual_seed(0), or temperature=0"
+        )
+    p_BV = filtered_BV.softmax(-1).to(generator.device)
+    return torch.multinomial(p_BV, 1, generator=generator)[:, 0].to(logits_BV.device)
+
+
+# ---------------------------------------------------------------- GPT
+
+
+@torch.no_grad()
+def generate(
+    model: GPT,
+    tokens: Sequence[int],
+    n: int,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> list[int]:
+    """Continue a text by n tokens, each predicted from the last `seq_len` before it.
+
+    Parameters
+    ----------
+    model : GPT
+    tokens : sequence of int
+        The prompt, one token or more; 0 begins a document.
+    n : int, tokens
+    temperature, top_k, top_p, generator : see `choose`
+
+    Returns
+    -------
+    list of n ints: the new tokens
+
+    Raises
+    ------
+    ValueError
+        Another family, an empty prompt, ids outside of the vocabulary, or as `choose`.
+    """
+    _check(model, "gpt", tokens)
+    if n < 0:
+        raise ValueError(f"n={n} tokens cannot be generated; take 0 or more")
+    text = list(tokens)
+    for _ in range(n):
+        logits_BV = model(_row(model, text[-model.shape.seq_len :]))[:, -1]
+        token_B = choose(
+            logits_BV, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
+        )
+        text.append(int(token_B))
+    return text[len(tokens) :]
+
+
+# ---------------------------------------------------------------- BERT
+
+
+@torch.no_grad()
+def fill_masks(
+    model: BERT, tokens: Sequence[int], positions: Sequence[int], n_candidates: int = 5
+) -> list[list[Candidate]]:
+    """Hide the tokens at some positions, all at once, and say what may have been there.
+
+    Probabilities are among the tokenizer's ids: the mask itself is no candidate.
+
+    Parameters
+    ----------
+    model : BERT
+    tokens : sequence of int
+        The text with nothing masked, at most `seq_len`.
+    positions : sequence of int, from 0 to len(tokens) - 1
+    n_candidates : int
+
+    Returns
+    -------
+    list of list of Candidate: for every position the likeliest, the best first
+
+    Raises
+    ------
+    ValueError
+        Another family, ids outside of the vocabulary, a text too long, or a position outside.
+    """
+    _check(model, "bert", tokens)
+    shape = model.shape
+    _check_length(len(tokens), shape)
+    if not 1 <= n_candidates <= shape.vocab_size:
+        raise ValueError(f"n_candidates={n_candidates} must be from 1 to {shape.vocab_size}")
+    if outside := [p for p in positions if not 0 <= p < len(tokens)]:
+        raise ValueError(
+            f"positions {outside} lie outside of the text; count from 0 to {len(tokens) - 1}"
+        )
+    if len(positions) == 0:
+        return []
+    shown = [shape.vocab_size if i in positions else token for i, token in enumerate(tokens)]
+    logits_MV = model(_row(model, shown), _row(model, positions))[0, :, : shape.vocab_size]
+    best = logits_MV.float().softmax(-1).topk(n_candidates)
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [[Candidate(*pair) for pair in zip(*row, strict=True)] for row in rows]
+
+
+# ---------------------------------------------------------------- T5
+
+
+@torch.no_grad()
+def infill(
+    model: T5,
+    tokens: Sequence[int],
+    spans: Sequence[Span],
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Hide spans of a text and let the model write what belongs there.
+
+    The decoder writes until its end mark, or as many tokens as a training target has. In training
+    a text always has the same number of spans, `window.added_ids` - 1, and is cut off by the last
+    of them; a text like that gives the best answers.
+
+    Parameters
+    ----------
+    model : T5
+    tokens : sequence of int
+        The text with nothing hidden; with sentinels for the spans and the end mark it takes at
+        most `seq_len` positions.
+    spans : sequence of (start, stop)
+        Rising, apart from each other; at most `window.added_ids` - 1.
+    temperature, top_k, top_p, generator : see `choose`
+
+    Returns
+    -------
+    list of list of int: what was written for each span; empty where its sentinel never came
+
+    Raises
+    ------
+    ValueError
+        Another family, ids outside of the vocabulary, impossible spans, a text too long, or as
+        `choose`.
+    """
+    _check(model, "t5", tokens)
+    shape = model.shape
+    inputs_BE = _row(model, hide(tokens, spans, shape))
+    _check_length(inputs_BE.shape[1], shape)
+    end = shape.table_rows - 1
+    written = [end]  # what the decoder reads first, see `T5.loss`
+    while len(written) <= shape.window.targets:
+        logits_BV = model(inputs_BE, _row(model, written))[:, -1]
+        token = int(
+            choose(
+                logits_BV, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
+            )
+        )
+        if token == end:
+            break
+        written.append(token)
+    return parse_spans(written[1:], len(spans), shape)
+
+
+# ---------------------------------------------------------------- what all three ask first
+
+
+def _row(model: Model, tokens: Sequence[int]) -> Tensor:
+    """Put token ids or positions on the model's device, shape (1, T)."""
+    return torch.tensor([list(tokens)], dtype=torch.int64, device=model.table.weight.device)
+
+
+def _check(model: Model, family: str, tokens: Sequence[int]) -> None:
+    shape = model.shape
+    if shape.family != family:
+        raise ValueError(
+            f"{USES[family]} needs a model of family {family!r}, not {shape.family!r}; "
+            f"use {USES[shape.family]}"
+        )
+    if len(tokens) == 0:
+        raise ValueError("the text has no token; give one or more (0 begins a document)")
+    if outside := [t for t in tokens if not 0 <= t < shape.vocab_size]:
+        raise ValueError(
+            f"tokens {outside[:5]} are outside of the vocabulary of {shape.vocab_size}; encode "
+            "the text with the model's own tokenizer"
+        )
+
+
+def _check_length(n: int, shape: Shape) -> None:
+    if n > shape.seq_len:
+        raise ValueError(
+            f"the text takes {n} positions, more than seq_len {shape.seq_len} of the model; cut it"
+        )

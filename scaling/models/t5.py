@@ -1,0 +1,68 @@
+"""Encoder-decoder (Raffel et al. 2020, arXiv:1910.10683) of the layers that GPT is made of.
+
+Rotary positions in both self-attentions stand for their relative biases; cross-attention has
+none, nor has theirs.
+
+Shape suffixes: B sequences, E encoder positions, D decoder positions, W width, V rows of the table.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from scaling.models.gpt import TABLE_STD
+from scaling.models.kernels import Linear, cross_entropy
+from scaling.models.layers import Block, DecoderBlock, RMSNorm, Rotary, init_blocks
+from scaling.models.shape import Shape
+
+
+class T5(nn.Module):
+    """A span-corruption model of the given shape; table and weights start as GPT's.
+
+    `shape.n_layers` layers encode and as many decode; one table serves encoder, decoder and,
+    if tied, the head.
+
+    Parameters
+    ----------
+    shape : Shape
+    seed : int
+        Of the initial weights; the same on every device.
+    """
+
+    def __init__(self, shape: Shape, seed: int = 0):
+        super().__init__()
+        self.shape = shape
+        self.table = nn.Embedding(shape.table_rows, shape.width)
+        self.rotary = Rotary(shape.head_width, max(shape.window.inputs, shape.window.targets))
+        self.encoder = nn.ModuleList(Block(shape, causal=False) for _ in range(shape.n_layers))
+        self.encoder_norm = RMSNorm(shape.width)
+        self.decoder = nn.ModuleList(DecoderBlock(shape) for _ in range(shape.n_layers))
+        self.norm = RMSNorm(shape.width)
+        self.head = Linear(shape.width, shape.table_rows)
+        if shape.tied:
+            self.head.weight = self.table.weight
+        generator = torch.Generator().manual_seed(seed)
+        init_blocks(self.encoder, generator)
+        init_blocks(self.decoder, generator, additions=3)
+        for table in [self.table.weight] if shape.tied else [self.table.weight, self.head.weight]:
+            nn.init.normal_(table, std=TABLE_STD, generator=generator)
+
+    def forward(self, inputs_BE: Tensor, previous_BD: Tensor) -> Tensor:
+        """Logits of the tokens that follow `previous_BD`, shape (B, D, V)."""
+        memory_BEW = self.table(inputs_BE) / TABLE_STD
+        for block in self.encoder:
+            memory_BEW = block(memory_BEW, self.rotary)
+        memory_BEW = self.encoder_norm(memory_BEW)
+        x_BDW = self.table(previous_BD) / TABLE_STD
+        for block in self.decoder:
+            x_BDW = block(x_BDW, memory_BEW, self.rotary)
+        return self.head(self.norm(x_BDW))
+
+    def loss(self, inputs_BE: Tensor, targets_BD: Tensor) -> Tensor:
+        """Cross-entropy of every target in nats, sentinels included, shape (B, D).
+
+        The arguments are what `scaling.data.objectives.SpanCorruption` makes of a batch.
+        """
+        # every target ends with the same mark, which therefore tells nothing as the first input
+        logits_BDV = self(inputs_BE, targets_BD.roll(1, 1))
+        losses = cross_entropy(logits_BDV.flatten(0, 1), targets_BD.flatten())
+        return losses.view(targets_BD.shape)

@@ -1,0 +1,132 @@
+"""Hydra's side of a sweep: its combinations one after the other, its jobs by any launcher."""
+
+import copy
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from scaling.dispatch import Job, Launch, carried_by
+
+JOB_OVERRIDES = [  # a job leaves no folder where it runs, and does not log
+    "hydra.sweep.dir=.",
+    "hydra.sweep.subdir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=disabled",
+    "hydra/hydra_logging=disabled",
+]
+NAMED = ("grid", "data", "family")  # which name a sweep's folder already
+INTERRUPTED = 130  # exit code of a verb that the keyboard stopped
+
+
+class ScalingSweeper(BasicSweeper):
+    """Run the verb here once per combination, and give its jobs to the launcher.
+
+    Hydra's own sweeper hands every combination to the launcher as one job. A combination is a
+    whole sweep of ours: it plans, trains what is missing and fits. So the verb itself stays on
+    this machine, and where a launcher was chosen its trunks go there, one job each.
+    """
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra hands over; launchers are made when there are jobs for them."""
+        self.hydra_context, self.config = hydra_context, config
+        self.here = BasicLauncher()
+        self.here.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run every combination; exit 1 at the end where one of them did not succeed."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides(arguments)
+        combinations = [
+            [*combination, names_only_what_is_swept(overrides)]
+            for combination in self.split_arguments(overrides, None)[0]
+        ]
+        self.validate_batch_is_legal(combinations)
+        failed = [not self._succeeds(c, number) for number, c in enumerate(combinations)]
+        if any(failed):
+            sys.exit(1)
+
+    def _succeeds(self, combination: Sequence[str], number: int) -> bool:
+        """Run the verb on one combination; say on stderr why it failed."""
+        try:
+            with carried_by(self._launch()):
+                _ = self.here.launch([combination], number)[0].return_value
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                raise
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+            return not end.code
+        return True
+
+    def _launch(self) -> Launch | None:
+        """Return what carries jobs to the launcher; None where it is Hydra's own, here."""
+        context, config = self.hydra_context, self.config
+        assert context is not None and config is not None
+        if config.hydra.launcher._target_.endswith(f".{BasicLauncher.__name__}"):
+            return None
+
+        def launch(job: Job) -> Callable[[], Any]:
+            connect_to_ray(config)
+            carry_this_module()
+            launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=context, task_function=job, config=for_a_job(config)
+            )
+            return lambda: launcher.launch([[]], job.number)[0].return_value
+
+        return launch
+
+
+def names_only_what_is_swept(overrides: Sequence[Override]) -> str:
+    """Keep what all combinations share out of `hydra.job.override_dirname`.
+
+    A sweep that goes to a cluster is then the same sweep, in the same folder, as one here.
+    """
+    shared = [override.key_or_group for override in overrides if not override.is_sweep_override()]
+    return f"hydra.job.config.override_dirname.exclude_keys=[{','.join([*shared, *NAMED])}]"
+
+
+def for_a_job(config: DictConfig) -> DictConfig:
+    """Copy the configuration, which launchers compose anew for every job, without the verb's part.
+
+    A job has all that it needs. The verb's schema lives in `__main__`: it would travel by value,
+    come back in what the job returns, and its fields would not be recognised as such any more.
+    """
+    config = copy.deepcopy(config)  # a launcher runs in a thread of its own
+    with read_write(config.hydra):
+        config.hydra.job.config_name = None
+        config.hydra.overrides.hydra = JOB_OVERRIDES
+    return config
+
+
+def connect_to_ray(config: DictConfig) -> None:
+    """Connect before threads do so at the same time; nothing to do for other launchers."""
+    if ".hydra_ray_launcher." not in config.hydra.launcher._target_:
+        return
+    import ray
+
+    if not ray.is_initialized():
+        options = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
+        assert isinstance(options, dict)
+        ray.init(**{str(name): value for name, value in options.items()})
+
+
+def carry_this_module() -> None:
+    """Let picklers send this module along: only `scaling.sweep` knows where it lies.
+
+    Launchers send Hydra's state to every worker, and the list of plugins is part of it.
+    """
+    for pickler in ("cloudpickle", "ray.cloudpickle"):
+        if importlib.util.find_spec(pickler.partition(".")[0]):
+            importlib.import_module(pickler).register_pickle_by_value(sys.modules[__name__])
