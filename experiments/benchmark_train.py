@@ -1,6 +1,5 @@
 """How fast a training step is, against plain PyTorch and against the limit of the machine.
 
-
 Question  tokens/s and FLOP/s for every shape of the demo and two wider ones; ratio to an eager GPT
           of stock modules, and share of the measured fp32 matmul peak; one thread each
 Command   python experiments/benchmark_train.py [widths=16,64]

@@ -284,4 +284,4 @@ def test_only_what_is_swept_names_a_folder():
 
     overrides = ["dispatch=ray", "grid.budgets=[1e9,2e9]", "optim.lr_scale=1,2"]
     excluded = names_only_what_is_swept(OverridesParser.create().parse_overrides(overrides))
-    assert excluded.endswith("exclude_keys=[dispatch,grid.budgets]")
+    assert excluded.endswith("exclude_keys=[dispatch,grid.budgets,grid,data,family]")

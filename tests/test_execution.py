@@ -96,7 +96,8 @@ def longer(cell, steps=20_000):
 
 
 def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
-    long, killed = longer(cells[0]), []
+    own = replace(cells[0], recipe=replace(cells[0].recipe, lr=0.001))  # a trunk of its own
+    long, killed = longer(own), []
     trunks = group_trunks([long, *cells[1:]])
     for event in execute(trunks, data, tmp_path, workers=1, device="cpu"):
         mine = event.trunk_id == long.trunk_id

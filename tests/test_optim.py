@@ -103,7 +103,7 @@ def test_rules_are_monotone():
         (dict(schedule="linear"), r"optim.schedule='linear': choose one of"),
         (dict(lr=0.0), "optim.lr=0.0 must lie between 0 and 10"),
         (dict(lr=float("nan")), "optim.lr=nan must lie between"),
-        (dict(batch_tokens=100), "optim.batch_tokens=100 must be a multiple of seq_len=128"),
+        (dict(batch_tokens=100), "optim.batch_tokens=100 must be a multiple of 128"),
         (dict(batch_tokens=0), "optim.batch_tokens=0 must lie between"),
         (dict(beta2=1.0), "optim.beta2=1.0 must be at least 0 and below 1"),
         (dict(cooldown=-0.1), "optim.cooldown=-0.1 must be at least 0"),

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 from test_readme import ROOT
 
+from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.result import load_fit
+from scaling.observations import observations, refuse_mixed_objectives
 from scaling.optim import lr_rule
 from scaling.results import FitConfig, fit_tables, optima_table, read_tables
+from scaling.runs import load_runs
 
-RECORDS = ["demo-enwik8-cpu", "synthetic-cpu"]
+RECORDS = ["demo-enwik8-cpu", "reference-enwik8-cpu", "synthetic-cpu"]
 
 
 @pytest.fixture(scope="module", params=RECORDS)
@@ -121,3 +124,21 @@ def test_default_intervals_cover():
     assert len(shares) == 24
     assert shares.between(0.80, 0.97).all()
     assert shares.mean() > 0.86
+
+
+def test_every_bowl_of_the_reference_closes_and_the_ratio_rises():
+    optima = pd.read_csv(ROOT / "results" / "reference-enwik8-cpu" / "optima.csv")
+    bowls = optima[optima.method == "isoflop_bowl"].sort_values("C")
+    assert bowls.status.tolist() == ["ok"] * 7
+    assert (bowls.N_opt.diff().dropna() > 0).all()
+    assert bowls.tokens_per_param.iloc[-1] > 1.4 * bowls.tokens_per_param.iloc[0]
+
+
+@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
+def test_every_family_closes_four_bowls(family):
+    runs = load_runs(ROOT / "results" / "families" / "runs.csv")
+    mine = runs[runs.family == family]
+    fit = fit_isoflop(observations(mine)[0], n_bootstrap=0)
+    assert (fit.minima.status == "ok").sum() >= 4
+    with pytest.raises(ValueError, match="whose losses cannot be compared"):
+        refuse_mixed_objectives(runs)

@@ -41,10 +41,11 @@ def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit])
     fig = paper_figure(PAGE, 5.2)
     axes = fig.subplots(2, len(tables), squeeze=False)
     laws = []
+    budgets = {b for fit in fits.values() for b in fit.minima.budget}
     for (above, below), (title, runs) in zip(axes.T, tables.items(), strict=True):
         fit = fits.get(title)
         obs, stopped, _ = drawn_runs(runs, fit, convention=convention)
-        groups, others = budget_groups(obs)
+        groups, others = budget_groups(obs, among=budgets)
         minima = {} if fit is None else {b["budget"]: b for b in fit.minima.to_dict("records")}
         for group in groups:
             draw_bowl(above, group, minima.get(group.budget))

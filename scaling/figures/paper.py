@@ -6,6 +6,7 @@ at the upper edge, and one that the fits leave out is a grey ring.
 
 import re
 import textwrap
+from collections.abc import Iterable
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -232,20 +233,26 @@ def draw_left_out(ax: Axes, obs: pd.DataFrame, stopped: pd.DataFrame, x: str, y:
         ax.plot(rows[x], heights, marker=marker, label=f"{status} ({count})", **style)
 
 
-def budget_groups(obs: pd.DataFrame) -> tuple[list[Group], pd.DataFrame]:
-    """Runs that a fit uses by budget, and those of no group of 3 sizes at about one C."""
+def budget_groups(
+    obs: pd.DataFrame, among: Iterable[float] = ()
+) -> tuple[list[Group], pd.DataFrame]:
+    """Runs that a fit uses by budget, and those of no group of 3 sizes at about one C.
+
+    A budget looks the same wherever it is drawn with the same others `among` which it is.
+    """
     used = obs.loc[obs.status == "ok"]
     by_budget = used.groupby("budget")
     spread = by_budget.C.transform("max") / by_budget.C.transform("min")
     grouped = (by_budget.N.transform("nunique") > 2) & (spread <= MAX_SPREAD)
-    budgets = sorted({*used.budget[grouped]})
+    budgets = sorted({*used.budget[grouped], *among})
     shades = SHADES(np.linspace(0, 1, len(budgets))) if len(budgets) > 1 else SHADES([0.4])
     every = -(-len(budgets) // MOST_BUDGETS) if budgets else 1
     groups = []
     for i, (budget, marker) in enumerate(zip(budgets, cycle(MARKERS), strict=False)):
         label = ("" if i % every == 0 else "_") + f"C = {powers_of_ten(budget)}"
-        rows = used.loc[used.budget == budget].sort_values("N")
-        groups.append(Group(budget, rows, tuple(shades[i]), marker, label))
+        rows = used.loc[grouped & (used.budget == budget)].sort_values("N")
+        if len(rows):
+            groups.append(Group(budget, rows, tuple(shades[i]), marker, label))
     return groups, used.loc[~grouped]
 
 
