@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from scaling.files import write_bytes
+from scaling.files import partials, write_bytes
 from scaling.train import Point, TrunkState
 
 
@@ -82,8 +82,9 @@ def read_checkpoint(folder: Path, trunk_id: str, until: int) -> Checkpoint | Non
 
 
 def delete_checkpoint(folder: Path, trunk_id: str) -> None:
-    """Remove the checkpoint of a finished trunk, and the folder if it was the last."""
+    """Remove the checkpoint of a finished trunk, begun ones too; the folder if it was the last."""
     path = checkpoint_path(folder, trunk_id)
-    path.unlink(missing_ok=True)
+    for file in [path, *partials(path)]:
+        file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()

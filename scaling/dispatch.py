@@ -4,6 +4,7 @@ A launcher carries the jobs; `scaling.plugins` hands one in, and nothing here kn
 """
 
 import contextlib
+import platform
 import queue
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 from scaling import execution, records
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
-from scaling.execution import Event, expected_cost
+from scaling.execution import CHECKPOINTS_ONLY, Event, Keeping, expected_cost
 from scaling.grid import Trunk, group_trunks
 
 
@@ -36,6 +37,8 @@ class Job:
         The sweep's results; used where it is there too, here or on a shared file system.
     compiled : bool
         Through torch.compile.
+    keeping : Keeping
+        Checkpoints and models.
     """
 
     trunk: Trunk
@@ -44,20 +47,32 @@ class Job:
     device: str
     folder: Path
     compiled: bool = False
+    keeping: Keeping = CHECKPOINTS_ONLY
 
     def __call__(self, composed: Any = None) -> list[dict]:
-        """Train the trunk and return its records; what Hydra composed is not needed."""
+        """Train the trunk and return its records; what Hydra composed is not needed.
+
+        Raises
+        ------
+        SweepError
+            Models are to be saved, and the folder for them is not there.
+        """
         if self.folder.is_dir():
             return self.train_in(self.folder)
+        if self.keeping.models:
+            raise records.SweepError(
+                f"save_models=true: {self.folder} is not there on {platform.node()}, and only "
+                "records travel back; put results=PATH on a file system that all machines share"
+            )
         with tempfile.TemporaryDirectory() as folder:
             return self.train_in(Path(folder))
 
     def train_in(self, folder: Path) -> list[dict]:
         """Train what has no record in this folder yet, in a process of its own."""
         cells = list(self.trunk.cells)
-        todo = group_trunks(records.not_yet_run(cells, folder))
+        todo = group_trunks(records.not_yet_run(cells, folder, self.keeping.models))
         device = execution.resolve_device(self.device)
-        options = {"workers": 1, "device": device}
+        options = {"workers": 1, "device": device, "keeping": self.keeping}
         compiled = {trunk.trunk_id: self.compiled for trunk in todo}
         for _ in execution.execute(todo, self.tokens(), folder, **options, compiled=compiled):
             pass
@@ -111,6 +126,7 @@ def execute(
     device: str,
     workers: int | None = None,
     compiled: bool = False,
+    keeping: Keeping = CHECKPOINTS_ONLY,
 ) -> Generator[Event]:
     """Train trunks as jobs of a launcher, long ones first; write the records that come back.
 
@@ -120,7 +136,7 @@ def execute(
 
     Parameters
     ----------
-    source, device, compiled : as in `Job`
+    source, device, compiled, keeping : as in `Job`
     workers : int, optional
         Jobs in the launcher's hands at a time; None: all of them.
 
@@ -130,7 +146,8 @@ def execute(
         "started" for the jobs that are handed over, "finished" for every cell of one that is back.
     """
     ordered = sorted(trunks, key=expected_cost, reverse=True)
-    jobs = [Job(t, n, source, device, folder.resolve(), compiled) for n, t in enumerate(ordered)]
+    same = (source, device, folder.resolve(), compiled, keeping)
+    jobs = [Job(trunk, number, *same) for number, trunk in enumerate(ordered)]
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     news: queue.SimpleQueue = queue.SimpleQueue()
     for job in jobs:

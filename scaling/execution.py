@@ -13,8 +13,8 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,12 +32,13 @@ from scaling.checkpoints import (
 from scaling.data.tokens import TokenData
 from scaling.flops import training_flops_per_token
 from scaling.grid import Cell, Trunk, planned_row
+from scaling.models.saved import save_model
 from scaling.optim import cooldown_start
 from scaling.records import (
     SweepError,
     failure_record,
-    is_finished,
-    read_records,
+    model_folder,
+    not_yet_run,
     write_record,
 )
 from scaling.train import Branching, Outcome, Point, TrunkTraining
@@ -46,7 +47,7 @@ KEPT_HEAP_BYTES = 2**30
 MEASURED_STEPS = 50
 CHECKPOINT_S = 20.0  # between two checkpoints of a trunk, at least
 ATTEMPTS = 2  # of a trunk whose worker was killed
-WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a record is written again, on a full disk
+WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a result is written again, on a full disk
 PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # errors that may pass
 # Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
 PRELOADED = ["__main__", "scaling.execution", "torch._dynamo"]
@@ -100,6 +101,17 @@ def place_of_workers(device: str, workers: int) -> list[str]:
     return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What training keeps in the folder beside the records."""
+
+    checkpoint_s: float = CHECKPOINT_S  # between two checkpoints of a trunk, at least
+    models: bool = False  # every trained model, as `scaling.models.saved` writes it
+
+
+CHECKPOINTS_ONLY = Keeping()
+
+
 # ---------------------------------------------------------------- one trunk, inside its process
 
 
@@ -119,7 +131,7 @@ def run_trunk(
     *,
     compiled: bool = False,
     folder: Path | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
+    keeping: Keeping = CHECKPOINTS_ONLY,
 ) -> Iterator[Progress | dict]:
     """Train one trunk and its branches.
 
@@ -128,9 +140,9 @@ def run_trunk(
     compiled : bool
         Forward and backward through torch.compile.
     folder : Path, optional
-        Where its checkpoint is looked for and kept.
-    checkpoint_s : float, s
-        Between two checkpoints, at least.
+        Where its checkpoint is looked for and kept, and its models.
+    keeping : Keeping
+        What of them.
 
     Yields
     ------
@@ -156,14 +168,26 @@ def run_trunk(
             effort = Effort(training.done - counted_from, trained - began, now - began)
             row = planned_row(cell, data.n_train) | measurements(cell, data, news, effort, device)
             row["compiled"] = int(compiled)
+            if folder and keeping.models and row["status"] == "ok":
+                _patiently(save_trained, folder, row, training, cell, data)
             yield {"row": row, "curve": curve_rows(cell, [*points, *branch_points])}
             branch_points, began, counted_from = [], now, training.done
-        elif folder and now - saved_at > checkpoint_s and may_stop(training, news):
+        elif folder and now - saved_at > keeping.checkpoint_s and may_stop(training, news):
             steps = training.done - counted_from
             with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the run
                 checkpoint = Checkpoint(training.state(), points, steps, now - began)
                 write_checkpoint(folder, trunk.trunk_id, checkpoint)
             saved_at = time.perf_counter()
+
+
+def save_trained(
+    folder: Path, row: dict, training: TrunkTraining, cell: Cell, data: TokenData
+) -> None:
+    """Save the model that has just come to the end of a run, with the facts of the run."""
+    names = ("run_id", "objective", "data", "tokens", "flops", "loss", "seed")
+    facts = {name: row[name] for name in names} | {"recipe": asdict(cell.recipe)}
+    facts["data_fingerprint"] = data.fingerprint
+    save_model(model_folder(folder, cell.run_id), training.model, data.tokenizer_path, facts)
 
 
 def start_training(
@@ -257,7 +281,7 @@ def _work(
     folder: Path,
     device: str,
     compiled: bool,
-    checkpoint_s: float,
+    keeping: Keeping,
     pipe: Connection,
 ) -> None:
     """Body of a worker process: train a trunk, send its progress, write a record per cell."""
@@ -267,10 +291,10 @@ def _work(
     left = {cell.run_id: cell for cell in trunk.cells}
     try:
         for news in run_trunk(
-            trunk, data, device, compiled=compiled, folder=folder, checkpoint_s=checkpoint_s
+            trunk, data, device, compiled=compiled, folder=folder, keeping=keeping
         ):
             if isinstance(news, dict):
-                _write_patiently(folder, news)
+                _patiently(write_record, folder, news)
                 del left[news["row"]["run_id"]]
             pipe.send(news)
         delete_checkpoint(folder, trunk.trunk_id)
@@ -282,16 +306,16 @@ def _work(
             pipe.send(_fail(folder, cell, data, reason, details))
 
 
-def _write_patiently(folder: Path, record: dict) -> None:
-    """Write a record; on a full disk wait for room rather than lose what was computed."""
+def _patiently(write: Callable[..., None], *what: Any) -> None:
+    """Write; on a full disk wait for room rather than lose what was computed."""
     for wait in WRITE_AGAIN_S:
         try:
-            return write_record(folder, record)
+            return write(*what)
         except OSError as error:
             if error.errno not in PASSING:
                 raise
             time.sleep(wait)
-    write_record(folder, record)
+    write(*what)
 
 
 def _fail(folder: Path, cell: Cell, data: TokenData, reason: str, details: str = "") -> dict:
@@ -360,7 +384,7 @@ def execute(
     workers: int,
     device: str,
     compiled: Mapping[str, bool] | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
+    keeping: Keeping = CHECKPOINTS_ONLY,
 ) -> Generator[Event]:
     """Train trunks, each in a process of its own, at most `workers` at a time.
 
@@ -372,8 +396,8 @@ def execute(
     ----------
     compiled : mapping of trunk_id -> bool, optional
         Which trunks are trained through torch.compile; none if omitted.
-    checkpoint_s : float, s
-        Between two checkpoints of a trunk, at least.
+    keeping : Keeping
+        Checkpoints and models.
 
     Yields
     ------
@@ -393,7 +417,7 @@ def execute(
                 place = next(iter(Counter(places) - Counter(j.place for j in running.values())))
                 receive, send = context.Pipe(duplex=False)
                 whether = (compiled or {}).get(trunk.trunk_id, False)
-                arguments = (trunk, data, folder, place, whether, checkpoint_s, send)
+                arguments = (trunk, data, folder, place, whether, keeping, send)
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
                 send.close()
@@ -407,7 +431,7 @@ def execute(
                 except (EOFError, OSError):  # it ended; OSError: in the middle of a message
                     del running[pipe]
                     job.process.join()
-                    left = _without_result(job, folder)
+                    left = _without_result(job, folder, keeping)
                     reason = how_it_ended(job.process.exitcode)
                     if left and killed(job.process) and attempts[job.trunk.trunk_id] < ATTEMPTS:
                         waiting.append(Trunk(tuple(left)))
@@ -437,11 +461,10 @@ def _news(job: _Job, news: Progress | dict) -> Event:
     return Event(job.trunk.trunk_id, "finished", flops=job.flops, row=news["row"])
 
 
-def _without_result(job: _Job, folder: Path) -> list[Cell]:
+def _without_result(job: _Job, folder: Path, keeping: Keeping) -> list[Cell]:
     """Cells of which neither the worker nor the disk knows an end."""
     open_cells = [cell for cell in job.trunk.cells if cell.run_id not in job.settled]
-    records = read_records(folder, open_cells)
-    return [cell for cell in open_cells if not is_finished(records.get(cell.run_id))]
+    return not_yet_run(open_cells, folder, keeping.models)
 
 
 def killed(process: BaseProcess) -> bool:

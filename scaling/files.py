@@ -25,6 +25,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def partials(path: Path) -> list[Path]:
+    """List what processes have begun to write in the place of a file."""
+    return list(path.parent.glob(f".{path.name}.*.partial"))
+
+
 def remove_debris(folder: Path) -> None:
     """Remove what killed processes had begun to write under a folder."""
     for partial in folder.rglob(".*.partial"):

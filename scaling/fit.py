@@ -61,7 +61,8 @@ def chosen(runs: pd.DataFrame, name: str, wanted: str | None) -> pd.DataFrame:
         known = sorted(set(runs[name])) if name in runs else []
         raise ValueError(f"{name}={wanted}: {runs.attrs['source']} has {known or 'no such column'}")
     rows = runs.loc[runs[name] == wanted]
-    rows.attrs = runs.attrs | {"filter": f"{name} == {wanted}"}
+    filters = [runs.attrs["filter"], f"{name} == {wanted}"]
+    rows.attrs = runs.attrs | {"filter": " and ".join(filter(None, filters))}
     return rows
 
 

@@ -65,9 +65,14 @@ class Cell:
         return self.recipe.batch_size * self.shape.window.text
 
     @property
+    def windows(self) -> int:
+        """Windows of text that the run sees."""
+        return self.recipe.steps * self.recipe.batch_size
+
+    @property
     def tokens(self) -> int:
         """Training tokens D: tokens of text, whatever the family makes of them."""
-        return self.recipe.steps * self.tokens_per_step
+        return self.windows * self.shape.window.text
 
     @property
     def flops(self) -> float:
@@ -350,6 +355,8 @@ def planned_row(cell: Cell, n_train: int) -> dict:
         "total_params": total_params(shape),
         "non_embedding_params": non_embedding_params(shape),
         "tokens": cell.tokens,
+        "input_tokens": cell.windows * shape.window.inputs,
+        "predicted_tokens": cell.windows * shape.window.targets,
         "flops": float(cell.flops),
         "flops_budget": cell.flops_budget,
         "lr": recipe.lr,
@@ -361,7 +368,7 @@ def planned_row(cell: Cell, n_train: int) -> dict:
         "seed": cell.seed,
         "precision": cell.precision,
         "trunk_id": cell.trunk_id,
-        "epochs": cell.tokens / n_train,
+        "epochs": cell.tokens / n_train if n_train else math.nan,
         "version": TRAINING_VERSION,
     }
 

@@ -16,6 +16,7 @@ import pandas as pd
 from scaling.data.tokens import TokenData
 from scaling.files import remove_debris, write_text
 from scaling.grid import Cell, planned_row
+from scaling.models.saved import CONFIG
 from scaling.runs import CURVE_COLUMNS
 
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
@@ -48,22 +49,35 @@ def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
     return records
 
 
-def is_finished(record: dict | None) -> bool:
-    """Tell whether a record holds a result; a failed cell is to be tried again."""
-    return record is not None and record["row"].get("status") in FINISHED
+def model_folder(folder: Path, run_id: str) -> Path:
+    """Return where the trained model of a run is saved."""
+    return folder / "models" / run_id
 
 
-def not_yet_run(cells: list[Cell], folder: Path) -> list[Cell]:
-    """Plan minus done: the cells without a finished record."""
-    records = read_records(folder, cells)
-    return [cell for cell in cells if not is_finished(records.get(cell.run_id))]
+def not_yet_run(cells: list[Cell], folder: Path, models: bool = False) -> list[Cell]:
+    """Plan minus done: the cells without a finished record; with `models`, or without their model.
+
+    A run that diverged has no model.
+    """
+    rows = {run_id: record["row"] for run_id, record in read_records(folder, cells).items()}
+
+    def is_done(cell: Cell) -> bool:
+        status = rows.get(cell.run_id, {}).get("status")
+        saved = status != "ok" or (model_folder(folder, cell.run_id) / CONFIG).is_file()
+        return status in FINISHED and (saved or not models)
+
+    return [cell for cell in cells if not is_done(cell)]
 
 
 def collect(cells: list[Cell], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs table and curves table of the cells that have a record, in the order of the plan."""
+    """Runs table and curves table of the cells that have a record, in the order of the plan.
+
+    What a record lacks of the planned columns, since an older program wrote it, the plan says.
+    """
     records = read_records(folder, cells)
     rows = [
-        record["row"] | {"flops_budget": cell.flops_budget}  # a run may serve another plan's budget
+        # a run may serve another plan's budget
+        planned_row(cell, 0) | record["row"] | {"flops_budget": cell.flops_budget}
         for cell in cells
         if (record := records.get(cell.run_id))
     ]
@@ -95,4 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         remove_debris(folder)
-        yield
+        try:
+            yield
+        finally:
+            remove_debris(folder)

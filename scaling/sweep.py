@@ -43,6 +43,8 @@ class SweepConfig:
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
+    checkpoint_s: float = execution.CHECKPOINT_S  # between two checkpoints of a trunk, at least
+    save_models: bool = False  # every trained model, under the folder's `models`
     track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -159,7 +161,8 @@ def train_missing(
     device: str,
 ) -> None:
     """Train plan minus done and show how far it is."""
-    todo = records.not_yet_run(cells, folder)
+    keeping = execution.Keeping(config.checkpoint_s, config.save_models)
+    todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
         return
@@ -170,7 +173,7 @@ def train_missing(
     if launch is None:
         compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
         events = execution.execute(
-            trunks, data, folder, workers=workers, device=device, compiled=compiled
+            trunks, data, folder, workers=workers, device=device, compiled=compiled, keeping=keeping
         )
     else:
         events = dispatch.execute(
@@ -182,6 +185,7 @@ def train_missing(
             device=config.device,
             workers=config.workers,
             compiled=config.compile == "always",  # other machines are not measured
+            keeping=keeping,
         )
     with contextlib.closing(events):
         watch(console, trunks, events, folder / "tensorboard" if config.track else None)

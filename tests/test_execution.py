@@ -12,7 +12,7 @@ import torch
 
 from scaling import execution
 from scaling.data.tokens import TokenData
-from scaling.execution import execute
+from scaling.execution import Keeping, execute
 from scaling.grid import GridConfig, group_trunks, plan_cells
 from scaling.models.shape import ModelConfig
 from scaling.optim import OptimConfig
@@ -124,7 +124,9 @@ def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_pa
 def losses(trunk, data, folder, kill):
     """Losses and curves of a trunk whose worker is killed once if asked for."""
     kinds = []
-    events = execute([trunk], data, folder, workers=1, device="cpu", checkpoint_s=0.0)
+    events = execute(
+        [trunk], data, folder, workers=1, device="cpu", keeping=Keeping(checkpoint_s=0.0)
+    )
     for event in events:
         kinds.append(event.kind)
         if kill and kinds.count("progress") == 30 and "retried" not in kinds:

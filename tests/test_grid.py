@@ -9,12 +9,13 @@ from scaling.grid import (
     GridConfig,
     check_corpus,
     expected_optimum,
+    group_trunks,
     plan_cells,
     plan_table,
     shapes_for_budget,
 )
 from scaling.models.shape import ModelConfig
-from scaling.optim import OptimConfig
+from scaling.optim import OptimConfig, cooldown_start
 from scaling.runs import COLUMNS
 
 DEMO = GridConfig(budgets=[2e11, 4e11, 8e11, 1.6e12])
@@ -113,6 +114,13 @@ def test_the_planned_table_has_the_columns_of_the_runs_table():
         (dict(seeds=[]), "must list different seeds"),
         (dict(seeds=[1, 1]), "must list different seeds"),
         (dict(budgets=[1e9], widths=[128]), "fewer than grid.min_steps=100 steps"),
+        (dict(ladder=[16, 20, 24]), "6 sizes asked for at 2e\\+11 FLOPs, but only . shapes"),
+        (dict(noise_seeds=[1]), "grid.noise_budget=None must be one of grid.budgets"),
+        (dict(noise_budget=4e11), "and null if there are none"),
+        (dict(noise_budget=3e11, noise_seeds=[1]), "grid.noise_budget=300000000000.0 must be one"),
+        (dict(noise_budget=4e11, noise_seeds=[0]), "must list different seeds"),
+        (dict(arm_widths=[32]), r"grid.arm_widths=\[32\] and .* need each other"),
+        (dict(arm_widths=[32], arm_tokens_per_param=[0.0]), "need each other, the second positive"),
     ],
 )
 def test_impossible_grids_are_refused(changes, message):
@@ -133,3 +141,81 @@ def test_a_corpus_too_small_says_how_many_tokens_it_has():
     check_corpus(cells, 100_000_000, 300_000, allow_repeats=False)
     with pytest.raises(ValueError, match="holds out 200 tokens, fewer than two windows"):
         check_corpus(cells, 100_000_000, 200, allow_repeats=False)
+
+
+SHAPED = OptimConfig(rules="shape")
+
+
+def test_horizons_of_a_shape_share_a_trunk_only_if_nothing_but_the_horizon_differs():
+    ladder = replace(DEMO, ladder=[16, 20, 24, 28, 32, 36, 40, 48, 52, 60], seeds=[0, 1], sizes=4)
+    cells = plan(ladder, optim=SHAPED)
+    trunks = group_trunks(cells)
+    assert sum(len(trunk.cells) for trunk in trunks) == len(cells)
+    assert len(trunks) == len({(c.shape, c.seed) for c in cells}) < len(cells)
+    assert len(group_trunks(plan(ladder))) > len(trunks)  # rules of the horizon share less
+    cosine = plan(ladder, optim=replace(SHAPED, schedule="cosine"))
+    assert len(group_trunks(cosine)) == len(cosine)  # a cosine knows its end
+
+
+def test_a_trunk_does_less_work_than_its_runs():
+    [trunk] = group_trunks(plan(replace(DEMO, widths=[32]), optim=SHAPED))
+    starts = [cooldown_start(cell.recipe) for cell in trunk.cells]
+    assert starts == sorted(starts)
+    last = trunk.cells[-1]
+    cooldowns = sum(cell.recipe.cooldown_steps for cell in trunk.cells[:-1])
+    assert trunk.steps == last.recipe.steps + cooldowns
+    assert last.flops < trunk.flops < sum(cell.flops for cell in trunk.cells)
+    assert trunk.flops == pytest.approx(trunk.steps * last.flops / last.recipe.steps)
+
+
+def test_a_cell_named_twice_counts_once():
+    cells = plan(replace(DEMO, widths=[32]))
+    again = [replace(cell, flops_budget=1.0) for cell in cells]  # another plan's budget
+    assert group_trunks([*cells, *again]) == group_trunks(cells)
+
+
+def test_sizes_come_from_the_ladder():
+    ladder = [16, 24, 32, 40, 48, 56, 64]
+    cells = plan(replace(DEMO, ladder=ladder, sizes=3))
+    assert {cell.shape.width for cell in cells} <= set(ladder)
+    assert len(cells) == 4 * 3
+
+
+def test_noise_seeds_are_trained_at_their_budget_only():
+    cells = plan(replace(DEMO, widths=[32, 48], noise_budget=4e11, noise_seeds=[1, 2]))
+    assert len(cells) == 4 * 2 + 2 * 2
+    assert {c.flops_budget for c in cells if c.seed} == {4e11}
+
+
+def test_an_arm_lies_at_its_ratios_and_in_no_isoflop_group():
+    arm = replace(DEMO, budgets=[], arm_widths=[24], arm_tokens_per_param=[5, 20])
+    cells = plan(arm, optim=SHAPED)
+    assert all(np.isnan(cell.flops_budget) for cell in cells)
+    ratios = [cell.tokens / total_params(cell.shape) for cell in cells]
+    np.testing.assert_allclose(ratios, [5, 20], rtol=0.01)
+    assert len(group_trunks(cells)) == 1
+    assert cells[0].label == f"24x2 at {ratios[0]:.3g} D/N"
+
+
+def test_an_arm_does_not_repeat_a_cell_of_the_grid():
+    bowl = plan(replace(DEMO, budgets=[4e11], widths=[24]), optim=SHAPED)
+    ratio = bowl[0].tokens / total_params(bowl[0].shape)
+    arm = replace(DEMO, budgets=[4e11], widths=[24], arm_widths=[24], arm_tokens_per_param=[ratio])
+    assert plan(arm, optim=SHAPED) == bowl
+
+
+@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
+def test_the_table_carries_what_each_family_reads_and_predicts(family):
+    optim = OptimConfig(batch_tokens={"t5": 141}.get(family, 128))
+    grid = replace(DEMO, budgets=[2e11], widths=[24])
+    [row] = plan_table(plan(grid, ModelConfig(family=family), optim), 10**9).to_dict("records")
+    windows = row["steps"]
+    read, predicted = {"gpt": (128, 128), "bert": (128, 19), "t5": (128, 29)}[family]
+    assert row["input_tokens"] == windows * read
+    assert row["predicted_tokens"] == windows * predicted
+    assert row["tokens"] == windows * {"t5": 141}.get(family, 128)
+
+
+def test_an_objective_of_another_family_is_refused():
+    with pytest.raises(ValueError, match="objective"):
+        plan(model=ModelConfig(family="gpt", objective="mlm"))

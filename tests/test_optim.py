@@ -100,6 +100,7 @@ def test_rules_are_monotone():
 @pytest.mark.parametrize(
     "values, message",
     [
+        (dict(rules="horizons"), r"optim.rules='horizons': choose one of"),
         (dict(schedule="linear"), r"optim.schedule='linear': choose one of"),
         (dict(lr=0.0), "optim.lr=0.0 must lie between 0 and 10"),
         (dict(lr=float("nan")), "optim.lr=nan must lie between"),
@@ -113,3 +114,23 @@ def test_rules_are_monotone():
 def test_impossible_values_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         make_recipe(OptimConfig(**values), SHAPE, 1e11)
+
+
+def test_rules_of_the_shape_know_no_horizon():
+    config = OptimConfig(rules="shape")
+    short, long = (make_recipe(config, SHAPE, flops) for flops in (1e11, 6.4e12))
+    same = dict(steps=0, cooldown_steps=0)
+    assert replace(short, **same) == replace(long, **same)
+    assert long.steps == pytest.approx(64 * short.steps, rel=0.01)
+    assert short.warmup_steps >= 20
+    by_horizon = (make_recipe(OptimConfig(), SHAPE, flops) for flops in (1e11, 6.4e12))
+    assert len({recipe.batch_size for recipe in by_horizon}) == 2
+
+
+@pytest.mark.parametrize("family, text", [("bert", 128), ("t5", 141)])
+def test_a_batch_is_whole_windows_of_text(family, text):
+    shape = shape_for_width(32, 1024, ModelConfig(family=family))
+    recipe = make_recipe(OptimConfig(batch_tokens=4 * text), shape, 1e11)
+    assert recipe.batch_size == 4
+    with pytest.raises(ValueError, match=f"must be a multiple of {text}, the tokens of a window"):
+        make_recipe(OptimConfig(batch_tokens=100), shape, 1e11)

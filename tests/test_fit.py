@@ -1,0 +1,34 @@
+"""What the verb chooses of a table that holds several families."""
+
+import pandas as pd
+import pytest
+
+from scaling.fit import chosen
+from scaling.runs import load_runs
+
+
+@pytest.fixture
+def runs():
+    rows = [("gpt", "clm"), ("bert", "mlm"), ("bert", "mlm_mask")]
+    table = pd.DataFrame(rows, columns=["family", "objective"])
+    return load_runs(table.assign(total_params=1e5, tokens=1e6, flops=1e12, loss=3.0))
+
+
+def test_a_family_and_an_objective_are_chosen(runs):
+    berts = chosen(runs, "family", "bert")
+    assert berts.objective.tolist() == ["mlm", "mlm_mask"]
+    one = chosen(berts, "objective", "mlm")
+    assert one.objective.tolist() == ["mlm"]
+    assert one.attrs["filter"] == "family == bert and objective == mlm"
+
+
+def test_without_a_wish_all_rows_stay(runs):
+    assert chosen(runs, "family", None) is runs
+
+
+def test_a_wish_that_the_table_cannot_meet_is_refused(runs):
+    with pytest.raises(ValueError, match=r"family=t5: DataFrame has \['bert', 'gpt'\]"):
+        chosen(runs, "family", "t5")
+    foreign = load_runs(pd.DataFrame({"N": [1e6], "D": [1e7], "loss": [3.0]}))
+    with pytest.raises(ValueError, match="objective=clm: DataFrame has no such column"):
+        chosen(foreign, "objective", "clm")
