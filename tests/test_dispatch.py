@@ -19,6 +19,7 @@ import scaling.sweep  # noqa: F401  it tells Python where our Hydra plugin lies
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.dispatch import Job, carried_by, chosen_launch, execute
+from scaling.execution import Keeping
 from scaling.grid import GridConfig, group_trunks, plan_cells, planned_row
 from scaling.models.shape import ModelConfig
 from scaling.optim import OptimConfig
@@ -256,6 +257,14 @@ def test_a_job_trains_without_the_folder_of_the_sweep(cells, tmp_path):
     assert record["row"]["run_id"] == cells[0].run_id
     assert record["row"]["status"] == "ok"
     assert not nowhere.exists()
+
+
+def test_a_job_that_cannot_bring_models_back_is_refused(cells, tmp_path):
+    (trunk,) = group_trunks(cells[:1])
+    keeping = Keeping(models=True)
+    far = Job(trunk, 0, SOURCE, "cpu", tmp_path / "elsewhere", keeping=keeping)
+    with pytest.raises(SweepError, match=r"save_models=true: .*elsewhere is not there on"):
+        far()
 
 
 def test_a_job_trains_nothing_that_is_done(cells, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -11,13 +12,23 @@ import pytest
 import torch
 
 from scaling import execution
+from scaling.data.objectives import make_objective
 from scaling.data.tokens import TokenData
 from scaling.execution import Keeping, execute
 from scaling.grid import GridConfig, group_trunks, plan_cells
+from scaling.models.saved import load_model, read_config
 from scaling.models.shape import ModelConfig
 from scaling.optim import OptimConfig
-from scaling.records import SweepError, collect, locked, not_yet_run, read_records
+from scaling.records import (
+    SweepError,
+    collect,
+    locked,
+    model_folder,
+    not_yet_run,
+    read_records,
+)
 from scaling.runs import CURVE_COLUMNS, load_curves, load_runs
+from scaling.train import window_losses
 
 
 @pytest.fixture
@@ -294,3 +305,91 @@ def test_workers_are_dealt_out_over_all_gpus(monkeypatch):
     assert execution.default_workers("cuda") == 2
     assert execution.default_workers("cuda:1") == 1
     assert execution.default_workers("cpu") == len(os.sched_getaffinity(0))
+
+
+def test_saved_models_have_the_losses_of_their_rows(cells, data, tmp_path):
+    keeping = Keeping(models=True)
+    shared = group_trunks([longer(cells[0], 100), longer(cells[0], 150)])
+    wild = replace(cells[1].recipe, lr=1000.0, grad_clip=1e9, warmup_steps=1)
+    [trunk], lost = shared, group_trunks([replace(cells[1], recipe=wild)])
+    options = dict(workers=2, device="cpu", keeping=keeping)
+    list(execute([trunk, *lost], data, tmp_path, **options))
+    for cell in trunk.cells:
+        folder = model_folder(tmp_path, cell.run_id)
+        model, tokenizer = load_model(folder)
+        objective = make_objective(cell.shape)
+        losses = window_losses(model, objective, data.load("valid"), cell.valid_windows)
+        row = read_records(tmp_path, [cell])[cell.run_id]["row"]
+        assert tokenizer is None  # ids that never were text
+        assert losses.mean() == row["loss"]
+        facts = read_config(folder)["facts"]
+        assert (facts["run_id"], facts["loss"]) == (cell.run_id, row["loss"])
+    everything = [*trunk.cells, *lost[0].cells]
+    assert not not_yet_run(everything, tmp_path, models=True)  # what diverged has no model
+    (model_folder(tmp_path, trunk.cells[0].run_id) / "config.json").unlink()
+    assert not_yet_run(everything, tmp_path, models=True) == [trunk.cells[0]]
+    assert not not_yet_run(everything, tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_waited_for(number, monkeypatch):
+    waited, tries = [], []
+    monkeypatch.setattr(time, "sleep", waited.append)
+
+    def write(value):
+        tries.append(value)
+        if len(tries) < 3:
+            raise OSError(number, os.strerror(number))
+
+    execution._patiently(write, "record")
+    assert tries == ["record"] * 3
+    assert waited == [1.0, 4.0]
+
+
+def test_a_disk_that_stays_full_or_forbids_is_an_error(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    tries = []
+
+    def write(number):
+        tries.append(number)
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match="No space left"):
+        execution._patiently(write, errno.ENOSPC)
+    with pytest.raises(PermissionError):
+        execution._patiently(write, errno.EACCES)
+    assert tries.count(errno.ENOSPC) == 1 + len(execution.WRITE_AGAIN_S)
+    assert tries.count(errno.EACCES) == 1
+
+
+def test_the_lock_of_a_dead_owner_is_not_inherited(tmp_path):
+    code = (
+        "import os, signal; from pathlib import Path; from scaling.records import locked\n"
+        f"with locked(Path({str(tmp_path)!r})):\n  os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    dead = subprocess.run([sys.executable, "-c", code])
+    assert dead.returncode == -signal.SIGKILL
+    assert (tmp_path / ".lock").read_text().isdigit()  # it still names its owner
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_killed_sweep_leaves_no_debris_behind_the_lock(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "records").mkdir()
+    debris = tmp_path / "records" / f".r.json.{gone.pid}.partial"
+    with locked(tmp_path):
+        debris.write_text("{")  # a worker killed meanwhile
+    assert not debris.exists()
+
+
+def test_a_record_of_an_older_program_gets_the_columns_that_the_plan_knows(cells, data, tmp_path):
+    run(cells[:1], data, tmp_path)
+    path = tmp_path / "records" / f"{cells[0].run_id}.json"
+    record = json.loads(path.read_text())
+    del record["row"]["predicted_tokens"]
+    path.write_text(json.dumps(record))
+    rows, _ = collect(cells, tmp_path)
+    assert rows.predicted_tokens.tolist() == [cells[0].tokens]
+    assert rows.epochs.tolist() == [record["row"]["epochs"]]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from scaling.records import locked
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -117,6 +120,43 @@ def test_a_failed_cell_is_named_and_the_command_fails(swept, tmp_path):
     run = scaling("sweep", *TINY, cwd=tmp_path)
     assert run.returncode != 0
     assert record["row"]["run_id"] in run.stderr + run.stdout
+
+
+def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, tmp_path):
+    folder = tmp_path / "results" / "smoke-synthetic"
+    with locked(folder):
+        second = scaling("sweep", *TINY, cwd=tmp_path)
+    assert second.returncode == 1
+    assert f"is in use by the sweep with process id {os.getpid()}" in second.stderr
+    assert "name=NAME" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert {p.name for p in folder.iterdir()} == {".lock"}
+
+
+def test_when_no_cell_ends_the_command_says_so(swept, tmp_path):
+    folder = tmp_path / "results" / "smoke-synthetic"
+    folder.mkdir(parents=True)
+    (folder / "records").write_text("a file where the records should go")
+    run = scaling("sweep", *TINY, cwd=tmp_path)
+    assert run.returncode == 1
+    assert "8 of 8 cells are missing; the same command tries again" in run.stderr
+    assert "failed" in run.stdout
+    assert "Traceback" not in run.stderr
+
+
+def test_trained_models_are_saved_and_asked_for_later(swept, tmp_path):
+    cwd, _ = swept
+    shutil.copytree(cwd / "results", tmp_path / "results")
+    records = tmp_path / "results" / "smoke-synthetic" / "records"
+    for path in sorted(records.glob("*.json"))[2:]:  # those two are done, but without a model
+        path.unlink()
+    run = scaling("sweep", *TINY, "save_models=true", cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    models = tmp_path / "results" / "smoke-synthetic" / "models"
+    assert {p.name for p in models.iterdir()} == {p.stem for p in records.glob("*.json")}
+    assert all((folder / "model.safetensors").is_file() for folder in models.iterdir())
+    again = scaling("sweep", *TINY, "save_models=true", cwd=tmp_path)
+    assert "all 8 cells are done, nothing to train" in again.stdout
 
 
 def test_a_dry_run_trains_nothing(tmp_path):
