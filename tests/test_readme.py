@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,6 +40,16 @@ def test_its_speed_is_that_of_the_committed_benchmark():
     for task, peer in (("fit", "L-BFGS-B"), ("refits", "L-BFGS-B"), ("refits", "L-BFGS-B tight")):
         ratio = seconds[task, peer] / seconds[task, "ours"]
         assert f"{ratio:.0f} times" in README, task
+
+
+def test_its_training_speed_is_that_of_the_committed_benchmark():
+    table = pd.read_csv(ROOT / "results" / "benchmark-train" / "benchmark.csv")
+    mean, low, high = np.exp(np.log(table.ratio).mean()), table.ratio.min(), table.ratio.max()
+    wide = table[table.width >= 64].share
+    assert f"**{mean:.2f}** times the tokens/s" in README
+    assert f"of {len(table)} shapes ({low:.2f} to {high:.2f})" in README
+    assert f"{wide.min():.0%} to {wide.max():.0%} of the fastest matrix product" in README
+    assert (wide > 0.5).tolist() == [False] * 4 + [True]
 
 
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
