@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from processes import command, descendants
 
 import scaling.sweep  # noqa: F401  it tells Python where our Hydra plugin lies
 from scaling.data.corpora import DataConfig
@@ -107,10 +108,12 @@ def test_a_node_that_dies_in_the_middle_of_a_job_costs_no_cell(cluster, trained_
     address = f"hydra.launcher.ray.init.address={cluster.address}"
     sweep = start("dispatch=ray", address, cwd=tmp_path)
     raylet = doomed.all_processes["raylet"][0].process.pid
-    while not (jobs := [p for p in family(raylet) if "ray::_run_job" in command(p)]):
+    while not (
+        jobs := [p for p in [raylet, *descendants(raylet)] if "ray::_run_job" in command(p)]
+    ):
         assert sweep.poll() is None, (tmp_path / "printed.txt").read_text()
         time.sleep(0.02)
-    for process in family(raylet):
+    for process in [raylet, *descendants(raylet)]:
         os.kill(process, signal.SIGKILL)
     assert jobs
     pd.testing.assert_frame_equal(finish(sweep, tmp_path), trained_here)  # bit for bit
@@ -126,28 +129,6 @@ def test_submitit_carries_a_sweep(trained_here, tmp_path):
     assert set(second.seed) == {1}
     assert len(list(tmp_path.glob("results/multirun/.submitit/*/*_result.pkl"))) == 4
     assert not list(tmp_path.glob("multirun"))
-
-
-def family(pid):
-    """A process and all that descend from it."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        parents[int(stat.parent.name)] = int(after_name[1])
-    found = [pid]
-    for member in found:  # grows as it goes
-        found += [child for child, parent in parents.items() if parent == member]
-    return found
-
-
-def command(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
 
 
 # ---------------------------------------------------------------- jobs, without a launcher

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from processes import command, descendants, parent, start_time
 
 from scaling import execution
 from scaling.data.objectives import make_objective
@@ -182,42 +183,11 @@ def test_a_record_that_cannot_be_written_fails_its_cell_and_no_other(cells, data
 
 def kill_worker_of(cell, folder):
     """Kill the busiest grandchild: the process that trains the long cell."""
-    children = [p for p in descendants(os.getpid()) if "forkserver" in cmdline(p)]
+    children = [p for p in descendants(os.getpid()) if "forkserver" in command(p)]
     workers = [p for p in children if parent(p) in children]
     oldest = min(workers, key=start_time)
     os.kill(oldest, signal.SIGKILL)
     return oldest
-
-
-def cmdline(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def stat(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(") ", 1)[1].split()
-
-
-def parent(pid):
-    try:
-        return int(stat(pid)[1])
-    except OSError:
-        return 0
-
-
-def start_time(pid):
-    return int(stat(pid)[19])
-
-
-def descendants(pid):
-    found, alive = {pid}, [int(p) for p in os.listdir("/proc") if p.isdigit()]
-    while more := {p for p in alive if parent(p) in found} - found:
-        found |= more
-    return found - {pid}
 
 
 def test_a_cell_that_raises_is_failed_with_its_reason(cells, data, tmp_path):
@@ -268,9 +238,9 @@ if __name__ == "__main__":
     sweep.wait()
     sweep.stdout.close()
     deadline = time.monotonic() + 20
-    while any(cmdline(p) for p in workers) and time.monotonic() < deadline:
+    while any(command(p) for p in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [p for p in workers if cmdline(p)] == []
+    assert [p for p in workers if command(p)] == []
 
 
 def test_a_folder_belongs_to_one_sweep(tmp_path):

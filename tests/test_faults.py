@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import descendants
 
 ROOT = Path(__file__).parents[1]
 SWEEP = [
@@ -50,19 +51,6 @@ def tables(cwd):
     folder = cwd / "results" / "smoke-synthetic"
     runs, curves = (pd.read_csv(folder / name) for name in ("runs.csv", "curves.csv"))
     return runs.drop(columns=TIMING), curves
-
-
-def parent(pid):
-    with suppress(OSError), open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rsplit(") ", 1)[1].split()[1])
-    return 0
-
-
-def descendants(pid):
-    found, alive = {pid}, [int(p) for p in os.listdir("/proc") if p.isdigit()]
-    while more := {p for p in alive if parent(p) in found} - found:
-        found |= more
-    return sorted(found - {pid})
 
 
 def kill(pid):

@@ -6,16 +6,14 @@ embedding, next-sentence objective and the dense layer of their head are left ou
 Shape suffixes: B sequences, T positions, M masked positions, W width, V rows of the table.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scaling.models.gpt import TABLE_STD
-from scaling.models.kernels import Linear, cross_entropy
-from scaling.models.layers import Block, RMSNorm, Rotary, init_blocks
+from scaling.models.kernels import cross_entropy
+from scaling.models.layers import Stack
 from scaling.models.shape import Shape
 
 
-class BERT(nn.Module):
+class BERT(Stack):
     """A masked language model of the given shape; table and weights start as GPT's.
 
     The head sees the masked positions only, of which every window has equally many, so that FLOPs
@@ -29,25 +27,11 @@ class BERT(nn.Module):
     """
 
     def __init__(self, shape: Shape, seed: int = 0):
-        super().__init__()
-        self.shape = shape
-        self.table = nn.Embedding(shape.table_rows, shape.width)
-        self.rotary = Rotary(shape.head_width, shape.seq_len)
-        self.blocks = nn.ModuleList(Block(shape, causal=False) for _ in range(shape.n_layers))
-        self.norm = RMSNorm(shape.width)
-        self.head = Linear(shape.width, shape.table_rows)
-        if shape.tied:
-            self.head.weight = self.table.weight
-        generator = torch.Generator().manual_seed(seed)
-        init_blocks(self.blocks, generator)
-        for table in [self.table.weight] if shape.tied else [self.table.weight, self.head.weight]:
-            nn.init.normal_(table, std=TABLE_STD, generator=generator)
+        super().__init__(shape, causal=False, seed=seed)
 
     def forward(self, tokens_BT: Tensor, positions_BM: Tensor) -> Tensor:
         """Logits of the tokens that belong at `positions_BM`, shape (B, M, V)."""
-        x_BTW = self.table(tokens_BT) / TABLE_STD
-        for block in self.blocks:
-            x_BTW = block(x_BTW, self.rotary)
+        x_BTW = self.stream(tokens_BT)
         rows_BMW = x_BTW.gather(1, positions_BM[..., None].expand(-1, -1, x_BTW.shape[-1]))
         return self.head(self.norm(rows_BMW))
 

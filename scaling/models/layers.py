@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from scaling.models.kernels import Linear
 from scaling.models.shape import Shape
 
+TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv:1910.07467)."""
@@ -119,6 +121,50 @@ def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: in
         if parameter.ndim == 2:
             std = parameter.shape[1] ** -0.5 * (residual if name.endswith("out.weight") else 1)
             nn.init.normal_(parameter, std=std, generator=generator)
+
+
+def init_tables(table: nn.Embedding, head: Linear, generator: torch.Generator) -> None:
+    """Draw token table and head, one after the other or tied, from N(0, TABLE_STD^2)."""
+    weights = [table.weight] if head.weight is table.weight else [table.weight, head.weight]
+    for weight in weights:
+        nn.init.normal_(weight, std=TABLE_STD, generator=generator)
+
+
+class Stack(nn.Module):
+    """Token table, blocks that see back or both ways, norm and head: GPT and BERT.
+
+    The table has standard deviation `TABLE_STD` as the head wants it, and its rows are divided by
+    it on the way in, so that the residual stream starts with unit variance and one learning rate
+    fits both uses of a tied table.
+
+    Parameters
+    ----------
+    causal : bool
+        A position sees those before it only.
+    seed : int
+        Of the initial weights; the same on every device.
+    """
+
+    def __init__(self, shape: Shape, causal: bool, seed: int):
+        super().__init__()
+        self.shape = shape
+        self.table = nn.Embedding(shape.table_rows, shape.width)
+        self.rotary = Rotary(shape.head_width, shape.seq_len)
+        self.blocks = nn.ModuleList(Block(shape, causal) for _ in range(shape.n_layers))
+        self.norm = RMSNorm(shape.width)
+        self.head = Linear(shape.width, shape.table_rows)
+        if shape.tied:
+            self.head.weight = self.table.weight
+        generator = torch.Generator().manual_seed(seed)
+        init_blocks(self.blocks, generator)
+        init_tables(self.table, self.head, generator)
+
+    def stream(self, tokens_BT: Tensor) -> Tensor:
+        """Residual stream after the last block, shape (B, T, W)."""
+        x_BTW = self.table(tokens_BT) / TABLE_STD
+        for block in self.blocks:
+            x_BTW = block(x_BTW, self.rotary)
+        return x_BTW
 
 
 class CrossAttention(nn.Module):

@@ -9,9 +9,16 @@ Shape suffixes: B sequences, E encoder positions, D decoder positions, W width, 
 import torch
 from torch import Tensor, nn
 
-from scaling.models.gpt import TABLE_STD
 from scaling.models.kernels import Linear, cross_entropy
-from scaling.models.layers import Block, DecoderBlock, RMSNorm, Rotary, init_blocks
+from scaling.models.layers import (
+    TABLE_STD,
+    Block,
+    DecoderBlock,
+    RMSNorm,
+    Rotary,
+    init_blocks,
+    init_tables,
+)
 from scaling.models.shape import Shape
 
 
@@ -43,8 +50,7 @@ class T5(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         init_blocks(self.encoder, generator)
         init_blocks(self.decoder, generator, additions=3)
-        for table in [self.table.weight] if shape.tied else [self.table.weight, self.head.weight]:
-            nn.init.normal_(table, std=TABLE_STD, generator=generator)
+        init_tables(self.table, self.head, generator)
 
     def forward(self, inputs_BE: Tensor, previous_BD: Tensor) -> Tensor:
         """Logits of the tokens that follow `previous_BD`, shape (B, D, V)."""
