@@ -52,6 +52,12 @@ def test_its_training_speed_is_that_of_the_committed_benchmark():
     assert (wide > 0.5).tolist() == [False] * 4 + [True]
 
 
+def test_what_trunks_cost_is_what_the_record_says():
+    table = pd.read_csv(ROOT / "results" / "trunk-reuse-enwik8-cpu" / "comparison.csv")
+    assert f"[{table.difference.min():.3f} to {table.difference.max():+.3f} nats]" in README
+    assert not table.tuned_at_edge.any()
+
+
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
     tree = README.split("```text\n")[1].split("```")[0]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
