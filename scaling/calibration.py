@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -26,6 +27,8 @@ from scaling.optim import Recipe
 from scaling.train import TrunkTraining
 
 TOO_SHORT = "too short for compiling to pay"
+KILLED = "measurement was killed"
+PASSING = (TOO_SHORT, KILLED)  # reasons that another sweep may not have
 MODES = ("auto", "always", "never")
 WARM_STEPS = 5  # before a measurement; the first compiles
 MEASURED_S = 0.5  # of a measurement, at least
@@ -108,12 +111,17 @@ def _measured(
     new = [key for key in cells if key not in known]
     if new:
         report(f"compile=auto: measuring {len(new)} shapes, eager and compiled")
-        with ProcessPoolExecutor(workers, mp_context=_context(), max_tasks_per_child=1) as pool:
-            measure = partial(measure_cell, device=device)
-            timings = pool.map(measure, (cells[key] for key in new), (steps[key] for key in new))
-            known |= {key: asdict(timing) for key, timing in zip(new, timings, strict=True)}
-        lasting = {key: timing for key, timing in known.items() if timing["reason"] != TOO_SHORT}
-        write_text(cache, json.dumps(lasting, indent=1))  # a longer grid may measure the others
+        known |= {key: asdict(Timing(reason=KILLED)) for key in new}
+        try:
+            with ProcessPoolExecutor(workers, mp_context=_context(), max_tasks_per_child=1) as pool:
+                measure = partial(measure_cell, device=device)
+                tasks = (cells[key] for key in new), (steps[key] for key in new)
+                for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
+                    known[key] = asdict(timing)
+        except BrokenProcessPool:
+            report(f"compile=auto: a {KILLED} (out of memory?); shapes not measured stay eager")
+        lasting = {k: timing for k, timing in known.items() if timing["reason"] not in PASSING}
+        write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others
     return {key: known[key] | {"compiled": Timing(**known[key]).pays(steps[key])} for key in cells}
 
 

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,21 @@ class Inline:
 
     def __exit__(self, *_):
         return False
+
+
+def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_path, monkeypatch):
+    def killed(measure, cells, steps):
+        yield Timing(0.01, 0.005, 1.0)
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(Inline, "map", staticmethod(killed), raising=False)
+    monkeypatch.setattr(Inline, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(calibration, "ProcessPoolExecutor", Inline)
+    chosen, told = choose(trunks, tmp_path / "one")
+    assert chosen == [True, False]
+    assert "a measurement was killed (out of memory?); shapes not measured stay eager" in told[-1]
+    _, told = choose(trunks, tmp_path / "two")  # another sweep measures what has no timing
+    assert told[0] == "compile=auto: measuring 1 shapes, eager and compiled"
 
 
 def test_a_resumed_sweep_keeps_its_choice(trunks, tmp_path):
