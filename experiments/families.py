@@ -5,7 +5,7 @@ Question  a, b and tokens per parameter of decoder (causal LM), encoder (masked 
 Command   python -m scaling.sweep grid=reference name=reference-enwik8-cpu    (the GPTs)
           python -m scaling.sweep -m grid=families family=bert,t5
           python experiments/families.py
-Cost      60 models beside the reference sweep, 20 minutes on two cores; the last half a minute
+Cost      140 models beside the reference sweep, an hour on two cores; the last half a minute
 Expected  exponents alike; fewer tokens per parameter for T5, whose N counts two stacks
 Result    results/families
 """
@@ -20,6 +20,7 @@ from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.result import FitError
+from scaling.noise import seed_noise
 from scaling.observations import Convention, observations
 from scaling.quantities import format_quantity
 from scaling.results import markdown_table, read_tables
@@ -37,10 +38,10 @@ CONVENTION = Convention("total", "counted")
 QUANTITIES = {"a": ".3f", "b": ".3f", "tokens_per_param": ".3g"}
 
 
-def fitted(family, runs):
-    """Return one row per method, and the isoflop fit if there is one."""
+def fitted(family, runs, C):
+    """Return one row per method, at C FLOPs, and the isoflop fit if there is one."""
     obs, _ = observations(runs, CONVENTION)
-    C, rows, bowls = obs.budget.max(), [], None
+    rows, bowls = [], None
     for method, fit in METHODS.items():
         row = {"family": family, "method": method, "runs": len(obs), "C": C}
         try:
@@ -58,6 +59,12 @@ def fitted(family, runs):
     return rows, bowls
 
 
+def told(runs):
+    """Say what seeds tell of the noise."""
+    noise = seed_noise(runs)
+    return "one seed" if noise is None else noise.describe()
+
+
 def cells(row):
     """Return a row of the printed table."""
     yield from (TITLES[row["family"]], row["method"])
@@ -71,27 +78,29 @@ def cells(row):
 def page(table, runs):
     """Return the README of the record."""
     head = ["family", "method", "a", "b", "tokens/param", "N_opt", "status"]
-    counted = runs.groupby("family").agg(runs=("loss", "size"), flops=("flops", "sum"))
-    trained = [
-        f"{TITLES[f]}: {r.runs:.0f} runs, {r.flops:.3g} FLOPs" for f, r in counted.iterrows()
-    ]
-    largest = ", ".join(f"{C:.3g}" for C in table.groupby("family", sort=False).C.max())
+    trained = "\n".join(
+        f"- {TITLES[family]}: {len(own)} runs of {own.flops.sum():.3g} FLOPs, {told(own)}"
+        for family, own in runs.groupby("family", sort=False)
+    )
     return f"""# GPT, BERT and T5: each its own law
 
 Made by `python -m scaling.sweep -m grid=families family=bert,t5` and
 `python experiments/families.py`; the GPTs are those of `results/reference-enwik8-cpu`.
-{"; ".join(trained)}, all on enwik8
-with the same tokenizer, context and ladder of widths. {CONVENTION.describe()}; D is tokens of
-text, for every family. Ratio and N_opt at each family's largest budget, {largest}
-FLOPs; brackets: 90 % bootstrap intervals.
+All on enwik8 with the same tokenizer, context and ladder of widths.
+
+{trained}
+
+{CONVENTION.describe()}; D: tokens of text, for every family. Ratio and N_opt at
+{table.C.max():.3g} FLOPs, the largest budget that all have; brackets: 90 % bootstrap intervals.
 
 {markdown_table(head, [[*cells(row)] for row in table.to_dict("records")])}
 
 **What cannot be compared**: the losses. A causal model predicts every token from those before it, a
 masked one 19 of 128 from both sides (one in ten of them in plain sight), T5 29 of 141, of which the
 sentinels are nearly free. N of a T5 counts two stacks of the depth that a GPT of its width has one
-of; D counts the text that a window uses up (128, 128 and 141 tokens), not the tokens predicted.
-Exponents and tokens per parameter can be compared, with that in mind.
+of; D counts the text that a window uses up (128, 128 and 141 tokens), not the tokens predicted:
+`runs.csv` has those beside it, as `input_tokens` (positions of the encoder, or of the only stack)
+and `predicted_tokens`. Exponents and tokens per parameter can be compared, with that in mind.
 
 ![Bowls and compute-optimal sizes of the three families](families.png)
 
@@ -103,11 +112,14 @@ precision), `families.svg`.
 def main():
     """Read the three sweeps, fit each, write table, figure and page."""
     tables = {family: read_tables(Path(folder))[0] for family, folder in SWEEPS.items()}
-    found = {family: fitted(family, runs) for family, runs in tables.items()}
+    C = min(runs.flops_budget.max() for runs in tables.values())
+    found = {family: fitted(family, runs, C) for family, runs in tables.items()}
     table = pd.DataFrame([row for rows, _ in found.values() for row in rows])
     table["reason"] = table.reason.fillna("")
     print(table.drop(columns="reason").to_string())
     runs = pd.concat(tables.values(), ignore_index=True)
+    if "weight" in runs:  # of a family whose noise changes with N; its mean is 1
+        runs["weight"] = runs.weight.fillna(1.0)
     fits = {TITLES[f]: fit for f, (_, fit) in found.items() if fit is not None}
     figure = families_figure({TITLES[f]: t for f, t in tables.items()}, fits)
     write_text(FOLDER / "runs.csv", runs_to_csv(runs))

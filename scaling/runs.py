@@ -62,6 +62,7 @@ COLUMNS = {
     "peak_memory_bytes": Column("int64", "bytes", "largest memory use"),
     "device": Column("str", "", "where it ran"),
     "version": Column("str", "", "version of the training code's numbers"),
+    "weight": Column("float64", "", "of the run in a fit, as 1 / variance; equal if not given"),
 }
 CURVE_COLUMNS = {
     "run_id": COLUMNS["run_id"],

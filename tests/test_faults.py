@@ -63,7 +63,7 @@ def spoil(folder, chance):
     files = sorted([*folder.glob("records/*.json"), *folder.glob("checkpoints/*.safetensors")])
     with suppress(IndexError, FileNotFoundError):  # none there; an orphan has just removed it
         victim = chance.choice(files)
-        victim.write_bytes(victim.read_bytes()[: chance.randrange(victim.stat().st_size)])
+        victim.write_bytes((whole := victim.read_bytes())[: int(chance.random() * len(whole))])
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,17 @@ def test_what_trunks_cost_is_what_the_record_says():
     assert not table.tuned_at_edge.any()
 
 
+def test_what_the_families_want_is_what_the_record_says():
+    table = pd.read_csv(ROOT / "results" / "families" / "families.csv").set_index(
+        ["family", "method"]
+    )
+    bert, t5, gpt = (table.tokens_per_param[f, "isoflop"] for f in ("bert", "t5", "gpt"))
+    assert (
+        f"want {bert:.1f} and {t5:.1f} tokens per parameter where a GPT wants {gpt:.1f}" in README
+    )
+    assert (table.status == "ok").all()
+
+
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
     tree = README.split("```text\n")[1].split("```")[0]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}

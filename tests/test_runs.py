@@ -317,3 +317,12 @@ def test_curves_need_their_columns():
     assert load_curves(curves.assign(loss=3.0)).loss.tolist() == [3.0]
     with pytest.raises(ValueError, match=r"curves table lacks columns \['loss'\]"):
         load_curves(curves)
+
+
+def test_a_weight_left_empty_is_refused_by_name(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("run_id,N,D,loss,weight\na,1e6,1e7,3.0,1.5\nb,2e6,1e7,2.9,\n")
+    with pytest.raises(ValueError, match=r"weight must be finite and positive.*run_id \['b'\]"):
+        load_runs(path)
+    path.write_text("run_id,N,D,loss,weight\na,1e6,1e7,3.0,1.5\nb,2e6,1e7,2.9,0.5\n")
+    assert load_runs(path).weight.tolist() == [1.5, 0.5]
