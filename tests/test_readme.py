@@ -52,6 +52,15 @@ def test_its_training_speed_is_that_of_the_committed_benchmark():
     assert (wide > 0.5).tolist() == [False] * 4 + [True]
 
 
+def test_the_truth_that_it_finds_is_that_of_the_committed_sweep():
+    folder = ROOT / "results" / "synthetic-cpu"
+    fits = pd.read_csv(folder / "fits.csv").set_index(["method", "quantity"])
+    E = fits.loc[("parametric", "E")].iloc[0]
+    lowest = pd.read_csv(folder / "runs.csv").loss.min()
+    said = f"whose lowest loss is {lowest:.3f} says E = {E.value:.3f} [{E.low:.3f}, {E.high:.3f}]"
+    assert said in " ".join(README.split())
+
+
 def test_what_trunks_cost_is_what_the_record_says():
     table = pd.read_csv(ROOT / "results" / "trunk-reuse-enwik8-cpu" / "comparison.csv")
     assert f"[{table.difference.min():.3f} to {table.difference.max():+.3f} nats]" in README
