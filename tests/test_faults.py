@@ -3,6 +3,7 @@
 FAULTS=50 pytest tests/test_faults.py kills more often than a test run has time for.
 """
 
+import json
 import os
 import random
 import signal
@@ -66,6 +67,16 @@ def spoil(folder, chance):
         victim.write_bytes((whole := victim.read_bytes())[: int(chance.random() * len(whole))])
 
 
+def ages(folder):
+    """When every whole record of a result was written."""
+    found = {}
+    for path in folder.glob("records/*.json"):
+        with suppress(ValueError):
+            if json.loads(path.read_text())["row"]["status"] == "ok":
+                found[path.name] = path.stat().st_mtime_ns
+    return found
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Tables of the sweep left in peace, and seconds that its two workers trained."""
@@ -103,6 +114,7 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
                 kills += 1
         sweep.communicate(timeout=250)
         spoil(folder, chance)
+    finished = ages(folder)
     for _ in range(3):  # what a worker's death has failed is tried again
         sweep = start(tmp_path)
         printed, _ = sweep.communicate(timeout=250)
@@ -113,5 +125,6 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
     assert kills >= FAULTS / 2
     for ours, theirs in zip(tables(tmp_path), expected, strict=True):
         pd.testing.assert_frame_equal(ours, theirs)  # bit for bit
+    assert ages(folder).items() >= finished.items()  # nothing done was done again
     assert not list(folder.rglob(".*.partial"))
     assert not (folder / "checkpoints").exists()
