@@ -98,7 +98,7 @@ def choose(
     """
     if not 0 <= temperature < torch.inf:
         raise ValueError(f"temperature={temperature} must be 0 (greedy) or a number above")
-    logits_BV = logits_BV.float()
+    logits_BV = logits_BV.double()  # no temperature makes equal what was not
     if temperature > 0:
         # shifted first: a tiny temperature overflows nothing
         logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / temperature
@@ -110,7 +110,7 @@ def choose(
             f"temperature={temperature} draws at random: pass generator=torch.Generator()"
             ".manual_seed(0), or temperature=0"
         )
-    p_BV = filtered_BV.softmax(-1).to(generator.device)
+    p_BV = filtered_BV.float().softmax(-1).to(generator.device)
     return torch.multinomial(p_BV, 1, generator=generator)[:, 0].to(logits_BV.device)
 
 

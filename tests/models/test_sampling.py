@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import chisquare
@@ -114,6 +114,7 @@ def test_top_p_is_of_what_top_k_left():
 
 
 @given(logits=ANY_LOGITS, temperature=st.floats(1e-3, 50), seed=st.integers(0, 99))
+@example(logits=torch.tensor([[0.0, 1e-45]]), temperature=2.0, seed=0)
 def test_one_token_left_is_greedy(logits, temperature, seed):
     greedy = choose(logits)
     assert torch.equal(greedy, torch.from_numpy(logits.numpy().argmax(-1)))
