@@ -13,23 +13,26 @@ Result    results/trunk-reuse-enwik8-cpu
 from pathlib import Path
 
 import pandas as pd
+from hydra import compose, initialize_config_dir
 from rich.console import Console
 
+from scaling import sweep
+from scaling.commandline import CONF, resolve
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.execution import default_workers, execute
 from scaling.files import write_text
-from scaling.grid import GridConfig, group_trunks, plan_cells
+from scaling.grid import GridConfig, group_trunks, plan_cells, saved_share
 from scaling.models.shape import ModelConfig
 from scaling.monitor import watch
 from scaling.optim import OptimConfig
 from scaling.quantities import format_quantity
 from scaling.records import collect, not_yet_run
-from scaling.results import markdown_table, read_tables
+from scaling.results import markdown_table
 from scaling.runs import runs_to_csv
+from scaling.sweep import SweepConfig
 
 FOLDER = Path("results/trunk-reuse-enwik8-cpu")
-REFERENCE = Path("results/reference-enwik8-cpu")
 HORIZONS = {24: (2e11, 8e11), 48: (2e11, 1.28e13)}  # width -> shortest, longest budget in reference
 LR_SCALES = (0.5, 1.0, 2.0, 4.0)
 
@@ -60,22 +63,14 @@ def compare(branch, tuned):
     }
 
 
-def saved_share(runs):
-    """Share of the FLOPs of separate runs that their trunks saved."""
-    per_step = runs.flops / runs.steps
-    cooldown = (OptimConfig.cooldown * runs.steps).round()
-    table = pd.DataFrame(
-        {
-            "trunk": runs.trunk_id,
-            "constant": (runs.steps - cooldown) * per_step,
-            "cooldown": cooldown * per_step,
-        }
-    )
-    trunks = table.groupby("trunk").agg({"constant": "max", "cooldown": "sum"})
-    return 1 - trunks.to_numpy().sum() / runs.flops.sum()
+def reference_trunks(data):
+    """Return the trunks of the reference grid."""
+    with initialize_config_dir(CONF, version_base=None):
+        config = resolve(compose("sweep", overrides=["grid=reference"]), SweepConfig)
+    return group_trunks(sweep.plan_cells(config, data.vocab_size, data.fingerprint))
 
 
-def page(table, runs):
+def page(table, reference):
     """Return the README of the record."""
     head = [
         "shape",
@@ -115,8 +110,8 @@ the best is the first or last of them. One seed each; seeds differ by about 0.00
 {markdown_table(head, rows)}
 
 The branches lie {table.difference.min():+.4f} to {table.difference.max():+.4f} nats from the tuned
-runs. Sharing trunks saves {saved_share(runs):.0%} of the FLOPs of the reference grid
-({len(runs)} runs on {runs.trunk_id.nunique()} trunks).
+runs. Sharing trunks saves {saved_share(reference):.0%} of the FLOPs of the reference grid
+({sum(len(trunk.cells) for trunk in reference)} runs on {len(reference)} trunks).
 """
 
 
@@ -137,12 +132,11 @@ def main():
     rows = [compare(b, theirs[(theirs[keys] == b[keys]).all(axis=1)]) for _, b in ours.iterrows()]
     table = pd.DataFrame(rows)
     print(table.to_string())
-    runs = read_tables(REFERENCE)[0]
     write_text(
         FOLDER / "runs.csv", runs_to_csv(pd.concat([ours, theirs]).drop_duplicates("run_id"))
     )
     write_text(FOLDER / "comparison.csv", table.to_csv(index=False))
-    write_text(FOLDER / "README.md", page(table, runs))
+    write_text(FOLDER / "README.md", page(table, reference_trunks(data)))
 
 
 if __name__ == "__main__":

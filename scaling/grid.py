@@ -170,6 +170,12 @@ def group_trunks(cells: Iterable[Cell]) -> list[Trunk]:
     ]
 
 
+def saved_share(trunks: list[Trunk]) -> float:
+    """Share of the FLOPs of separate runs that sharing trunks saves."""
+    separate = sum(cell.flops for trunk in trunks for cell in trunk.cells)
+    return 1 - sum(trunk.flops for trunk in trunks) / separate
+
+
 def expected_optimum(grid: GridConfig, flops_budget: float) -> float:
     """N* where the grid expects the loss-minimising size, in total parameters."""
     return grid.optimum_params * (flops_budget / grid.optimum_flops) ** grid.optimum_exponent
@@ -337,8 +343,8 @@ def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: b
         )
 
 
-def planned_row(cell: Cell, n_train: int) -> dict:
-    """Columns of the runs table that are known before training."""
+def planned_row(cell: Cell, n_train: int | None = None) -> dict:
+    """Columns of the runs table that are known before training; no epochs without `n_train`."""
     shape, recipe = cell.shape, cell.recipe
     return {
         "run_id": cell.run_id,
@@ -368,7 +374,7 @@ def planned_row(cell: Cell, n_train: int) -> dict:
         "seed": cell.seed,
         "precision": cell.precision,
         "trunk_id": cell.trunk_id,
-        "epochs": cell.tokens / n_train if n_train else math.nan,
+        "epochs": math.nan if n_train is None else cell.tokens / n_train,
         "version": TRAINING_VERSION,
     }
 

@@ -77,7 +77,7 @@ def collect(cells: list[Cell], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame
     records = read_records(folder, cells)
     rows = [
         # a run may serve another plan's budget
-        planned_row(cell, 0) | record["row"] | {"flops_budget": cell.flops_budget}
+        planned_row(cell) | record["row"] | {"flops_budget": cell.flops_budget}
         for cell in cells
         if (record := records.get(cell.run_id))
     ]

@@ -141,7 +141,7 @@ def print_plan(
     trunks = grid.group_trunks(cells)
     seconds = execution.expected_seconds(trunks, data, device) / workers
     spent = sum(trunk.flops for trunk in trunks)
-    saved = f" ({1 - spent / plan.flops.sum():.0%} saved by {len(trunks)} trunks)"
+    saved = f" ({grid.saved_share(trunks):.0%} saved by {len(trunks)} trunks)"
     console.print(
         f"{len(cells)} cells, {spent:.3g} training FLOPs"
         f"{saved if len(trunks) < len(cells) else ''}, largest run "
@@ -253,7 +253,7 @@ def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:
     ]
     if len(trunks) < len(cells):
         lines.append(
-            f"{len(cells)} runs on {len(trunks)} trunks: {1 - spent / whole:.0%} of the "
+            f"{len(cells)} runs on {len(trunks)} trunks: {grid.saved_share(trunks):.0%} of the "
             f"{whole:.3g} FLOPs of separate runs saved"
         )
     if noise := seed_noise(runs):

@@ -32,6 +32,19 @@ def test_every_choice_composes_and_plans(choice):
     assert plan_cells(config, config.data.vocab_size, "fingerprint")
 
 
+@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
+@pytest.mark.parametrize("grid", ["demo", "families"])
+def test_every_grid_serves_every_family(grid, family):
+    config = resolve(composed(f"grid={grid}", f"family={family}"), SweepConfig)
+    cells = plan_cells(config, config.data.vocab_size, "fingerprint")
+    assert {cell.shape.family for cell in cells} == {family}
+
+
+def test_the_reference_grid_serves_a_bert():
+    config = resolve(composed("grid=reference", "family=bert"), SweepConfig)
+    assert len(plan_cells(config, config.data.vocab_size, "fingerprint")) == 68
+
+
 def test_an_added_key_is_refused():
     with pytest.raises(ValueError, match=r"unknown configuration keys \['optim.momentum'\]"):
         resolve(composed("+optim.momentum=0.9"), SweepConfig)

@@ -115,9 +115,14 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
         sweep.communicate(timeout=250)
         spoil(folder, chance)
     finished = ages(folder)
+    cells = len(expected[0])
+    done = f"{len(finished)} of {cells} cells are done already"
+    done = f"all {cells} cells are done" if len(finished) == cells else done if finished else ""
     for _ in range(3):  # what a worker's death has failed is tried again
         sweep = start(tmp_path)
         printed, _ = sweep.communicate(timeout=250)
+        assert done in printed
+        done = ""  # more by now
         if sweep.returncode == 0:
             break
         assert "cells are missing; the same command tries again" in printed

@@ -1,6 +1,7 @@
 """The display follows events; it is given a clock, so that no test waits."""
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_curves_go_to_tensorboard(trunks, tmp_path):
 
 
 def test_without_tensorboard_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with (
         pytest.raises(ValueError, match=r"track=true needs TensorBoard: pip install"),
         tensorboard(Path("unused")),

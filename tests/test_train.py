@@ -211,7 +211,7 @@ def test_schedules_without_a_cooldown_end_where_the_trunk_does(schedule):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("default")
 def test_a_compiled_run_stays_close_to_the_eager_one():
     short = replace(RECIPE, steps=20, cooldown_steps=4)
     (_, eager), (_, compiled) = train(short), train(short, compiled=True)

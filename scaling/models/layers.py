@@ -123,6 +123,14 @@ def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: in
             nn.init.normal_(parameter, std=std, generator=generator)
 
 
+def make_head(shape: Shape, table: nn.Embedding) -> Linear:
+    """Output head over the rows of the token table; tied, its weight is the table's."""
+    head = Linear(shape.width, shape.table_rows)
+    if shape.tied:
+        head.weight = table.weight
+    return head
+
+
 def init_tables(table: nn.Embedding, head: Linear, generator: torch.Generator) -> None:
     """Draw token table and head, one after the other or tied, from N(0, TABLE_STD^2)."""
     weights = [table.weight] if head.weight is table.weight else [table.weight, head.weight]
@@ -152,9 +160,7 @@ class Stack(nn.Module):
         self.rotary = Rotary(shape.head_width, shape.seq_len)
         self.blocks = nn.ModuleList(Block(shape, causal) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.width)
-        self.head = Linear(shape.width, shape.table_rows)
-        if shape.tied:
-            self.head.weight = self.table.weight
+        self.head = make_head(shape, self.table)
         generator = torch.Generator().manual_seed(seed)
         init_blocks(self.blocks, generator)
         init_tables(self.table, self.head, generator)

@@ -9,7 +9,7 @@ Shape suffixes: B sequences, E encoder positions, D decoder positions, W width, 
 import torch
 from torch import Tensor, nn
 
-from scaling.models.kernels import Linear, cross_entropy
+from scaling.models.kernels import cross_entropy
 from scaling.models.layers import (
     TABLE_STD,
     Block,
@@ -18,6 +18,7 @@ from scaling.models.layers import (
     Rotary,
     init_blocks,
     init_tables,
+    make_head,
 )
 from scaling.models.shape import Shape
 
@@ -44,9 +45,7 @@ class T5(nn.Module):
         self.encoder_norm = RMSNorm(shape.width)
         self.decoder = nn.ModuleList(DecoderBlock(shape) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.width)
-        self.head = Linear(shape.width, shape.table_rows)
-        if shape.tied:
-            self.head.weight = self.table.weight
+        self.head = make_head(shape, self.table)
         generator = torch.Generator().manual_seed(seed)
         init_blocks(self.encoder, generator)
         init_blocks(self.decoder, generator, additions=3)
