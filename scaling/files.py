@@ -1,9 +1,13 @@
 """Files: written whole or not at all, and the folder of what can be fetched or made again."""
 
 import os
+import platform
+import re
 from pathlib import Path
 
 import platformdirs
+
+HOST = re.sub(r"\W", "-", platform.node())  # others may write into a shared folder
 
 
 def write_text(path: Path, text: str) -> None:
@@ -14,7 +18,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that at any moment the old or the new one is there, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(data)
@@ -31,8 +35,8 @@ def partials(path: Path) -> list[Path]:
 
 
 def remove_debris(folder: Path) -> None:
-    """Remove what killed processes had begun to write under a folder."""
-    for partial in folder.rglob(".*.partial"):
+    """Remove what killed processes of this machine had begun to write under a folder."""
+    for partial in folder.rglob(f".*.{HOST}.*.partial"):
         process_id = int(partial.suffixes[-2][1:])
         try:
             os.kill(process_id, 0)  # only asks whether it lives

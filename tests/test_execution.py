@@ -16,6 +16,7 @@ from scaling import execution
 from scaling.data.objectives import make_objective
 from scaling.data.tokens import TokenData
 from scaling.execution import Keeping, execute
+from scaling.files import HOST
 from scaling.grid import GridConfig, group_trunks, plan_cells
 from scaling.models.saved import load_model, read_config
 from scaling.models.shape import ModelConfig
@@ -348,7 +349,7 @@ def test_a_killed_sweep_leaves_no_debris_behind_the_lock(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / "records").mkdir()
-    debris = tmp_path / "records" / f".r.json.{gone.pid}.partial"
+    debris = tmp_path / "records" / f".r.json.{HOST}.{gone.pid}.partial"
     with locked(tmp_path):
         debris.write_text("{")  # a worker killed meanwhile
     assert not debris.exists()

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from scaling.files import partials, remove_debris, write_bytes, write_text
+from scaling.files import HOST, partials, remove_debris, write_bytes, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -35,9 +35,23 @@ def test_bytes_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_debris_of_the_dead_goes_and_that_of_the_living_stays(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead, living = (tmp_path / f".r.json.{pid}.partial" for pid in (gone.pid, os.getpid()))
-    dead.write_text("{")
-    living.write_text("{")
-    assert sorted(partials(tmp_path / "r.json")) == sorted([dead, living])
+    names = [f"{HOST}.{gone.pid}", f"{HOST}.{os.getpid()}", f"elsewhere.{gone.pid}"]
+    dead, living, far = paths = [tmp_path / f".r.json.{name}.partial" for name in names]
+    for path in paths:
+        path.write_text("{")
+    assert sorted(partials(tmp_path / "r.json")) == sorted(paths)
     remove_debris(tmp_path)
-    assert partials(tmp_path / "r.json") == [living]
+    assert sorted(partials(tmp_path / "r.json")) == sorted([living, far])
+    assert not dead.exists()
+
+
+def test_what_a_killed_write_leaves_is_debris(tmp_path):
+    code = (
+        "import os, signal; from pathlib import Path; from scaling.files import write_text\n"
+        "os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"write_text(Path({str(tmp_path / 'r.json')!r}), '{{')"
+    )
+    subprocess.run([sys.executable, "-c", code])
+    assert len(partials(tmp_path / "r.json")) == 1
+    remove_debris(tmp_path)
+    assert list(tmp_path.iterdir()) == []
