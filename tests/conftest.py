@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
+from scaling.grid import GridConfig, plan_cells
 from scaling.laws import LAWS
+from scaling.models.shape import ModelConfig
 from scaling.observations import observations
 from scaling.runs import load_runs
 
@@ -96,6 +98,24 @@ def curves_of():
 def obs_of():
     """A function that makes observations of a grid."""
     return lambda **options: observations(make_grid(**options))[0]
+
+
+@pytest.fixture(scope="session")
+def plan_noise():
+    """A function that plans two tiny widths at some budgets, on tokens without any order."""
+
+    def plan(budgets, optim):
+        return plan_cells(
+            GridConfig(budgets=budgets, widths=[8, 16], min_steps=1),
+            ModelConfig(seq_len=16),
+            optim,
+            vocab_size=32,
+            data="noise",
+            data_fingerprint="noise",
+            valid_windows=64,
+        )
+
+    return plan
 
 
 @pytest.fixture(scope="session")

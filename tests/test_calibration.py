@@ -6,27 +6,17 @@ import pytest
 
 from scaling import calibration
 from scaling.calibration import Timing, choose_compiled, machine_key, measure_cell, task_key
-from scaling.grid import GridConfig, group_trunks, plan_cells
-from scaling.models.shape import ModelConfig
+from scaling.grid import group_trunks
 from scaling.optim import OptimConfig
 
 
 @pytest.fixture
-def trunks(tmp_path, monkeypatch):
+def trunks(plan_noise, tmp_path, monkeypatch):
     monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(
         calibration, "_context", lambda: None
     )  # the default: fork, with our patches
-    return group_trunks(
-        plan_cells(
-            GridConfig(budgets=[2e11, 4e11], widths=[8, 16], min_steps=1),
-            ModelConfig(seq_len=16),
-            OptimConfig(rules="shape"),
-            vocab_size=32,
-            data="noise",
-            data_fingerprint="noise",
-        )
-    )
+    return group_trunks(plan_noise([2e11, 4e11], OptimConfig(rules="shape")))
 
 
 def choose(trunks, folder, mode="auto"):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from processes import command, descendants
+from sweeps import TIMING, TINY
 
 import scaling.sweep  # noqa: F401  it tells Python where our Hydra plugin lies
 from scaling.data.corpora import DataConfig
@@ -27,18 +28,6 @@ from scaling.optim import OptimConfig
 from scaling.records import SweepError, not_yet_run, read_records, write_record
 
 ROOT = Path(__file__).parents[1]
-TINY = [
-    "grid=smoke",
-    "data=synthetic",
-    "grid.budgets=[2e8]",
-    "grid.widths=[4,8,12,16]",
-    "grid.min_steps=1",
-    "model.seq_len=32",
-    "valid_tokens=4096",
-    "data.synthetic_train_tokens=200000",
-    "fit.bootstrap=20",
-]
-TIMING = ["wall_s", "tokens_per_s", "flops_per_s", "peak_memory_bytes"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 QUICK_TO_NOTICE = {
     "RAY_health_check_initial_delay_ms": "0",
@@ -53,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 def start(*arguments, cwd):
-    command = [sys.executable, "-m", "scaling.sweep", *TINY, *arguments]
+    command = [sys.executable, "-m", "scaling.sweep", *TINY, "grid.budgets=[2e8]", *arguments]
     with open(cwd / "printed.txt", "w") as printed:
         return subprocess.Popen(command, cwd=cwd, stdout=printed, stderr=subprocess.STDOUT)
 

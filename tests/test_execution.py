@@ -52,16 +52,8 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def cells(data):
-    return plan_cells(
-        GridConfig(budgets=[2e8, 3e8], widths=[8, 16], min_steps=1),
-        ModelConfig(seq_len=16),
-        OptimConfig(batch_tokens=256),
-        vocab_size=32,
-        data="noise",
-        data_fingerprint=data.fingerprint,
-        valid_windows=64,
-    )
+def cells(plan_noise):
+    return plan_noise([2e8, 3e8], OptimConfig(batch_tokens=256))
 
 
 def run(cells, data, folder, workers=2):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from processes import descendants
+from sweeps import TIMING
 
 ROOT = Path(__file__).parents[1]
 SWEEP = [
@@ -31,7 +32,6 @@ SWEEP = [
     "checkpoint_s=0.05",
     "workers=2",
 ]
-TIMING = ["wall_s", "tokens_per_s", "flops_per_s", "peak_memory_bytes"]
 FAULTS = int(os.environ.get("FAULTS", "3"))  # starts that are disturbed
 pytestmark = pytest.mark.filterwarnings("default")
 

@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from scaling.execution import Event
-from scaling.grid import GridConfig, group_trunks, plan_cells
-from scaling.models.shape import ModelConfig
+from scaling.grid import group_trunks
 from scaling.monitor import Monitor, duration, tensorboard, verdict, watch
 from scaling.optim import OptimConfig
 
@@ -17,17 +16,9 @@ POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, 
 
 
 @pytest.fixture
-def trunks():
+def trunks(plan_noise):
     """Two trunks of two cells each."""
-    cells = plan_cells(
-        GridConfig(budgets=[2e9, 4e9], widths=[8, 16], min_steps=1),
-        ModelConfig(seq_len=32),
-        OptimConfig(rules="shape"),
-        vocab_size=64,
-        data="noise",
-        data_fingerprint="noise",
-    )
-    trunks = group_trunks(cells)
+    trunks = group_trunks(plan_noise([2e9, 4e9], OptimConfig(rules="shape")))
     assert [len(trunk.cells) for trunk in trunks] == [2, 2]
     return trunks
 

@@ -10,21 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sweeps import TINY
 
 from scaling.records import locked
 
 ROOT = Path(__file__).parents[1]
-TINY = [
-    "grid=smoke",
-    "data=synthetic",
-    "grid.budgets=[2e8,4e8]",
-    "grid.widths=[4,8,12,16]",
-    "grid.min_steps=1",
-    "model.seq_len=32",
-    "valid_tokens=4096",
-    "data.synthetic_train_tokens=200000",
-    "fit.bootstrap=20",
-]
 pytestmark = pytest.mark.filterwarnings("default")
 
 
