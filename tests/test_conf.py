@@ -16,6 +16,12 @@ GROUPS = [
     for file in sorted((Path(CONF) / group).glob("*.yaml"))
 ]
 
+LAUNCHERS = {  # what a choice of dispatch needs, and the extra that brings it
+    "dispatch=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "dispatch=slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "dispatch=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+}
+
 
 def composed(*overrides, name="sweep"):
     with initialize_config_dir(CONF, version_base=None):
@@ -24,6 +30,9 @@ def composed(*overrides, name="sweep"):
 
 @pytest.mark.parametrize("choice", GROUPS)
 def test_every_choice_composes_and_plans(choice):
+    if choice in LAUNCHERS:
+        module, extra_name = LAUNCHERS[choice]
+        pytest.importorskip(module, reason=f"pip install -e '.[{extra_name}]'")
     extra = ["data.path=x"] if choice == "data=text" else []
     if choice in ("data=synthetic", "grid=smoke", "grid=entropy"):
         extra += ["data=synthetic", choice if "grid" in choice else "grid=smoke"]
