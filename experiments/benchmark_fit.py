@@ -27,10 +27,10 @@ from scipy.special import huber, logsumexp
 from scaling.files import write_text
 from scaling.fitting.bootstrap import resample
 from scaling.fitting.parametric import fit_parametric, objective_at
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.published import PUBLISHED
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.published import PUBLISHED
+from scaling.tables.runs import load_runs
 
 FOLDER, ROUNDS, REFITS, CHECKED = Path("results/benchmark-fit"), 5, 4000, 50
 HALVES, UNITS, FIVES = np.arange(0, 2.5, 0.5), np.arange(-1, 1.5, 0.5), np.arange(0, 30, 5)
@@ -143,7 +143,7 @@ def main():
 L-BFGS-B (finite differences, default tolerances) runs {sample} of the {len(GRID)} starts, and
 {sample} of the {REFITS} resamples from the fit's optimum, in {ROUNDS} turns with ours; its seconds
 are extrapolated to n. "tight": objective / 1e-3, ftol 1e-14, gtol 1e-9. `within_1e-6`: share of the
-checked that end within 1e-6 relative of their optimum: that of `scaling.published` for the fit, the
+checked that end within 1e-6 relative of their optimum: that of the published table for the fit, the
 best of 256 cold starts for each resample.
 
 ```

@@ -20,14 +20,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from scaling.calibration import machine_key, random_training
-from scaling.execution import settle_process
 from scaling.files import write_text
-from scaling.flops import total_params, training_flops_per_token
-from scaling.grid import GridConfig, plan_cells
-from scaling.models.shape import ModelConfig
-from scaling.optim import OptimConfig
-from scaling.results import markdown_table
+from scaling.pages.text import markdown_table
+from scaling.shapes.flops import total_params, training_flops_per_token
+from scaling.shapes.shape import ModelConfig
+from scaling.training.calibration import machine_key, random_training
+from scaling.training.grid import GridConfig, plan_cells
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import settle_process
 
 FOLDER = Path("results/benchmark-train")
 DEMO = GridConfig(budgets=[2e11, 4e11, 8e11, 1.6e12])

@@ -16,15 +16,15 @@ import pandas as pd
 from rich.progress import track
 from scipy.optimize import minimize_scalar
 
+from scaling.errors import FitError
 from scaling.files import write_text
 from scaling.fitting.bootstrap import default_kind
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import FitError
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 EQUAL = {"E": 2.0, "A": 60.0, "B": 200.0, "alpha": 0.35, "beta": 0.35}
 UNEQUAL = {"E": 2.0, "A": 26.0, "B": 400.0, "alpha": 0.27, "beta": 0.40}

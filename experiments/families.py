@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from scaling.errors import FitError
 from scaling.figures.families import families_figure
 from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import FitError
-from scaling.noise import seed_noise
-from scaling.observations import Convention, observations
+from scaling.pages.text import markdown_table
 from scaling.quantities import format_quantity
-from scaling.results import markdown_table, read_tables
-from scaling.runs import runs_to_csv
+from scaling.results import read_tables
+from scaling.tables.noise import seed_noise
+from scaling.tables.observations import Convention, observations
+from scaling.tables.runs import runs_to_csv
 
 FOLDER = Path("results/families")
 SWEEPS = {

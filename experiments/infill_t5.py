@@ -17,10 +17,10 @@ from scaling.data.corpora import DataConfig
 from scaling.data.objectives import count_windows, cut_windows, make_objective
 from scaling.data.tokens import prepare_tokens
 from scaling.models.sampling import infill
-from scaling.models.shape import ModelConfig, shape_for_width
 from scaling.models.spans import rebuild, spans_of
-from scaling.optim import OptimConfig, make_recipe
-from scaling.trained import learned, trained_model
+from scaling.shapes.shape import ModelConfig, shape_for_width
+from scaling.training.optim import OptimConfig, make_recipe
+from scaling.training.trained import learned, trained_model
 
 FOLDER = Path("results/models/t5")
 WIDTH, FLOPS, SEQ_LEN, BATCH = 64, 1e13, 64, 32

@@ -20,9 +20,9 @@ from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
-from scaling.frontier import optimum
-from scaling.laws import LAWS
-from scaling.observations import observations
+from scaling.laws.frontier import optimum
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
 
 TARGET = 1e24
 BUDGETS = np.geomspace(1e20, 1e22, 5)

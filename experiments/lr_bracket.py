@@ -1,4 +1,4 @@
-"""Which peak learning rate suits a trunk, and do the rules of scaling.optim stay near it.
+"""Which peak learning rate suits a trunk, and do the rules of scaling.training.optim stay near it.
 
 Question  optim.lr_rule with the batch of rules=shape: is it near the best of a x2 bracket, from
           10k parameters up, at short and long horizons? Which power of N do the brackets give?
@@ -19,14 +19,14 @@ from rich.console import Console
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
-from scaling.execution import default_workers, execute
 from scaling.files import write_text
-from scaling.flops import total_params
-from scaling.grid import GridConfig, group_trunks, plan_cells
-from scaling.models.shape import ModelConfig
-from scaling.monitor import watch
-from scaling.optim import OptimConfig, lr_rule
-from scaling.records import collect, not_yet_run
+from scaling.shapes.flops import total_params
+from scaling.shapes.shape import ModelConfig
+from scaling.training.grid import GridConfig, group_trunks, plan_cells
+from scaling.training.monitor import watch
+from scaling.training.optim import OptimConfig, lr_rule
+from scaling.training.pool import default_workers, execute
+from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/lr-bracket-enwik8-cpu")
 HORIZONS = {  # width -> tokens per parameter

@@ -16,9 +16,9 @@ import torch
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.models.sampling import generate
-from scaling.models.shape import ModelConfig, shape_for_width
-from scaling.optim import OptimConfig, make_recipe
-from scaling.trained import learned, trained_model
+from scaling.shapes.shape import ModelConfig, shape_for_width
+from scaling.training.optim import OptimConfig, make_recipe
+from scaling.training.trained import learned, trained_model
 
 FOLDER = Path("results/models/gpt")
 WIDTH, FLOPS, SEQ_LEN = 64, 6e12, 128

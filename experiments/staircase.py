@@ -18,19 +18,19 @@ from rich.console import Console
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
-from scaling.execution import default_workers, execute
+from scaling.errors import FitError
 from scaling.files import write_text
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import FitError
-from scaling.grid import GridConfig, group_trunks, plan_cells
-from scaling.models.shape import ModelConfig
-from scaling.monitor import watch
-from scaling.observations import Convention, observations
-from scaling.optim import OptimConfig
-from scaling.records import collect, not_yet_run
-from scaling.runs import load_curves, load_runs, runs_to_csv
+from scaling.shapes.shape import ModelConfig
+from scaling.tables.observations import Convention, observations
+from scaling.tables.runs import load_curves, load_runs, runs_to_csv
+from scaling.training.grid import GridConfig, group_trunks, plan_cells
+from scaling.training.monitor import watch
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import default_workers, execute
+from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/staircase-enwik8-cpu")
 GRID = GridConfig(

@@ -20,17 +20,17 @@ from scaling import sweep
 from scaling.commandline import CONF, resolve
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
-from scaling.execution import default_workers, execute
 from scaling.files import write_text
-from scaling.grid import GridConfig, group_trunks, plan_cells, saved_share
-from scaling.models.shape import ModelConfig
-from scaling.monitor import watch
-from scaling.optim import OptimConfig
+from scaling.pages.text import markdown_table
 from scaling.quantities import format_quantity
-from scaling.records import collect, not_yet_run
-from scaling.results import markdown_table
-from scaling.runs import runs_to_csv
+from scaling.shapes.shape import ModelConfig
 from scaling.sweep import SweepConfig
+from scaling.tables.runs import runs_to_csv
+from scaling.training.grid import GridConfig, group_trunks, plan_cells, saved_share
+from scaling.training.monitor import watch
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import default_workers, execute
+from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/trunk-reuse-enwik8-cpu")
 HORIZONS = {24: (2e11, 8e11), 48: (2e11, 1.28e13)}  # width -> shortest, longest budget in reference

@@ -6,6 +6,7 @@ it, `fit_all` every method, `profile_law` follows one parameter, `load_fit` read
 Training grids is the work of `python -m scaling.sweep`. Nothing here imports torch.
 """
 
+from scaling.errors import FitError
 from scaling.fitting.audit import Audit
 from scaling.fitting.profile import Profile
 from scaling.fitting.report import (
@@ -17,10 +18,10 @@ from scaling.fitting.report import (
     optima_table,
     profile_law,
 )
-from scaling.fitting.result import Estimate, Fit, FitError, load_fit
-from scaling.observations import Convention, RunsWarning
+from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.planning.plan import Plan, make_plan
-from scaling.runs import load_curves, load_runs
+from scaling.tables.observations import Convention, RunsWarning
+from scaling.tables.runs import load_curves, load_runs
 
 __all__ = [
     "Audit",

@@ -14,9 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from scaling.data.archives import DataError
-from scaling.fitting.result import FitError
-from scaling.observations import RunsWarning
+from scaling.errors import DataError, FitError
+from scaling.tables.observations import RunsWarning
 
 Config = TypeVar("Config")
 PACKAGE = Path(__file__).parent

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.pages.fits import print_report
 from scaling.results import FitConfig
 
 
@@ -40,7 +41,7 @@ def main(composed: DictConfig) -> None:
     for name, wanted in (("family", command.family), ("objective", command.objective)):
         runs = chosen(runs, name, wanted)
     report = results.fit_tables(runs, curves, command.fit)
-    results.print_report(console, runs, report)
+    print_report(console, runs, report)
     if command.out is not None:
         folder = Path(command.out)
         results.write_fits(folder, report, results.data_hash(runs, curves, command.fit))

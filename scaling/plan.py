@@ -16,10 +16,10 @@ from rich.table import Table
 from scaling.commandline import CONF, one_line_errors, register, resolve
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
+from scaling.pages.plans import Block, plan_blocks
+from scaling.pages.text import markdown_table
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, make_plan
-from scaling.planning.plan_report import Block, plan_blocks
-from scaling.results import markdown_table
 
 
 @dataclass

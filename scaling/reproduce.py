@@ -14,8 +14,7 @@ from rich.table import Table
 
 from scaling.commandline import CONF, one_line_errors, register, resolve
 from scaling.files import write_text
-from scaling.replication.entries import Replication, chosen_entries, replicate
-from scaling.replication.page import (
+from scaling.pages.replication import (
     CORE_HEADER,
     PRINTED_HEADER,
     core_cells,
@@ -23,6 +22,7 @@ from scaling.replication.page import (
     printed_groups,
     replication_page,
 )
+from scaling.replication.entries import Replication, chosen_entries, replicate
 
 
 @dataclass

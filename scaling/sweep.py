@@ -13,21 +13,23 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from scaling import dispatch, execution, grid, records, results
-from scaling.calibration import choose_compiled
+from scaling import results
 from scaling.commandline import CONF, PACKAGE, job_suffix, one_line_errors, register, resolve
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.files import write_text
-from scaling.grid import Cell, GridConfig
-from scaling.models.shape import ModelConfig
-from scaling.monitor import duration, watch
-from scaling.noise import seed_noise
-from scaling.observations import MIN_RUNS
-from scaling.optim import OptimConfig
+from scaling.pages.fits import print_optima, print_report, results_page
 from scaling.quantities import format_quantity
 from scaling.results import FitConfig
-from scaling.runs import load_curves, load_runs
+from scaling.shapes.shape import ModelConfig
+from scaling.tables.noise import seed_noise
+from scaling.tables.observations import MIN_RUNS
+from scaling.tables.runs import load_curves, load_runs
+from scaling.training import dispatch, grid, pool, records
+from scaling.training.calibration import choose_compiled
+from scaling.training.grid import Cell, GridConfig
+from scaling.training.monitor import duration, watch
+from scaling.training.optim import OptimConfig
 
 
 @dataclass
@@ -43,7 +45,7 @@ class SweepConfig:
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
-    checkpoint_s: float = execution.CHECKPOINT_S  # between two checkpoints of a trunk, at least
+    checkpoint_s: float = pool.CHECKPOINT_S  # between two checkpoints of a trunk, at least
     save_models: bool = False  # every trained model, under the folder's `models`
     track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
     data: DataConfig = field(default_factory=DataConfig)
@@ -64,8 +66,8 @@ def main(composed: DictConfig) -> None:
     config = resolve(composed, SweepConfig)
     console = Console(soft_wrap=True)
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
-    device = execution.resolve_device("auto" if launch else config.device)
-    workers = execution.default_workers(device) if config.workers is None else config.workers
+    device = pool.resolve_device("auto" if launch else config.device)
+    workers = pool.default_workers(device) if config.workers is None else config.workers
     if workers < 1:
         raise ValueError(f"workers={workers} must be at least 1")
     plan_cells(config, config.data.vocab_size, "")  # an impossible grid is refused before any work
@@ -139,7 +141,7 @@ def print_plan(
         table.add_row(*sizes, *length, f"{row['lr']:.3g}", row["run_id"])
     console.print(table)
     trunks = grid.group_trunks(cells)
-    seconds = execution.expected_seconds(trunks, data, device) / workers
+    seconds = pool.expected_seconds(trunks, data, device) / workers
     spent = sum(trunk.flops for trunk in trunks)
     saved = f" ({grid.saved_share(trunks):.0%} saved by {len(trunks)} trunks)"
     console.print(
@@ -161,7 +163,7 @@ def train_missing(
     device: str,
 ) -> None:
     """Train plan minus done and show how far it is."""
-    keeping = execution.Keeping(config.checkpoint_s, config.save_models)
+    keeping = pool.Keeping(config.checkpoint_s, config.save_models)
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
@@ -172,7 +174,7 @@ def train_missing(
     launch = dispatch.chosen_launch()
     if launch is None:
         compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
-        events = execution.execute(
+        events = pool.execute(
             trunks, data, folder, workers=workers, device=device, compiled=compiled, keeping=keeping
         )
     else:
@@ -214,20 +216,20 @@ def finish(
     if results.is_fitted(folder, made_from):
         console.print(f"{folder}: fits and figures are up to date")
         optima = pd.read_csv(folder / "optima.csv")
-        results.print_optima(console, optima, results.convention_of(config.fit, runs))
+        print_optima(console, optima, results.convention_of(config.fit, runs))
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
         conventions = results.fit_conventions(runs, config.fit)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
-        page = results.results_page(
+        page = results_page(
             f"Sweep {folder.name}", command(), told, runs, report, conventions, figures
         )
         write_text(folder / "README.md", page)
         write_text(folder / "conventions.csv", conventions.to_csv(index=False))
         results.write_fits(folder, report, made_from)  # last: it says that the rest is there
-        results.print_report(console, runs, report)
+        print_report(console, runs, report)
         for name, reason in refused.items():
             console.print(f"figure {name} not drawn: {reason}")
     console.print(f"tables, fits, figures and README.md are in {folder.resolve()}")

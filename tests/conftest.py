@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from scaling.grid import GridConfig, plan_cells
-from scaling.laws import LAWS
-from scaling.models.shape import ModelConfig
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.shapes.shape import ModelConfig
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
+from scaling.training.grid import GridConfig, plan_cells
 
 TRUTH = {"E": 2.0, "A": 60.0, "B": 200.0, "alpha": 0.35, "beta": 0.35}
 SURFACES = {  # alpha = beta; the published fit; strongly unequal

@@ -25,8 +25,8 @@ from scaling.figures.families import families_figure
 from scaling.figures.paper import LABELS, SHADES, readable_ticks, suffixed
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.report import fit_all, fit_law
-from scaling.observations import Convention, RunsWarning, observations
-from scaling.runs import load_runs
+from scaling.tables.observations import Convention, RunsWarning, observations
+from scaling.tables.runs import load_runs
 
 NAMES = ["compute", "isoflop", "contour", "triptych", "ratio"]
 

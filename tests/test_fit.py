@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from scaling.fit import chosen
-from scaling.runs import load_runs
+from scaling.tables.runs import load_runs
 
 
 @pytest.fixture

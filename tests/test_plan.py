@@ -12,8 +12,8 @@ import pytest
 from scaling.hardware.devices import DEVICES
 from scaling.hardware.memory import training_memory
 from scaling.hardware.setup import Setup
-from scaling.models.shape import Shape
 from scaling.planning.placement import network_of, place
+from scaling.shapes.shape import Shape
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = """if True:

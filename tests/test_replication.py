@@ -6,12 +6,12 @@ import pandas as pd
 import pooch
 import pytest
 
-from scaling import papers
-from scaling.fitting.objective import Objective
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.report import fit_all
-from scaling.papers import KAPLAN_CONSTANTS, PF_DAY, PublishedLaw
-from scaling.published import PUBLISHED, Reference
+from scaling.laws import papers
+from scaling.laws.papers import KAPLAN_CONSTANTS, PF_DAY, PublishedLaw
+from scaling.pages.replication import HEADER, check_cells, core_checks, findings, replication_page
 from scaling.replication import methods
 from scaling.replication.checks import (
     APART,
@@ -28,8 +28,8 @@ from scaling.replication.checks import (
 from scaling.replication.entries import ENTRIES, Replication, chosen_entries, replicate
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.kaplan import data_frontier, inverse_sum, steps_frontier
-from scaling.replication.page import HEADER, check_cells, core_checks, findings, replication_page
 from scaling.replication.references import law_checks, objective_of, reference_checks
+from scaling.tables.published import PUBLISHED, Reference
 
 COMMITTED = Path(__file__).parents[1] / "results" / "published"
 BOOTSTRAP = dict(n_bootstrap=40, seed=0)

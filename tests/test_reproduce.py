@@ -30,7 +30,7 @@ def test_it_checks_prints_and_writes(tmp_path):
 
 def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path):
     code = """if True:
-        from scaling import papers
+        from scaling.laws import papers
         (N, D, C, L), *others = papers.CEREBRAS_MODELS
         papers.CEREBRAS_MODELS = ((N, D, C, 1.3 * L), *others)
         from scaling.reproduce import main

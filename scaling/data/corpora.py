@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.data import plaintext, pubmed, wikipedia
-from scaling.data.archives import Archive, DataError, Report, first_readable, open_member
+from scaling.data.archives import Archive, Report, first_readable, open_member
+from scaling.errors import DataError
 
 __all__ = ["SPLITS", "Corpus", "DataConfig", "DataError", "load_corpus"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.models.shape import Shape, Window, span_counts
+from scaling.shapes.shape import Shape, Window, span_counts
 
 OBJECTIVES = {"gpt": ("clm",), "bert": ("mlm", "mlm_mask"), "t5": ("span",)}  # first: default
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: the step of splitmix64

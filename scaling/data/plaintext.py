@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from scaling.data.archives import DataError
+from scaling.errors import DataError
 
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".org", ".html", ".xml", ".py")
 MIN_DOCUMENTS = 500  # fewer files than this are cut into blocks, so that 2 % can be held out

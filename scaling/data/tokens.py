@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from scaling.data.archives import DataError, Report
+from scaling.data.archives import Report
 from scaling.data.corpora import LOADERS, SPLITS, DataConfig, load_corpus
 from scaling.data.plaintext import text_files
 from scaling.data.synthetic import entropy_rate, synthetic_tokens, transition_matrix
+from scaling.errors import DataError
 from scaling.files import cache_folder
 
 VERSION = 1  # bump by hand when cleaning, splitting, tokenising or drawing changes the ids

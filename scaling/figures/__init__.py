@@ -2,9 +2,9 @@
 
 from scaling.figures.compute import compute_figure
 from scaling.figures.contour import contour_figure
+from scaling.figures.every import all_figures
 from scaling.figures.isoflop import isoflop_figure
 from scaling.figures.ratio import ratio_figure
-from scaling.figures.report import all_figures
 from scaling.figures.triptych import triptych_figure
 
 __all__ = [

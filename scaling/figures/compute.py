@@ -25,7 +25,7 @@ from scaling.figures.paper import (
     with_interval,
 )
 from scaling.fitting.result import Fit
-from scaling.observations import Convention
+from scaling.tables.observations import Convention
 
 HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
 
@@ -43,8 +43,8 @@ def compute_figure(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
-    curves : DataFrame, as `scaling.runs.load_curves` returns it, optional
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
+    curves : DataFrame, as `scaling.tables.runs.load_curves` returns it, optional
         Smoothed training losses; final losses alone if omitted.
     fit : Fit of law "power_frontier", optional
         Its lowest losses and its power law L_opt(C).

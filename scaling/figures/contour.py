@@ -23,8 +23,8 @@ from scaling.figures.paper import (
     paper_figure,
 )
 from scaling.fitting.result import Fit
-from scaling.frontier import FRONTIERS
-from scaling.laws import LAWS
+from scaling.laws.frontier import FRONTIERS
+from scaling.laws.table import LAWS
 
 FIELD = "0.6"  # contours stand behind the runs
 LEVELS = np.linspace(0.03, 0.9, 9)  # shares of the panel where the loss is lower
@@ -36,7 +36,7 @@ def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
     fit : Fit of a law of N and D
 
     Raises

@@ -29,7 +29,7 @@ from scaling.figures.paper import (
     with_interval,
 )
 from scaling.fitting.result import Fit
-from scaling.observations import Convention
+from scaling.tables.observations import Convention
 
 NEAR = 2.0  # a minimum further outside of the sizes than this factor is not drawn
 
@@ -46,7 +46,7 @@ def isoflop_figure(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
     fit : Fit of method "isoflop", optional
         Bowls whose minimum it refuses are hollow and say why; without a fit only the runs are
         drawn.

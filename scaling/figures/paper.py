@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from scaling.fitting.bowls import MAX_SPREAD
 from scaling.fitting.result import LEVEL, Estimate, Fit
-from scaling.observations import N_COLUMNS, Convention, default_convention, observations
+from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
 STYLE: dict[Any, Any] = {
@@ -196,7 +196,7 @@ def drawn_runs(
 
     Returns
     -------
-    obs : DataFrame, as `scaling.observations.observations` returns it, with status "ok", or
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it, with status "ok", or
         "excluded" where a fit leaves the run out
     stopped : DataFrame with columns run_id, N, D, C, status; as far as the table has them
     convention : Convention

@@ -22,7 +22,7 @@ from scaling.figures.paper import (
     paper_figure,
 )
 from scaling.fitting.result import Fit
-from scaling.frontier import FRONTIERS
+from scaling.laws.frontier import FRONTIERS
 
 RULE_OF_THUMB = 20.0  # tokens per parameter, Hoffmann et al. 2022
 LOOKS = {

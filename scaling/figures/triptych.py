@@ -24,7 +24,7 @@ from scaling.figures.paper import (
     with_interval,
 )
 from scaling.fitting.result import Estimate, Fit
-from scaling.observations import Convention
+from scaling.tables.observations import Convention
 
 FAR = 3.0  # a limit this many times below all runs is out of view
 MEANING = {
@@ -47,7 +47,7 @@ def triptych_figure(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
     LN, LD, LC : Fit of a law of one variable, optional
         Without one its panel shows the runs alone.
     convention : Convention, optional

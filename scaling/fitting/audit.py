@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.fitting.objective import Objective
+from scaling.errors import FitError
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import LEVEL, Fit, FitError
-from scaling.laws import get_law
-from scaling.observations import Convention
+from scaling.fitting.result import LEVEL, Fit
+from scaling.laws.table import get_law
+from scaling.tables.observations import Convention
 
 AUDITED = ("chinchilla", "chinchilla_tied", "kaplan")
 MIN_SHARE = 0.15  # of the runs is left out, in whole budgets from the largest down
@@ -72,9 +73,9 @@ def audit_laws(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
     laws : tuple of str
-        Keys of `scaling.laws.LAWS`. A law of C alone describes the compute-optimal frontier and is
+        Keys of `LAWS`. A law of C alone describes the compute-optimal frontier and is
         fitted to, and judged by, the best run of every budget.
     objective, convention, n_bootstrap, kind, seed
         As in `scaling.fitting.parametric.fit_parametric`.

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from scaling.errors import FitError
 from scaling.fitting.bootstrap import Resamples, resample
 from scaling.fitting.lines import power_laws
-from scaling.fitting.result import Bootstrap, Fit, FitError, interval, sampled_ranges
-from scaling.frontier import fit_compute
-from scaling.observations import Convention
+from scaling.fitting.result import Bootstrap, Fit, interval, sampled_ranges
+from scaling.laws.frontier import fit_compute
+from scaling.tables.observations import Convention
 
 OWN = 3  # coefficients of one budget's bowl
 MIN_SIZES = OWN + 1  # three determine a bowl; the fourth can contradict it

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from scaling.errors import FitError
+from scaling.fitting.criterion import Objective
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
-from scaling.fitting.objective import Objective
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import Fit, FitError
-from scaling.observations import N_COLUMNS, Convention, observations
+from scaling.fitting.result import Fit
+from scaling.tables.observations import N_COLUMNS, Convention, observations
 
 QUANTITIES = ("N_exponent", "N_opt", "tokens_per_param")
 
@@ -27,7 +28,7 @@ def convention_table(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
     C : {"counted", "6ND", "as_given"}
         Meaning of C, the same in every row.
     objective, n_bootstrap, seed

@@ -9,7 +9,7 @@ from scipy.stats import qmc
 
 from scaling.fitting.predictors import Formula, PowerSum
 from scaling.fitting.solver import Problem
-from scaling.laws import Law, Term
+from scaling.laws.table import Law, Term
 
 TERM_SHARE = (1e-4, 10.0)  # bounds of one term at the centre of the data, in typical losses
 INNER_SHARE = (1e-8, 1e4)  # the same where the sum is raised to a power

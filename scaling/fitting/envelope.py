@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from scaling.errors import FitError
 from scaling.fitting.lines import power_laws
-from scaling.fitting.result import Bootstrap, Fit, FitError, sampled_ranges
-from scaling.frontier import fit_compute
-from scaling.observations import Convention
+from scaling.fitting.result import Bootstrap, Fit, sampled_ranges
+from scaling.laws.frontier import fit_compute
+from scaling.tables.observations import Convention
 
 MIN_SPAN = 2.0  # of C along the envelope
 GRID = 200  # log-spaced values of C across the curves
@@ -30,7 +31,7 @@ def fit_envelope(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
     curves : DataFrame with columns run_id, tokens, flops, loss, optional
         Smoothed training losses; final losses of `obs` alone if omitted, and the note says so.
     convention, n_bootstrap, seed, excluded

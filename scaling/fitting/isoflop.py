@@ -6,7 +6,7 @@ import pandas as pd
 from scaling.fitting.bowls import Bowl, Bowls, Group, Shape, fit_bowls
 from scaling.fitting.lines import line
 from scaling.fitting.result import Fit
-from scaling.observations import Convention
+from scaling.tables.observations import Convention
 
 
 def fit_isoflop(
@@ -22,7 +22,7 @@ def fit_isoflop(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
     convention, seed, excluded
         As in `scaling.fitting.parametric.fit_parametric`.
     n_bootstrap : int, >= 0

@@ -10,8 +10,8 @@ from scaling.fitting.bowls import Bowl, Bowls, Group, Shape, fit_bowls
 from scaling.fitting.isoflop import parabolas
 from scaling.fitting.lines import line
 from scaling.fitting.result import Fit
-from scaling.frontier import ComputeModel, optimum
-from scaling.observations import Convention
+from scaling.laws.frontier import ComputeModel, optimum
+from scaling.tables.observations import Convention
 
 BOUNDS = (0.05, 3.0)  # of both exponents
 START_EXPONENTS = (0.1, 0.3, 0.8)  # of each; the best pair of every data set is refined

@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
 from scaling.fitting.coordinates import (
     Constraints,
     FormulaCoordinates,
     coordinates,
 )
-from scaling.fitting.objective import Objective
-from scaling.fitting.result import Bootstrap, Fit, FitError, Status, sampled_ranges
+from scaling.fitting.criterion import Objective
+from scaling.fitting.result import Bootstrap, Fit, Status, sampled_ranges
 from scaling.fitting.solver import Solution, solve
-from scaling.frontier import ComputeModel, fit_compute
-from scaling.laws import Law, get_law
-from scaling.observations import Convention
+from scaling.laws.frontier import ComputeModel, fit_compute
+from scaling.laws.table import Law, get_law
+from scaling.tables.observations import Convention
 
 N_STARTS = 256
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
@@ -42,10 +43,10 @@ def fit_parametric(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
         The variables of the law, its target L (nats/token), weight and cluster.
     law : str
-        Key of `scaling.laws.LAWS`.
+        Key of `scaling.laws.table.LAWS`.
     objective : Objective, optional
         Residual, robust loss and delta.
     constraints : dict, parameter -> value, or -> the parameter that it equals, optional

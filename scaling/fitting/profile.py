@@ -8,11 +8,11 @@ from scipy.optimize import root_scalar
 from scipy.stats import f as f_distribution
 
 from scaling.fitting.coordinates import Constraints, coordinates
-from scaling.fitting.objective import Objective
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric, residuals_of
 from scaling.fitting.result import LEVEL, Estimate, Fit
 from scaling.fitting.solver import solve
-from scaling.laws import get_law
+from scaling.laws.table import get_law
 
 FURTHEST = 1e6  # times a scale's value: where a search gives up and the interval is open
 FIRST_STEP = 0.02  # of the parameter's logarithm
@@ -59,7 +59,7 @@ def profile_parametric(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
     name : str
         A free parameter of the law.
     law, objective, constraints

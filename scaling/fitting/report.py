@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.errors import FitError
 from scaling.fitting.audit import Audit, audit_laws
 from scaling.fitting.coordinates import Constraints
+from scaling.fitting.criterion import Objective
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
-from scaling.fitting.kaplan import fit_LC, fit_LD, fit_LN
-from scaling.fitting.objective import Objective
+from scaling.fitting.one_variable import fit_LC, fit_LD, fit_LN
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.profile import Profile, profile_parametric
-from scaling.fitting.result import LEVEL, Data, Estimate, Fit, FitError
-from scaling.frontier import FRONTIERS
-from scaling.observations import (
+from scaling.fitting.result import LEVEL, Data, Estimate, Fit
+from scaling.laws.frontier import FRONTIERS
+from scaling.tables.observations import (
     Convention,
     default_convention,
     observations,
@@ -27,7 +28,7 @@ from scaling.observations import (
     refuse_too_few,
     warn_of_oddities,
 )
-from scaling.runs import load_runs
+from scaling.tables.runs import load_runs
 
 QUANTITIES = {
     "N_opt": "parameters",
@@ -94,9 +95,9 @@ def fit_law(
 
     Parameters
     ----------
-    runs : path, registry name or DataFrame, as `scaling.runs.load_runs` takes it
+    runs : path, registry name or DataFrame, as `scaling.tables.runs.load_runs` takes it
     law : str
-        Key of `scaling.laws.LAWS`.
+        Key of `scaling.laws.table.LAWS`.
     columns : dict, their name -> our name, optional
     convention : Convention, optional
         What N and C mean; the table's default if omitted.
@@ -165,8 +166,8 @@ def fit_all(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.runs.load_runs` returns it
-    curves : DataFrame, as `scaling.runs.load_curves` returns it, optional
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
+    curves : DataFrame, as `scaling.tables.runs.load_curves` returns it, optional
         For the envelope; without it that uses final losses.
     convention, n_bootstrap, seed
         As in `fit_law`.

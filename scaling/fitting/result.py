@@ -10,19 +10,15 @@ import numpy as np
 import pandas as pd
 
 from scaling.files import write_text
-from scaling.frontier import ComputeModel, exponents, optimum
-from scaling.laws import LAWS
-from scaling.observations import Convention
+from scaling.laws.frontier import ComputeModel, exponents, optimum
+from scaling.laws.table import LAWS
+from scaling.tables.observations import Convention
 
 Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
 LEVEL = 0.9  # of every interval
 VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
 FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
-
-
-class FitError(Exception):
-    """No usable estimate exists: the data cannot identify the law."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ class Fit:
     method : str
         parametric, isoflop, envelope, kaplan_LC, kaplan_LN or kaplan_LD.
     law : str
-        Key of `scaling.laws.LAWS`, or "power_frontier" for power laws of N_opt, D_opt and L_opt.
+        Key of `LAWS`, or "power_frontier" for power laws of N_opt, D_opt and L_opt.
     params : dict, name -> value in raw units
     status, reason : Status and, unless ok, why
     objective : float

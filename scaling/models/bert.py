@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scaling.models.kernels import cross_entropy
 from scaling.models.layers import Stack
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 
 class BERT(Stack):

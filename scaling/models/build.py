@@ -6,8 +6,8 @@ Every model has `shape` and `loss(*arrays)`: the cross-entropy of every target i
 
 from scaling.models.bert import BERT
 from scaling.models.gpt import GPT
-from scaling.models.shape import Shape
 from scaling.models.t5 import T5
+from scaling.shapes.shape import Shape
 
 Model = GPT | BERT | T5
 CLASSES: dict[str, type[GPT] | type[BERT] | type[T5]] = {"gpt": GPT, "bert": BERT, "t5": T5}
@@ -19,7 +19,7 @@ def build_model(shape: Shape, seed: int = 0) -> Model:
 
 
 def group_params(model: Model) -> dict[str, int]:
-    """Count the parameters that torch holds, in the groups of `scaling.flops.param_groups`."""
+    """Count the parameters that torch holds, in the groups of `param_groups`."""
     table, head = model.table.weight, model.head.weight
     parameters = list(model.parameters())  # a tied head once
     return {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scaling.models.kernels import Linear
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
 

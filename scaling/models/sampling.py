@@ -17,9 +17,9 @@ from torch import Tensor
 from scaling.models.bert import BERT
 from scaling.models.build import Model
 from scaling.models.gpt import GPT
-from scaling.models.shape import Shape
 from scaling.models.spans import Span, hide, parse_spans
 from scaling.models.t5 import T5
+from scaling.shapes.shape import Shape
 
 USES = {"gpt": "generate", "bert": "fill_masks", "t5": "infill"}
 

@@ -6,7 +6,7 @@ which inputs and outputs end (see `scaling.data.objectives.hide_spans`).
 
 from collections.abc import Sequence
 
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 Span = tuple[int, int]  # start and stop of a stretch of a text
 

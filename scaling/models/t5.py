@@ -20,7 +20,7 @@ from scaling.models.layers import (
     init_tables,
     make_head,
 )
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 
 class T5(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.hardware.devices import DEVICES, Device, get_device
-from scaling.papers import PF_DAY
+from scaling.laws.papers import PF_DAY
 from scaling.quantities import FLOPS, format_quantity, parse_quantity
 
 HOUR = 3600.0  # s

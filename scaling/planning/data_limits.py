@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from scaling.laws import LAWS, base_params
-from scaling.papers import MUENNIGHOFF
+from scaling.laws.papers import MUENNIGHOFF
+from scaling.laws.table import LAWS, base_params
 from scaling.planning.departures import compute_for, crossing
 from scaling.planning.sources import LawLike, LawSource, get_source
 from scaling.quantities import FLOPS, TOKENS, format_quantity, positive_quantity

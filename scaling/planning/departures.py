@@ -8,8 +8,8 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from scaling.fitting.result import Estimate, interval
-from scaling.frontier import optimum
-from scaling.laws import LAWS
+from scaling.laws.frontier import optimum
+from scaling.laws.table import LAWS
 from scaling.planning.sources import LawLike, LawSource, get_source
 
 LOG_RANGE = (-30.0, 140.0)  # logarithms of what is searched, FLOPs or parameters

@@ -9,7 +9,7 @@ from scaling.hardware.communication import communication
 from scaling.hardware.devices import Device
 from scaling.hardware.memory import devices_needed, fits, training_memory
 from scaling.hardware.setup import Setup
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 PER_MACHINE = 8  # devices on fast links, the group of hybrid sharding
 DEFAULT_DEVICE, DEFAULT_COUNT = "H100", 64  # where nobody names one

@@ -13,10 +13,10 @@ from scaling.planning.comparison import compare_laws
 from scaling.planning.data_limits import DataLimitPlan, plan_data
 from scaling.planning.departures import departures
 from scaling.planning.inference import InferencePlan, plan_inference
-from scaling.planning.shapes import BuildableShape, build, refuse_context
 from scaling.planning.sources import SOURCES, LawLike, LawSource, get_source
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import TOKENS, format_quantity, parse_quantity
+from scaling.shapes.buildable import BuildableShape, build, refuse_context
 
 FACTORS = (0.5, 1.0, 2.0)  # of N_opt
 FAR = 100.0  # times the largest compute of the runs: from here on a plan says so
@@ -130,7 +130,7 @@ def make_plan(
     seq_len, vocab_size : int, tokens, optional
         Of the buildable shape; derived from N_opt if omitted.
     ffn, tied
-        As in `scaling.models.shape.Shape`.
+        As in `scaling.shapes.shape.Shape`.
     factors : iterable of float
         Sizes over N_opt whose loss is told.
     compare : bool

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling import papers
 from scaling.fitting.report import fit_law
 from scaling.fitting.result import Estimate, Fit, load_fit
-from scaling.frontier import ComputeModel, optimum
-from scaling.laws import LAWS
-from scaling.observations import Convention
-from scaling.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
+from scaling.laws import papers
+from scaling.laws.frontier import ComputeModel, optimum
+from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
+from scaling.laws.table import LAWS
+from scaling.tables.observations import Convention
 
 SHIPPED = Path(__file__).with_name("besiroglu2024.json")
 TOTAL = "all parameters, embeddings included"

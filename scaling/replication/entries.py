@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scaling.errors import FitError, PublishedDataError
 from scaling.fitting.audit import audit_laws
 from scaling.fitting.report import fit_all
-from scaling.fitting.result import FitError
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.papers import PUBLISHED_LAWS
-from scaling.published import PUBLISHED, PublishedDataError, get_table, read_published
+from scaling.laws.papers import PUBLISHED_LAWS
+from scaling.laws.table import LAWS
 from scaling.replication.checks import Check, checks_table
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.methods import METHODS, method_checks
 from scaling.replication.references import law_checks, reference_checks
-from scaling.runs import load_runs
+from scaling.tables.observations import observations
+from scaling.tables.published import PUBLISHED, get_table, read_published
+from scaling.tables.runs import load_runs
 
 ENTRIES = tuple(dict.fromkeys([*PUBLISHED, *FORMULAS]))
 ONE_VARIABLE = "not applicable: one model per budget, so that N and D are one variable"

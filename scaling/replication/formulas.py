@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from scaling import papers
-from scaling.frontier import chinchilla_exponents
-from scaling.laws import LAWS
-from scaling.papers import PUBLISHED_LAWS
+from scaling.laws import papers
+from scaling.laws.frontier import chinchilla_exponents
+from scaling.laws.papers import PUBLISHED_LAWS
+from scaling.laws.table import LAWS
 from scaling.replication.checks import Check, agrees, rounding
 from scaling.replication.hoffmann import hoffmann_checks
 from scaling.replication.kaplan import kaplan_checks

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from scaling import papers
-from scaling.frontier import optimum
-from scaling.papers import PUBLISHED_LAWS
+from scaling.laws import papers
+from scaling.laws.frontier import optimum
+from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.quantities import format_quantity
 from scaling.replication.checks import Check, agrees
 from scaling.replication.methods import CHINCHILLA_MODEL

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize_scalar, root_scalar
 
-from scaling import papers
-from scaling.laws import LAWS, critical_batch
-from scaling.papers import KAPLAN_CONSTANTS, PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS
+from scaling.laws import papers
+from scaling.laws.papers import KAPLAN_CONSTANTS, PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS
+from scaling.laws.table import LAWS, critical_batch
 from scaling.replication.checks import Check, half_unit, rounding
 
 ENTRY = "kaplan2020"

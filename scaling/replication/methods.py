@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from scaling import papers
 from scaling.fitting.report import Report
 from scaling.fitting.result import Fit
-from scaling.published import PUBLISHED, Table
+from scaling.laws import papers
 from scaling.replication.checks import (
     APART,
     MISSED,
@@ -19,6 +18,7 @@ from scaling.replication.checks import (
     compare_intervals,
 )
 from scaling.replication.references import CHINCHILLA, RATIO
+from scaling.tables.published import PUBLISHED, Table
 
 METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
     "parametric": "parametric",

@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.objective import Objective
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.result import Fit
-from scaling.frontier import exponents, tokens_per_param
-from scaling.laws import LAWS
-from scaling.papers import PublishedLaw
-from scaling.published import Reference
+from scaling.laws.frontier import exponents, tokens_per_param
+from scaling.laws.papers import PublishedLaw
+from scaling.laws.table import LAWS
 from scaling.replication.checks import (
     HELD,
     Check,
@@ -21,6 +20,7 @@ from scaling.replication.checks import (
     compare_intervals,
     half_unit,
 )
+from scaling.tables.published import Reference
 
 LAW = "chinchilla"
 CHINCHILLA = 5.76e23  # FLOPs: the budget of Gopher and of Chinchilla
@@ -53,7 +53,7 @@ def reference_checks(
     Parameters
     ----------
     entry : str
-    obs : DataFrame, as `scaling.observations.observations` returns it
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
     references : tuple of Reference
     n_bootstrap, seed : int
         Of the intervals and standard errors.

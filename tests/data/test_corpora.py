@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scaling.data import corpora
 from scaling.data.archives import Archive
-from scaling.data.corpora import DataConfig, DataError, load_corpus, split_by_size
+from scaling.data.corpora import DataConfig, load_corpus, split_by_size
+from scaling.errors import DataError
 
 TEXT = "the laws of scaling say that loss falls as a power of compute data and size"
 WORDS = TEXT.split()

@@ -14,7 +14,7 @@ from scaling.data.objectives import (
     mix64,
     random_numbers,
 )
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 V = 50
 SENTENCE = ["The", "teacher", "teaches", "the", "student"]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.data.archives import DataError
 from scaling.data.plaintext import _blocks, documents, text_files
+from scaling.errors import DataError
 
 
 @given(st.text("ab \n", max_size=400), st.integers(1, 20))

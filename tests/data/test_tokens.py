@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.data import tokens
-from scaling.data.corpora import DataConfig, DataError
+from scaling.data.corpora import DataConfig
 from scaling.data.tokens import encode, id_dtype, load_tokenizer, prepare_tokens, train_tokenizer
+from scaling.errors import DataError
 
 PROSE = [
     f"Document {i}: the loss falls as a power of {i**3} – naïve, isn't it?\n" for i in range(300)

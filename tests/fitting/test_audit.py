@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling.errors import FitError
 from scaling.fitting.audit import audit_laws
-from scaling.fitting.result import FitError
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 KAPLAN = {"N_c": 3e7, "D_c": 8e7, "alpha_N": 0.25, "alpha_D": 0.35}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scaling.fitting.conventions import convention_table
-from scaling.runs import load_runs
+from scaling.tables.runs import load_runs
 
 
 def with_parts(runs, head=0):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.fitting.coordinates import FormulaCoordinates, PowerCoordinates, coordinates
-from scaling.laws import LAWS
-from scaling.papers import PUBLISHED_LAWS
+from scaling.laws.papers import PUBLISHED_LAWS
+from scaling.laws.table import LAWS
 
 SPREAD = {"N": (1e6, 1e9), "D": (1e8, 1e11), "C": (1e15, 1e21), "U": (1e7, 1e10)} | {
     "S": (1e3, 1e6),

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling.errors import FitError
 from scaling.fitting.envelope import fit_envelope
-from scaling.fitting.result import FitError
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 
 @pytest.mark.parametrize("sizes, width", [(7, 3.0), (15, 5.0), (25, 8.0)])

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.errors import FitError
 from scaling.fitting.isoflop import fit_isoflop
-from scaling.fitting.result import FitError
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 
 def bowls(shift=0.0, curvature=0.1, n=7, budgets=(1e18, 4e18, 16e18), off_budget=0.0):

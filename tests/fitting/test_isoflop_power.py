@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.errors import FitError
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
-from scaling.fitting.result import FitError
-from scaling.frontier import optimum
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.frontier import optimum
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 BUDGETS = (1e20, 4e20, 16e20, 64e20)
 STEEP = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.465, "beta": 0.155}  # alpha / beta = 3

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scaling.fitting.lines import line, power_laws
-from scaling.frontier import optimum
+from scaling.laws.frontier import optimum
 
 LOG_C = np.log(np.geomspace(1e11, 1e13, 6))
 

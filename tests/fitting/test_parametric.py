@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 from scipy.special import huber, logsumexp
 
-from scaling.fitting.objective import Objective
+from scaling.errors import FitError
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric, objective_at
-from scaling.fitting.result import FitError
-from scaling.frontier import ComputeModel
-from scaling.laws import LAWS, minimum_steps
-from scaling.observations import observations
-from scaling.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
-from scaling.published import PUBLISHED
-from scaling.runs import load_runs
+from scaling.laws.frontier import ComputeModel
+from scaling.laws.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
+from scaling.laws.table import LAWS, minimum_steps
+from scaling.tables.observations import observations
+from scaling.tables.published import PUBLISHED
+from scaling.tables.runs import load_runs
 
 OPTIMA = [
     pytest.param(name, r, id="-".join(map(str, (name, r.residual, r.loss, r.huber_delta))))

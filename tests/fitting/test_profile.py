@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.objective import Objective
+from scaling.fitting.criterion import Objective
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.profile import profile_parametric
-from scaling.laws import LAWS
-from scaling.observations import observations
-from scaling.runs import load_runs
+from scaling.laws.table import LAWS
+from scaling.tables.observations import observations
+from scaling.tables.runs import load_runs
 
 TRUTH = {"E": 1.69, "A": 400.0, "B": 400.0, "alpha": 0.34, "beta": 0.28}
 SQUARES = Objective(loss="mse")

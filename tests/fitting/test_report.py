@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling.fitting.criterion import Objective
 from scaling.fitting.isoflop import fit_isoflop
-from scaling.fitting.objective import Objective
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.report import (
     disagreement_table,
@@ -15,7 +15,7 @@ from scaling.fitting.report import (
     optima_table,
     profile_law,
 )
-from scaling.observations import Convention, RunsWarning
+from scaling.tables.observations import Convention, RunsWarning
 
 FRONTIERS = ["parametric", "isoflop", "isoflop_power", "envelope"]
 METHODS = [*FRONTIERS, "kaplan_LC", "kaplan_LN", "kaplan_LD"]

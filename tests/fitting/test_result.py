@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from scaling.fitting.result import LEVEL, Bootstrap, Data, Fit, interval, load_fit
-from scaling.frontier import ComputeModel
-from scaling.observations import Convention
+from scaling.laws.frontier import ComputeModel
+from scaling.tables.observations import Convention
 
 PARAMS = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 

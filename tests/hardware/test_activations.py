@@ -10,8 +10,8 @@ from scaling.hardware.activations import (
     layer_bytes_per_token,
 )
 from scaling.models.gpt import GPT
-from scaling.models.shape import Shape
 from scaling.planning.placement import network_of
+from scaling.shapes.shape import Shape
 
 SHAPES = {
     "gelu": Shape(vocab_size=300, seq_len=64, n_layers=2, width=64, n_heads=4),

@@ -18,7 +18,7 @@ from scaling.hardware.memory import (
 )
 from scaling.hardware.setup import PRECISIONS, STRATEGIES, Setup, precisions_table
 from scaling.models.gpt import GPT
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 SHAPES = [
     Shape(vocab_size=300, seq_len=32, n_layers=2, width=64, n_heads=4),

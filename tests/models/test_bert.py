@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from scaling.models.bert import BERT
-from scaling.models.shape import Shape
+from scaling.shapes.shape import Shape
 
 SHAPE = Shape(vocab_size=61, seq_len=16, n_layers=2, width=24, n_heads=2, family="bert")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from scaling.data.objectives import make_objective
-from scaling.flops import param_groups, total_params
 from scaling.models.build import build_model, group_params
-from scaling.models.shape import FAMILIES, Shape
+from scaling.shapes.flops import param_groups, total_params
+from scaling.shapes.shape import FAMILIES, Shape
 
 SIZES = {
     "tied": dict(n_layers=2, width=24, n_heads=2),

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from scaling.flops import param_groups
 from scaling.models.build import group_params
 from scaling.models.gpt import GPT
-from scaling.models.shape import Shape
+from scaling.shapes.flops import param_groups
+from scaling.shapes.shape import Shape
 
 SHAPES = {
     "tied": Shape(vocab_size=61, seq_len=16, n_layers=2, width=24, n_heads=2),

@@ -14,10 +14,10 @@ from scaling.models.sampling import (
     generate,
     infill,
 )
-from scaling.models.shape import Shape
 from scaling.models.spans import rebuild
-from scaling.optim import Recipe
-from scaling.train import Outcome, TrunkTraining
+from scaling.shapes.shape import Shape
+from scaling.training.optim import Recipe
+from scaling.training.trunk import Outcome, TrunkTraining
 
 V = 13
 # the next token is always the last plus one; 13 is prime, so that windows start everywhere

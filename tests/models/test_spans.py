@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.data.objectives import hide_spans
-from scaling.models.shape import Shape
 from scaling.models.spans import hide, parse_spans, rebuild, spans_of
+from scaling.shapes.shape import Shape
 
 V = 13
 T5 = Shape(vocab_size=V, seq_len=32, n_layers=1, width=16, n_heads=1, family="t5")  # two spans

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from scaling.models.layers import CrossAttention
-from scaling.models.shape import Shape
 from scaling.models.t5 import T5
+from scaling.shapes.shape import Shape
 
 SHAPE = Shape(vocab_size=61, seq_len=32, n_layers=2, width=24, n_heads=2, family="t5")
 ROWS, END = SHAPE.table_rows, SHAPE.table_rows - 1

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.hardware.devices import DEVICES, Device
-from scaling.papers import PF_DAY
+from scaling.laws.papers import PF_DAY
 from scaling.planning.budgets import (
     DEFAULT_UTILISATION,
     Budget,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.laws import LAWS
-from scaling.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
+from scaling.laws.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
+from scaling.laws.table import LAWS
 from scaling.planning.data_limits import plan_data
 from scaling.planning.sources import get_source, surface_sources
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling import fit_law, load_fit
-from scaling.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
+from scaling.laws.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
 from scaling.planning.sources import SHIPPED, SOURCES, get_source, surface_sources
-from scaling.runs import runs_to_csv
+from scaling.tables.runs import runs_to_csv
 
 CHINCHILLA = 5.76e23
 LOADED = {name: get_source(name) for name in SOURCES}

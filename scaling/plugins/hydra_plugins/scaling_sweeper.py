@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from scaling.dispatch import Job, Launch, carried_by
+from scaling.training.dispatch import Job, Launch, carried_by
 
 JOB_OVERRIDES = [  # a job leaves no folder where it runs, and does not log
     "hydra.sweep.dir=.",

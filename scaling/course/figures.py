@@ -1,0 +1,245 @@
+"""The figures of the course, drawn from the tables of `scaling.course.tables`."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scaling.figures.paper import (
+    COLUMN,
+    PAGE,
+    SHADES,
+    STYLE,
+    finish,
+    legend_above,
+    limits,
+    log_scale,
+    paper_figure,
+    powers_of_ten,
+    suffixed,
+)
+from scaling.tables.observations import Convention
+
+SIX_ND = Convention("total", "6ND")
+LINES = {  # label, colour, dashes; told apart in grey by both
+    "kaplan2020": ("Kaplan et al. 2020 (N without embeddings)", "black", (0, (6, 2))),
+    "hoffmann2022_envelope": ("Hoffmann et al. 2022, approach 1", "#2b1a5a", "-"),
+    "hoffmann2022_isoflop": ("Hoffmann et al. 2022, approach 2", "#1c7f86", (0, (4, 1, 1, 1))),
+    "hoffmann2022": ("Hoffmann et al. 2022, approach 3", "#6fb36b", "-"),
+}
+GB = 1e9  # bytes
+PARTS = {
+    "weights": "weights, 2 bytes",
+    "gradients": "gradients, 2 bytes",
+    "moments": "Adam's moments, 8 bytes",
+    "master": "fp32 weights, 4 bytes",
+}
+OPTIMA = {"besiroglu2024": ("D", "#1c7f86"), "hoffmann2022": ("^", "#6fb36b")}
+# Where the name of a model stands beside its point, in points: in the panel of N, in that of D.
+TOKENS = ["D", "D_for_N", "D_for_N_low", "D_for_N_high"]
+PLACES = {
+    "LaMDA": ((-32, -3), (-30, -4)),
+    "GPT-3": ((-22, -12), (-22, -13)),
+    "Jurassic-1": ((-8, 6), (-45, -4)),
+    "Gopher": ((-34, 2), (-14, -13)),
+    "MT-NLG": ((-12, -12), (6, -4)),
+    "Chinchilla": ((-30, 9), (8, -5)),
+    "PaLM": ((-12, -12), (-8, -12)),
+    "OPT": ((-20, 4), (4, -11)),
+    "BLOOM": ((6, -3), (6, -2)),
+    "GPT-NeoX": ((-24, 7), (-4, -13)),
+    "LLaMA": ((-5.5, -9.3), (-4, -14)),
+    "BloombergGPT": ((-72, 2), (7, -4)),
+}
+
+
+@rc_context(STYLE)
+def tokens_figure(table: pd.DataFrame) -> Figure:
+    """Tokens that models saw, and those for which their size is compute-optimal.
+
+    Parameters
+    ----------
+    table : DataFrame, as `scaling.course.tables.tokens_table` returns it
+    """
+    models = [*dict.fromkeys(table.model)]
+    fig = paper_figure(COLUMN, 1.5 + 0.4 * len(models))
+    ax = fig.add_subplot()
+    heights = {model: -i for i, model in enumerate(models)}
+    lanes = np.linspace(0.22, -0.22, table.yardstick.nunique())
+    for lane, (yardstick, rows) in zip(lanes, table.groupby("yardstick", sort=False), strict=True):
+        marker, colour = OPTIMA.get(str(yardstick), ("o", "black"))
+        y = rows.model.map(heights) + lane
+        ax.hlines(y, rows.D, rows.D_for_N, color="0.75", lw=0.8, zorder=1)
+        style = {"ls": "", "mfc": "white", "mew": 1.1, "ms": 4.5, "zorder": 4}
+        label = f"optimal by {yardstick}"
+        ends = np.abs(rows[["D_for_N_low", "D_for_N_high"]].T.to_numpy() - rows.D_for_N.to_numpy())
+        if np.isfinite(ends).any():
+            ax.errorbar(rows.D_for_N, y, xerr=ends, fmt="none", color=colour, capsize=2, zorder=3)
+        ax.plot(rows.D_for_N, y, marker, color=colour, label=label, **style)
+    seen = table.drop_duplicates("model")
+    y = seen.model.map(heights)
+    ax.vlines(seen.D, y - 0.32, y + 0.32, color="black", lw=2.2, label="seen in training")
+    log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4), gap=0.15)
+    ax.set_yticks([*heights.values()], _sized(seen))
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-len(models) + 0.5, 0.5)
+    legend_above(fig, columns=2)
+    return finish(fig, SIX_ND, "bars: 90% bootstrap intervals")
+
+
+def _sized(models: pd.DataFrame) -> list[str]:
+    return [f"{m}\n{suffixed(N)}" for m, N in zip(models.model, models.N, strict=True)]
+
+
+@rc_context(STYLE)
+def pf_days_figure(table: pd.DataFrame) -> Figure:
+    """PF-days of pretraining: computed bars, printed marks.
+
+    Parameters
+    ----------
+    table : DataFrame, as `scaling.course.tables.pf_days_table` returns it
+    """
+    fig = paper_figure(COLUMN, 4.2)
+    ax = fig.add_subplot()
+    families = [*dict.fromkeys(table.family)]
+    shades = SHADES(np.linspace(0.0, 1.0, len(families)))
+    order = table.sort_values(["family", "pf_days"], key=_by_family(families))
+    y = pd.Series(-np.arange(len(order)), index=order.index)
+    for family, shade in zip(families, shades, strict=True):
+        rows = order[order.family == family]
+        times = "3ND" if (rows.flops_per_param_token == 3).all() else "6ND"
+        ax.barh(y[rows.index], rows.pf_days, 0.7, color=shade, label=f"{family}, {times}")
+    ax.plot(order.printed_pf_days, y, "|", color="black", ms=9, mew=1.4, label="table D.1")
+    for place, value in zip(y, order.pf_days, strict=True):
+        ax.annotate(
+            f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
+            (value, place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+        )
+    log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4, gap=0.12)
+    ax.set_xlabel("Compute of pretraining (PF-days)")
+    ax.set_yticks(y, order.model)
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    ax.set_ylim(y.min() - 0.6, 0.6)
+    legend_above(fig, columns=2)
+    note = "1 PF-day = 8.64e19 FLOPs; T5: a token passes half of the parameters"
+    return finish(fig, SIX_ND, note)
+
+
+def _by_family(families: list[str]):
+    return lambda column: column.map(families.index) if column.name == "family" else column
+
+
+@rc_context(STYLE)
+def known_models_figure(lines: pd.DataFrame, models: pd.DataFrame) -> Figure:
+    """N and D against compute: the lines of Kaplan and Hoffmann, the known models as points.
+
+    Parameters
+    ----------
+    lines : DataFrame, as `scaling.course.tables.allocation_table` returns it
+        Beyond the models' compute nothing is drawn.
+    models : DataFrame, as `scaling.course.tables.known_models_table` returns it
+    """
+    fig = paper_figure(PAGE, 3.9)
+    panels = fig.subplots(1, 2)
+    C = limits(models.C, 2.0)
+    shown = lines.loc[lines.C.between(C[0] / 1.5, C[1] * 1.5)]
+    for i, (ax, symbol) in enumerate(zip(panels, "ND", strict=True)):
+        _draw_lines(ax, shown, symbol)
+        for row in models.to_dict("records"):
+            _draw_model(ax, row, symbol, i)
+        log_scale(ax, "x", "C", *C, gap=0.15)
+        log_scale(ax, "y", symbol, *limits([*models[symbol], *_within(shown, symbol, C)], 1.2))
+    legend_above(fig, columns=4)
+    return finish(fig, SIX_ND, "points: N and D as reported, at 6ND")
+
+
+def _within(lines: pd.DataFrame, symbol: str, C: tuple[float, float]) -> pd.Series:
+    return lines.loc[lines.C.between(*C), f"{symbol}_opt"]
+
+
+def _draw_lines(ax: Axes, lines: pd.DataFrame, symbol: str) -> None:
+    for law, rows in lines.groupby("law", sort=False):
+        label, colour, dashes = LINES[str(law)]
+        ax.plot(rows.C, rows[f"{symbol}_opt"], ls=dashes, color=colour, label=label)
+
+
+def _draw_model(ax: Axes, row: dict, symbol: str, panel: int) -> None:
+    ours = row["model"] == "BloombergGPT"
+    style = {"marker": "*", "ms": 9} if ours else {"marker": "o", "ms": 4}
+    place = PLACES.get(row["model"], ((5, 3), (5, 3)))[panel]
+    point = (row["C"], row[symbol])
+    ax.plot(*point, color="black", mec="white", mew=0.5, zorder=4, **style)
+    weight = "bold" if ours else "normal"
+    offset = {"textcoords": "offset points", "fontsize": 7, "zorder": 5}
+    ax.annotate(row["model"], point, place, weight=weight, gid=f"model:{row['model']}", **offset)
+
+
+@rc_context(STYLE)
+def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
+    """N_opt and D_opt by Kaplan and by Hoffmann, and where they part.
+
+    Parameters
+    ----------
+    lines : DataFrame, as `scaling.course.tables.allocation_table` returns it
+    crossings : DataFrame, as `scaling.course.tables.crossings_table` returns it
+        Those of Kaplan are marked.
+    """
+    fig = paper_figure(PAGE, 3.5)
+    marked = crossings[crossings.law == "kaplan2020"]
+    for ax, symbol in zip(fig.subplots(1, 2), "ND", strict=True):
+        _draw_lines(ax, lines, symbol)
+        label = "Kaplan and Hoffmann ask for the same"
+        style = {"mfc": "white", "mec": "black", "mew": 1.0, "ms": 5, "ls": "", "zorder": 4}
+        ax.plot(marked.C, marked[symbol], "o", label=label, **style)
+        first = marked.iloc[0]
+        ax.annotate(
+            f"{suffixed(first[symbol])} at {powers_of_ten(float(f'{first.C:.1e}'))} FLOPs",
+            (first.C, first[symbol]),
+            (14, -24) if symbol == "N" else (20, -26),
+            textcoords="offset points",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "lw": 0.6, "shrinkB": 4},
+        )
+        log_scale(ax, "x", "C", *limits(lines.C, 1.0), gap=0.15)
+        log_scale(ax, "y", symbol, *limits(lines[f"{symbol}_opt"], 1.5), gap=0.08)
+    legend_above(fig, columns=3)
+    return finish(fig, SIX_ND, "annotated: Kaplan against approach 1")
+
+
+@rc_context(STYLE)
+def memory_figure(table: pd.DataFrame) -> Figure:
+    """Bytes on one device by what is sharded: weights, gradients, Adam's states.
+
+    Parameters
+    ----------
+    table : DataFrame, as `scaling.course.tables.memory_table` returns it
+    """
+    fig = paper_figure(COLUMN, 3.3)
+    ax = fig.add_subplot()
+    y, left = -np.arange(len(table)), np.zeros(len(table))
+    for (part, label), shade in zip(PARTS.items(), SHADES(np.linspace(0, 1, 4)), strict=True):
+        size = table[part] / GB
+        ax.barh(y, size, 0.68, left=left, color=shade, label=label)
+        left = left + size
+    for place, row in zip(y, table.to_dict("records"), strict=True):
+        text = f"{row['total'] / GB:.3g} GB"
+        text += f", 1/{row['over']:.2g}" if row["over"] > 1 else ""
+        inside = row["total"] > 0.7 * table.total.max()
+        offset, align = ((-4, 0), "right") if inside else ((4, 0), "left")
+        at = {"textcoords": "offset points", "va": "center", "ha": align, "fontsize": 7}
+        ax.annotate(text, (row["total"] / GB, place), offset, **at)
+    device = table.device_bytes.iloc[0] / GB
+    ax.axvline(device, color="black", ls=(0, (6, 3)), lw=0.8, label=f"a device of {device:g} GB")
+    ax.set_yticks(y, table.stage)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, 1.1 * table.total.max() / GB)
+    ax.set_xlabel("Memory on each device (GB)")
+    legend_above(fig, columns=2)
+    params = suffixed(table.params.iloc[0])
+    note = f"{params} parameters on {table.n_devices.iloc[0]} devices, bf16 mixed precision; "
+    return finish(fig, SIX_ND, note + "without activations, which no stage shards")

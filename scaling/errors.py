@@ -1,0 +1,17 @@
+"""Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
+
+
+class DataError(Exception):
+    """A corpus cannot be had, or it is not what it should be."""
+
+
+class FitError(Exception):
+    """No usable estimate exists: the data cannot identify the law."""
+
+
+class PublishedDataError(OSError):
+    """A published table cannot be had, or its file is not the published one."""
+
+
+class SweepError(ValueError):
+    """A sweep that cannot start: its folder is in use, or the machine lacks what it asks for."""

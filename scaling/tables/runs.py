@@ -1,0 +1,238 @@
+"""The runs table: one row per trained model; the one door between training and fitting."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scaling.tables.published import PUBLISHED, read_published
+
+
+class Column(NamedTuple):
+    """What one column holds; int64 columns turn float64 where a failed run leaves a gap."""
+
+    dtype: str
+    unit: str
+    meaning: str
+
+
+COLUMNS = {
+    "run_id": Column("str", "", "hash of everything that determines the numbers"),
+    "name": Column("str", "", "human-readable label of the model"),
+    "family": Column("str", "", "gpt, bert or t5"),
+    "objective": Column("str", "", "clm, mlm or span corruption"),
+    "data": Column("str", "", "corpus"),
+    "vocab_size": Column("int64", "tokens", "size of the vocabulary"),
+    "seq_len": Column("int64", "tokens", "length of a training window"),
+    "n_layers": Column("int64", "layers", "transformer blocks"),
+    "width": Column("int64", "", "dimension of the residual stream"),
+    "n_heads": Column("int64", "heads", "attention heads per layer"),
+    "embedding_params": Column("int64", "parameters", "token and position tables"),
+    "block_params": Column("int64", "parameters", "attention and feed-forward weights"),
+    "head_params": Column("int64", "parameters", "output head; 0 when tied"),
+    "norm_params": Column("int64", "parameters", "normalisation gains and biases"),
+    "total_params": Column("int64", "parameters", "all of them, a tied head once"),
+    "non_embedding_params": Column("int64", "parameters", "all but the embedding tables"),
+    "params": Column("int64", "parameters", "N of a foreign table, counted as its author did"),
+    "tokens": Column("int64", "tokens", "D: tokens of text trained on, for every family"),
+    "input_tokens": Column("int64", "tokens", "positions of the encoder, or of the only stack"),
+    "predicted_tokens": Column("int64", "tokens", "targets; of t5 the positions of the decoder"),
+    "flops": Column("float64", "FLOPs", "training compute, forward + backward"),
+    "flops_budget": Column("float64", "FLOPs", "planned compute of the IsoFLOP group; NaN if none"),
+    "loss": Column("float64", "nats/token", "held-out loss after the last step"),
+    "loss_std": Column("float64", "nats/token", "standard error of the held-out loss"),
+    "bits_per_byte": Column("float64", "bits/byte", "held-out loss per byte of text"),
+    "lr": Column("float64", "", "peak learning rate"),
+    "batch_tokens": Column("int64", "tokens", "tokens per optimiser step"),
+    "steps": Column("int64", "steps", "optimiser steps"),
+    "warmup_steps": Column("int64", "steps", "steps of linear warm-up"),
+    "schedule": Column("str", "", "learning-rate schedule"),
+    "beta2": Column("float64", "", "Adam's second-moment decay"),
+    "seed": Column("int64", "", "seed of weights and data order"),
+    "precision": Column("str", "", "number format of the forward pass"),
+    "compiled": Column("int64", "", "1 if trained through torch.compile"),
+    "trunk_id": Column("str", "", "runs that share it share a trunk; empty if unknown"),
+    "epochs": Column("float64", "passes", "tokens over unique tokens, at least 1 if repeated"),
+    "status": Column("str", "", "ok, diverged or failed"),
+    "reason": Column("str", "", "why the status is not ok"),
+    "wall_s": Column("float64", "s", "wall time of training"),
+    "tokens_per_s": Column("float64", "tokens/s", "training throughput"),
+    "flops_per_s": Column("float64", "FLOP/s", "achieved training speed"),
+    "peak_memory_bytes": Column("int64", "bytes", "largest memory use"),
+    "device": Column("str", "", "where it ran"),
+    "version": Column("str", "", "version of the training code's numbers"),
+    "weight": Column("float64", "", "of the run in a fit, as 1 / variance; equal if not given"),
+}
+CURVE_COLUMNS = {
+    "run_id": COLUMNS["run_id"],
+    "step": Column("int64", "steps", "optimiser steps so far"),
+    "tokens": Column("int64", "tokens", "tokens so far"),
+    "flops": Column("float64", "FLOPs", "training compute so far"),
+    "loss": Column("float64", "nats/token", "smoothed training loss"),
+    "lr": Column("float64", "", "learning rate of this step"),
+}
+STATUSES = ("ok", "diverged", "failed")
+SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
+
+
+def load_runs(
+    source: str | Path | pd.DataFrame, columns: dict[str, str] | None = None
+) -> pd.DataFrame:
+    """Read and validate a runs table: ours, or anybody's with N, D and loss.
+
+    Parameters
+    ----------
+    source : path of a CSV file, name of a published table, or DataFrame
+        Needs `loss` (nats/token) and either our parameter columns and `tokens`, or two of `N`
+        (parameters), `D` (tokens), `C` (FLOPs); the third follows from C = 6ND. The names are
+        those of `scaling.tables.published.PUBLISHED`; a file of that name comes first.
+    columns : dict, their name -> our name, optional
+        Our names are those of `COLUMNS` or the symbols N, D, C, L.
+
+    Returns
+    -------
+    DataFrame, one row per run, with at least run_id, status, tokens, loss and a parameter column.
+        Without an N of ours its parameters stand in `params` (convention "as given") and run_id is
+        row0001, row0002, ... unless given. `attrs` says where the rows come from: source (the
+        file's name, the table's name, or "DataFrame"), filter (in words, "" if none) and excluded
+        (list of [run_id, reason]); a published table adds citation, url and sha256.
+
+    Raises
+    ------
+    ValueError
+        A column is missing, not a number, not finite or not positive; a run_id repeats; a status
+        is unknown.
+    scaling.tables.published.PublishedDataError
+        A published table cannot be had.
+    """
+    runs = _read(source)
+    origin = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
+    attrs = {"source": origin, "filter": "", "excluded": []} | runs.attrs
+    if lacking := sorted(set(columns or {}) - set(runs.columns)):
+        raise ValueError(f"columns {lacking} of the mapping are not in the table {[*runs.columns]}")
+    if strange := sorted(set((columns or {}).values()) - set(COLUMNS) - set(SYMBOLS)):
+        raise ValueError(f"mapping to unknown columns {strange}; use N, D, C, loss or {[*COLUMNS]}")
+    runs = runs.rename(columns=columns or {}).rename(columns=SYMBOLS)
+    if twice := sorted(set(runs.columns[runs.columns.duplicated()])):
+        raise ValueError(f"two columns of the table both mean {twice}; drop or remap one of each")
+    if "run_id" not in runs:
+        runs.insert(0, "run_id", [f"row{i + 1:04d}" for i in range(len(runs))])
+    runs = runs if "status" in runs else runs.assign(status="ok")
+    runs = validate(_derived(_typed(runs, COLUMNS)))
+    runs.attrs = attrs
+    return runs
+
+
+def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Read a curves table: run_id, step, tokens, flops, loss (smoothed training), lr.
+
+    Raises
+    ------
+    ValueError
+        One of run_id, step, tokens, flops, loss is missing.
+    """
+    curves = _typed(_read(source), CURVE_COLUMNS)
+    if lacking := [c for c in CURVE_COLUMNS if c not in curves and c != "lr"]:
+        raise ValueError(f"curves table lacks columns {lacking}; it has {[*curves.columns]}")
+    return curves
+
+
+def runs_to_csv(table: pd.DataFrame) -> str:
+    """Runs or curves as CSV text that reads back exactly; known columns first, in their order."""
+    known = [name for name in COLUMNS | CURVE_COLUMNS if name in table.columns]
+    rest = [name for name in table.columns if name not in known]
+    return table[known + rest].to_csv(index=False)
+
+
+def validate(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return `runs` unchanged, or say which column of which rows is wrong and what to do."""
+    if not len(runs):
+        raise ValueError("the runs table is empty; it needs one row per trained model")
+    if runs.run_id.duplicated().any():
+        twice = sorted(set(runs.run_id[runs.run_id.duplicated()]))
+        raise ValueError(f"run_id must be unique; repeated: {few(twice)}; drop the older rows")
+    if (bad := ~runs.status.isin(STATUSES)).any():
+        found = sorted(set(runs.status[bad]))
+        raise ValueError(f"unknown status {found} in {few(runs.run_id[bad])}; use {STATUSES}")
+    finished = runs[runs.status == "ok"]
+    for name in {*_used(runs)}:
+        rows = finished
+        if name == "flops_budget":  # which a run may lack
+            rows = finished.loc[finished.flops_budget.notna()]
+        values = rows[name]
+        if (bad := ~(np.isfinite(values) & (values > 0))).any():
+            raise ValueError(
+                f"{name} must be finite and positive; it is {few(values[bad])} in run_id "
+                f"{few(rows.run_id[bad])}; correct these rows or give them status 'failed'"
+            )
+    if (bad := finished.loss >= 100).any():
+        raise ValueError(
+            f"loss {few(finished.loss[bad])} in run_id {few(finished.run_id[bad])} is no "
+            "nats/token; a perplexity needs its logarithm taken"
+        )
+    return runs
+
+
+def _read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source.reset_index(drop=True)
+    if not Path(source).is_file():
+        if str(source) in PUBLISHED:
+            return read_published(str(source))
+        raise ValueError(
+            f"there is no runs table at {source}; give the path of a CSV file or the name of a "
+            f"published table, {[*PUBLISHED]}"
+        )
+    return pd.read_csv(source, dtype="str")  # as text: Python's float() reads it back exactly
+
+
+def _typed(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+    typed = {}
+    for name in table.columns:
+        values = pd.Series(table[name])
+        dtype = columns[name].dtype if name in columns else "any"
+        if dtype == "str":
+            typed[name] = values.astype(object).where(values.notna(), "").astype("str")
+        elif dtype != "any" or pd.api.types.is_string_dtype(values):
+            number = _number(values)
+            foreign_text = dtype == "any" and number.isna().any()
+            whole = dtype != "float64" and np.isfinite(number).all() and (number % 1 == 0).all()
+            typed[name] = values if foreign_text else number.astype("int64") if whole else number
+    return table.assign(**typed)
+
+
+def _number(values: pd.Series) -> pd.Series:
+    try:
+        return values.astype("float64")
+    except (TypeError, ValueError):
+        return pd.Series(pd.to_numeric(values, errors="coerce"), dtype="float64")
+
+
+def _derived(runs: pd.DataFrame) -> pd.DataFrame:
+    ours = "total_params" in runs or "non_embedding_params" in runs
+    if not ours and "params" not in runs and {"tokens", "flops"} <= {*runs.columns}:
+        runs = runs.assign(params=runs.flops / (6.0 * runs.tokens))
+    if not ours and "tokens" not in runs and {"params", "flops"} <= {*runs.columns}:
+        runs = runs.assign(tokens=runs.flops / (6.0 * runs.params))
+    lacking = [name for name in ("tokens", "loss") if name not in runs]
+    lacking += [] if ours or "params" in runs else ["N"]
+    if lacking:
+        raise ValueError(
+            f"runs table lacks {lacking}; it has {[*runs.columns]}. It needs loss and two of N, D, "
+            "C: name them so, or map them with columns={'their name': 'N', ...}"
+        )
+    return runs
+
+
+def _used(runs: pd.DataFrame) -> list[str]:
+    candidates = ("total_params", "non_embedding_params", "params", "block_params", "tokens")
+    return [
+        name for name in (*candidates, "flops", "flops_budget", "loss", "weight") if name in runs
+    ]
+
+
+def few(values) -> str:
+    """The first three values, and how many more there are."""
+    values = list(values)
+    return f"{values[:3]}" + (f" and {len(values) - 3} more" if len(values) > 3 else "")

@@ -1,0 +1,384 @@
+"""Which models to train: budgets x sizes as an explicit list of cells, grouped into trunks."""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.objectives import OBJECTIVES, make_objective
+from scaling.shapes.flops import (
+    non_embedding_params,
+    param_groups,
+    total_params,
+    training_flops_per_token,
+)
+from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
+from scaling.training.optim import OptimConfig, Recipe, cooldown_start, make_recipe
+
+TRAINING_VERSION = 2  # bump by hand whenever the same cell would give other numbers
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass
+class GridConfig:
+    """IsoFLOP budgets and the sizes trained at each."""
+
+    name: str = "demo"
+    budgets: list[float] = field(default_factory=list)  # counted training FLOPs
+    sizes: int = 6  # models per budget
+    span: float = 3.0  # sizes lie between N* / span and N* * span
+    optimum_params: float = 115e3  # where N* is expected at `optimum_flops`
+    optimum_flops: float = 1e12
+    optimum_exponent: float = 0.48  # N* ~ C^exponent
+    ladder: list[int] | None = None  # widths to pick from, so that budgets share trunks; None: all
+    widths: list[int] | None = None  # these widths at every budget instead; None: by `span`
+    seeds: list[int] = field(default_factory=lambda: [0])
+    noise_budget: float | None = None  # one of `budgets`, trained with `noise_seeds` as well
+    noise_seeds: list[int] = field(default_factory=list)
+    arm_widths: list[int] = field(default_factory=list)  # a fixed-N arm: these widths, each
+    arm_tokens_per_param: list[float] = field(default_factory=list)  # at these ratios
+    min_steps: int = 100  # a cell with fewer optimizer steps is refused
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned run: all that determines its numbers, and the budget that it belongs to."""
+
+    shape: Shape
+    recipe: Recipe
+    flops_budget: float  # NaN: in no IsoFLOP group, but on a fixed-N arm
+    seed: int
+    precision: str
+    valid_windows: int
+    data: str  # name of the corpus
+    data_fingerprint: str  # corpus and tokenizer
+    objective: str = "clm"
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of text that one step uses up."""
+        return self.recipe.batch_size * self.shape.window.text
+
+    @property
+    def windows(self) -> int:
+        """Windows of text that the run sees."""
+        return self.recipe.steps * self.recipe.batch_size
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens D: tokens of text, whatever the family makes of them."""
+        return self.windows * self.shape.window.text
+
+    @property
+    def flops(self) -> float:
+        """Counted training FLOPs; differs from the budget by less than half a step."""
+        return self.tokens * training_flops_per_token(self.shape)
+
+    @property
+    def run_id(self) -> str:
+        """Hash of what determines the numbers; no name, path, launcher or worker count."""
+        return _hash(self._facts())
+
+    @property
+    def trunk_id(self) -> str:
+        """Hash of what determines the run up to its cooldown: runs that share it share a trunk."""
+        facts = self._facts()
+        if self.recipe.schedule != "cosine":  # a cosine knows its end from the first step on
+            facts["recipe"] = facts["recipe"] | {"steps": None, "cooldown_steps": None}
+        return _hash(facts)
+
+    def _facts(self) -> dict:
+        shape = asdict(self.shape) | {
+            "n_kv_heads": self.shape.kv_heads,
+            "ffn_width": self.shape.hidden,
+        }
+        return {
+            "version": TRAINING_VERSION,
+            "data": self.data_fingerprint,
+            "shape": shape,
+            "objective": self.objective,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "precision": self.precision,
+            "valid_windows": self.valid_windows,
+        }
+
+    @property
+    def label(self) -> str:
+        """Shape, and what was asked of it: for progress and plots."""
+        if math.isnan(self.flops_budget):
+            return f"{self.shape.label} at {self.tokens / total_params(self.shape):.3g} D/N"
+        return f"{self.shape.label} at {self.flops_budget:.3g}"
+
+
+def _hash(facts: dict) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """Cells that are one run up to their cooldowns: the unit of work.
+
+    Attributes
+    ----------
+    cells : tuple of Cell, by rising start of the cooldown
+    """
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def trunk_id(self) -> str:
+        """The id that all cells share."""
+        return self.cells[0].trunk_id
+
+    @property
+    def label(self) -> str:
+        """Shape, seed and number of branches."""
+        one, n = self.cells[0], len(self.cells)
+        return one.label if n == 1 else f"{one.shape.label} seed {one.seed}, {n} horizons"
+
+    @property
+    def steps(self) -> int:
+        """Steps that are really done: the trunk up to its last branch, and every cooldown."""
+        cooldowns = sum(cell.recipe.cooldown_steps for cell in self.cells)
+        return cooldowns + cooldown_start(self.cells[-1].recipe)
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs that are really spent; the cells' own add up to more."""
+        return self.steps * self.flops_per_step
+
+    @property
+    def flops_per_step(self) -> float:
+        """Training FLOPs of one step."""
+        return self.cells[0].flops / self.cells[0].recipe.steps
+
+
+def group_trunks(cells: Iterable[Cell]) -> list[Trunk]:
+    """Group cells by trunk, in the order of their first cells; a cell named twice counts once."""
+    groups: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.trunk_id, {}).setdefault(cell.run_id, cell)
+    return [
+        Trunk(tuple(sorted(group.values(), key=lambda cell: cooldown_start(cell.recipe))))
+        for group in groups.values()
+    ]
+
+
+def saved_share(trunks: list[Trunk]) -> float:
+    """Share of the FLOPs of separate runs that sharing trunks saves."""
+    separate = sum(cell.flops for trunk in trunks for cell in trunk.cells)
+    return 1 - sum(trunk.flops for trunk in trunks) / separate
+
+
+def expected_optimum(grid: GridConfig, flops_budget: float) -> float:
+    """N* where the grid expects the loss-minimising size, in total parameters."""
+    return grid.optimum_params * (flops_budget / grid.optimum_flops) ** grid.optimum_exponent
+
+
+def shapes_for_budget(
+    grid: GridConfig, model: ModelConfig, vocab_size: int, flops_budget: float
+) -> list[Shape]:
+    """Pick `sizes` shapes of the ladder, evenly spaced in ln N within N* / span .. N* * span.
+
+    Raises
+    ------
+    ValueError
+        The ladder has fewer shapes in that range.
+    """
+    if grid.widths is not None:
+        return [shape_for_width(width, vocab_size, model) for width in grid.widths]
+    centre = expected_optimum(grid, flops_budget)
+    low, high = centre / grid.span, centre * grid.span
+    widths = itertools.count(WIDTH_STEP, WIDTH_STEP) if grid.ladder is None else sorted(grid.ladder)
+    inside = list(_ladder_between(low, high, vocab_size, model, widths))
+    if len(inside) < grid.sizes:
+        sizes = [f"{shape.label} ({total_params(shape):,})" for shape in inside]
+        raise ValueError(
+            f"grid: {grid.sizes} sizes asked for at {flops_budget:.2g} FLOPs, but only "
+            f"{len(inside)} shapes have between {low:,.0f} and {high:,.0f} parameters: {sizes}; "
+            "lower grid.sizes, raise grid.span or the budget, or name other grid.widths or ladder"
+        )
+    return _evenly_spaced(inside, grid.sizes)
+
+
+def _ladder_between(
+    low: float, high: float, vocab_size: int, model: ModelConfig, widths: Iterable[int]
+) -> Iterable[Shape]:
+    for width in widths:
+        shape = shape_for_width(width, vocab_size, model)
+        if total_params(shape) > high:
+            return
+        if total_params(shape) >= low:
+            yield shape
+
+
+def _evenly_spaced(shapes: list[Shape], n: int) -> list[Shape]:
+    """Choose n different shapes closest to even steps in ln N, both ends kept."""
+    log_n = np.log([total_params(shape) for shape in shapes])
+    chosen: list[int] = []
+    for i, target in enumerate(np.linspace(log_n[0], log_n[-1], n)):
+        first = chosen[-1] + 1 if chosen else 0
+        last = len(shapes) - (n - i)  # leave enough for the targets that follow
+        window = np.arange(first, last + 1)
+        chosen.append(int(window[np.argmin(np.abs(log_n[window] - target))]))
+    return [shapes[i] for i in chosen]
+
+
+def plan_cells(
+    grid: GridConfig,
+    model: ModelConfig,
+    optim: OptimConfig,
+    *,
+    vocab_size: int,
+    data: str,
+    data_fingerprint: str,
+    precision: str = "fp32",
+    valid_windows: int = 2048,
+) -> list[Cell]:
+    """List the cells of a grid, budget by budget, size by size, seed by seed.
+
+    Raises
+    ------
+    ValueError
+        An impossible grid: no budgets, a budget that is not positive, too few sizes or steps; or
+        an objective of another family.
+    """
+    _check(grid, precision)
+    make_objective(shape_for_width(WIDTH_STEP, vocab_size, model), model.objective)  # refuses
+
+    def cell(shape: Shape, flops: float, budget: float, seed: int) -> Cell:
+        return Cell(
+            shape=shape,
+            recipe=make_recipe(optim, shape, flops),
+            flops_budget=budget,
+            seed=seed,
+            precision=precision,
+            valid_windows=valid_windows,
+            data=data,
+            data_fingerprint=data_fingerprint,
+            objective=model.objective or OBJECTIVES[shape.family][0],
+        )
+
+    cells = [
+        cell(shape, budget, budget, seed)
+        for budget in sorted(grid.budgets)
+        for shape in shapes_for_budget(grid, model, vocab_size, budget)
+        for seed in [*grid.seeds, *(grid.noise_seeds if budget == grid.noise_budget else [])]
+    ]
+    known = {cell.run_id for cell in cells}
+    arm = [
+        cell(shape, ratio * total_params(shape) * training_flops_per_token(shape), math.nan, seed)
+        for width in grid.arm_widths
+        for shape in [shape_for_width(width, vocab_size, model)]
+        for ratio in grid.arm_tokens_per_param
+        for seed in grid.seeds
+    ]
+    cells += [cell for cell in arm if cell.run_id not in known]
+    if short := [cell for cell in cells if cell.recipe.steps < grid.min_steps]:
+        worst = min(short, key=lambda cell: cell.recipe.steps)
+        raise ValueError(
+            f"grid: {len(short)} cells take fewer than grid.min_steps={grid.min_steps} steps, "
+            f"{worst.label} FLOPs only {worst.recipe.steps}; "
+            "raise the budget, lower grid.span or optim.batch_tokens"
+        )
+    return cells
+
+
+def _check(grid: GridConfig, precision: str) -> None:
+    if not (grid.budgets or grid.arm_widths) or any(not 0 < b < math.inf for b in grid.budgets):
+        raise ValueError(f"grid.budgets={list(grid.budgets)} must list positive FLOPs")
+    if len(set(grid.budgets)) < len(grid.budgets):
+        raise ValueError(f"grid.budgets={list(grid.budgets)} names a budget twice")
+    if grid.sizes < 1 or grid.span <= 1:
+        raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
+    seeds = [*grid.seeds, *grid.noise_seeds]
+    if not grid.seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(
+            f"grid.seeds={list(grid.seeds)} and grid.noise_seeds={list(grid.noise_seeds)} must "
+            "list different seeds, 0 or above"
+        )
+    if bool(grid.noise_seeds) != (grid.noise_budget in grid.budgets):
+        raise ValueError(
+            f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets="
+            f"{list(grid.budgets)} if there are grid.noise_seeds={list(grid.noise_seeds)}, and "
+            "null if there are none"
+        )
+    ratios = grid.arm_tokens_per_param
+    if bool(grid.arm_widths) != bool(ratios) or any(not 0 < r < math.inf for r in ratios):
+        raise ValueError(
+            f"grid.arm_widths={list(grid.arm_widths)} and grid.arm_tokens_per_param="
+            f"{list(ratios)} need each other, the second positive"
+        )
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}")
+
+
+def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: bool) -> None:
+    """Refuse cells that would see a token twice, unless that is wanted.
+
+    Raises
+    ------
+    ValueError
+        Says how many tokens the corpus has and which cell asks for most; or the held-out split
+        is shorter than two windows.
+    """
+    longest = max(cell.shape.window.text for cell in cells)
+    if n_valid <= 2 * longest:
+        raise ValueError(
+            f"data {cells[0].data!r} holds out {n_valid:,} tokens, fewer than two windows of "
+            f"model.seq_len={longest}; take more text or a shorter context"
+        )
+    greedy = max(cells, key=lambda cell: cell.tokens)
+    if greedy.tokens >= n_train and not allow_repeats:
+        raise ValueError(
+            f"data {greedy.data!r} has {n_train:,} training tokens, but {greedy.label} FLOPs "
+            f"needs {greedy.tokens:,}; lower grid.budgets or grid.span, take a larger corpus, or "
+            "repeat tokens with allow_repeats=true"
+        )
+
+
+def planned_row(cell: Cell, n_train: int | None = None) -> dict:
+    """Columns of the runs table that are known before training; no epochs without `n_train`."""
+    shape, recipe = cell.shape, cell.recipe
+    return {
+        "run_id": cell.run_id,
+        "name": f"{cell.data}-{shape.label}-{cell.flops:.3g}-s{cell.seed}",
+        "family": shape.family,
+        "objective": cell.objective,
+        "data": cell.data,
+        "vocab_size": shape.vocab_size,
+        "seq_len": shape.seq_len,
+        "n_layers": shape.n_layers,
+        "width": shape.width,
+        "n_heads": shape.n_heads,
+        **param_groups(shape),
+        "total_params": total_params(shape),
+        "non_embedding_params": non_embedding_params(shape),
+        "tokens": cell.tokens,
+        "input_tokens": cell.windows * shape.window.inputs,
+        "predicted_tokens": cell.windows * shape.window.targets,
+        "flops": float(cell.flops),
+        "flops_budget": cell.flops_budget,
+        "lr": recipe.lr,
+        "batch_tokens": cell.tokens_per_step,
+        "steps": recipe.steps,
+        "warmup_steps": recipe.warmup_steps,
+        "schedule": recipe.schedule,
+        "beta2": recipe.beta2,
+        "seed": cell.seed,
+        "precision": cell.precision,
+        "trunk_id": cell.trunk_id,
+        "epochs": math.nan if n_train is None else cell.tokens / n_train,
+        "version": TRAINING_VERSION,
+    }
+
+
+def plan_table(cells: list[Cell], n_train: int) -> pd.DataFrame:
+    """One row per planned cell, in the columns of the runs table."""
+    return pd.DataFrame([planned_row(cell, n_train) for cell in cells])

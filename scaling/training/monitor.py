@@ -1,0 +1,171 @@
+"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere, curves on request.
+
+The display follows the events of `scaling.training.pool`; it decides nothing.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from scaling.quantities import format_quantity
+from scaling.training.grid import Trunk
+from scaling.training.pool import Event
+
+
+class Monitor:
+    """Counts what events tell: done, running, failed, FLOPs done, time left.
+
+    Parameters
+    ----------
+    trunks : list of Trunk
+        All that is to be trained now.
+    now : float, s
+        A clock's reading at the start; later ones are given with each event.
+    """
+
+    def __init__(self, trunks: list[Trunk], now: float):
+        self.trunks = {trunk.trunk_id: trunk for trunk in trunks}
+        self.labels = {cell.run_id: cell.label for trunk in trunks for cell in trunk.cells}
+        self.flops = dict.fromkeys(self.trunks, 0.0)  # done
+        self.first_flops: dict[str, float] = {}  # of trunks that go on from a checkpoint
+        self.points: dict[str, dict] = {}  # the last one of every running trunk
+        self.rows: list[dict] = []  # of the cells that have ended
+        self.began = self.now = now
+
+    def see(self, event: Event, now: float) -> str | None:
+        """Take one event in; return a line worth keeping, if it is one."""
+        self.now, trunk = now, self.trunks[event.trunk_id]
+        if event.kind == "started":
+            self.points[event.trunk_id] = {}
+        if event.kind == "progress":
+            self.first_flops.setdefault(event.trunk_id, event.flops)
+            self.flops[event.trunk_id], self.points[event.trunk_id] = event.flops, event.point or {}
+        if event.kind == "retried":
+            self.points.pop(event.trunk_id, None)
+            return f"{trunk.label}: {event.reason}; tried again"
+        if event.row is None:
+            return None
+        self.rows.append(event.row)
+        settled = {row["run_id"] for row in self.rows}
+        if all(cell.run_id in settled for cell in trunk.cells):
+            self.points.pop(event.trunk_id, None)
+            self.flops[event.trunk_id] = trunk.flops
+        head = f"[{len(self.rows)}/{len(self.labels)}] {self.labels[event.row['run_id']]}"
+        return f"{head}: {verdict(event.row)}; {self.time_left}".removesuffix("; ")
+
+    @property
+    def total(self) -> float:
+        """FLOPs of all trunks."""
+        return sum(trunk.flops for trunk in self.trunks.values())
+
+    @property
+    def time_left(self) -> str:
+        """Remaining time at the speed so far; what a checkpoint had done is no speed."""
+        found = sum(self.first_flops.values())
+        done, left = sum(self.flops.values()) - found, self.total - sum(self.flops.values())
+        if done <= 0 or self.now <= self.began:
+            return ""
+        return f"{duration((self.now - self.began) * max(0.0, left) / done)} left"
+
+    @property
+    def summary(self) -> str:
+        """One line: done, running, failed, FLOPs done, time left."""
+        done = sum(row["status"] != "failed" for row in self.rows)
+        failed = len(self.rows) - done
+        flops = f"{sum(self.flops.values()):.3g} of {self.total:.3g} FLOPs"
+        counts = f"{done} of {len(self.labels)} cells done, {len(self.points)} trunks running"
+        return f"{counts}, {failed} failed, {flops}, {self.time_left}".removesuffix(", ")
+
+    def table(self) -> Group:
+        """Table of the running trunks, and the summary."""
+        table = Table("running", "done", "", "tokens", "loss", "lr", box=None)
+        for trunk_id, point in self.points.items():
+            trunk = self.trunks[trunk_id]
+            share = self.flops[trunk_id] / trunk.flops
+            numbers = ("", "", "")
+            if point:
+                tokens = format_quantity(point["tokens"])
+                numbers = (tokens, f"{point['loss']:.3f}", f"{point['lr']:.2g}")
+            bar = ProgressBar(total=1.0, completed=share, width=30)
+            table.add_row(trunk.label, f"{share:4.0%}", bar, *numbers)
+        return Group(table, Text(self.summary))
+
+
+def watch(
+    console: Console, trunks: list[Trunk], events: Iterable[Event], curves: Path | None
+) -> None:
+    """Show events until there are no more.
+
+    Parameters
+    ----------
+    curves : Path, optional
+        Folder for TensorBoard files, one run per trunk.
+    """
+    monitor = Monitor(trunks, time.monotonic())
+    with contextlib.ExitStack() as stack:
+        live = None
+        if console.is_terminal:
+            live = stack.enter_context(Live(console=console, refresh_per_second=2))
+        write = stack.enter_context(tensorboard(curves)) if curves else None
+        for event in events:
+            line = monitor.see(event, time.monotonic())
+            if live:
+                live.update(monitor.table())
+            if line:
+                console.print(line, highlight=False, markup=False)
+            if write and event.point:
+                write(event.point)
+
+
+@contextlib.contextmanager
+def tensorboard(folder: Path) -> Iterator:
+    """Give a function that adds a point of a training curve, over tokens, to its trunk's run.
+
+    Raises
+    ------
+    ValueError
+        TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "track=true needs TensorBoard: pip install 'scaling-laboratory[track]'"
+        ) from None
+    writers: dict[str, SummaryWriter] = {}
+
+    def write(point: dict) -> None:
+        run = point["run_id"]
+        if run not in writers:
+            writers[run] = SummaryWriter(str(folder / run))
+        for name in ("loss", "lr"):
+            writers[run].add_scalar(name, point[name], point["tokens"])
+
+    try:
+        yield write
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def verdict(row: dict) -> str:
+    """Say how a run ended, in a few words."""
+    if row["status"] != "ok":
+        return f"{row['status']}, {row['reason']}"
+    speed = row["flops_per_s"] / 1e9
+    return f"loss {row['loss']:.4f} nats/token, {row['wall_s']:.0f} s, {speed:.1f} GFLOP/s"

@@ -1,0 +1,184 @@
+"""Optimisation as pure functions: rules for what a run needs, schedules of the step."""
+
+import math
+from dataclasses import dataclass
+
+from scaling.shapes.flops import total_params, training_flops_per_token
+from scaling.shapes.shape import Shape
+
+SCHEDULES = ("cooldown", "cosine", "constant")
+RULES = ("horizon", "shape")
+TYPICAL_TOKENS_PER_PARAM = 4  # the horizon that a rule of the shape alone is made for
+SHORTEST_TOKENS_PER_PARAM = 1  # and the shortest that its warm-up must suit
+MIN_TRUNK_WARMUP = 20  # steps
+
+
+@dataclass
+class OptimConfig:
+    """What a user may choose; None means "derive it" (see `make_recipe`)."""
+
+    lr: float | None = None  # peak learning rate; None: lr_rule(N, B)
+    lr_scale: float = 1.0  # multiplies the rule or lr: bracket with 0.5, 1, 2
+    batch_tokens: int | None = None  # tokens per step; None: batch_rule(D)
+    rules: str = "horizon"  # what lr, batch and warm-up follow: horizon (N and D), shape (N)
+    schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
+    cooldown: float = 0.2  # share of the steps in the cooldown
+    warmup_steps: int | None = None  # None: warmup_rule
+    beta1: float = 0.9
+    beta2: float | None = None  # None: beta2_rule
+    weight_decay: float = 0.0  # 0.1 costs 0.01-0.02 nats in one pass over 1e6 tokens
+    grad_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that optimisation needs, resolved; part of the run id."""
+
+    lr: float
+    batch_size: int  # sequences per step
+    steps: int
+    warmup_steps: int
+    cooldown_steps: int
+    schedule: str
+    beta1: float
+    beta2: float
+    weight_decay: float
+    grad_clip: float
+
+
+def lr_rule(n_params: float, batch_tokens: int) -> float:
+    """Peak AdamW learning rate: 0.0135 * (N / 50e3)^-0.62 * (B / 512)^0.5, at most 0.03.
+
+    Parameters
+    ----------
+    n_params : N, total parameters
+    batch_tokens : B, tokens per step
+
+    Notes
+    -----
+    Measured by x2 brackets on enwik8, N 14k to 540k, B 512 to 2176, 1.5 to 96 tokens per parameter
+    (experiments/lr_bracket.py prints the fitted powers); it belongs to this parametrisation.
+    Beyond 3M parameters it is an extrapolation: set optim.lr. Runs of few tokens per parameter
+    want somewhat more, long ones less. The square root of the batch is the rule for Adam (Malladi
+    et al. 2022, arXiv:2205.10287).
+    """
+    return min(0.03, 0.0135 * (n_params / 50e3) ** -0.62 * (batch_tokens / 512) ** 0.5)
+
+
+def batch_rule(n_tokens: float, window: int) -> int:
+    """Tokens per step for a run of D tokens: min(D / 1000, 0.58 * D^0.571), in whole windows.
+
+    At least 512 and one window. About a thousand steps suit the smallest runs
+    (experiments/lr_bracket.py); the power of D is that of Li et al. 2025 (Step Law,
+    arXiv:2503.04715) and rules from 2.5M tokens up.
+    """
+    wanted = max(512, min(n_tokens / 1000, 0.58 * n_tokens**0.571))
+    return window * max(1, round(wanted / window))
+
+
+def warmup_rule(n_params: float, batch_tokens: int, steps: int) -> int:
+    """Warm-up steps: N tokens, at most 10 % of the steps, at least 1.
+
+    N tokens: Porian et al. 2024 (arXiv:2406.19146), section 3.3.
+    """
+    return max(1, min(round(n_params / batch_tokens), steps // 10))
+
+
+def beta2_rule(batch_tokens: int) -> float:
+    """Second-moment decay: 0.99 for batches of up to 4096 tokens, else 0.95.
+
+    Small batches need the longer memory (Porian et al. 2024, arXiv:2406.19146, section 3.5); at
+    2048 tokens 0.95 still costs 0.01 nats.
+    """
+    return 0.99 if batch_tokens <= 4096 else 0.95
+
+
+def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recipe:
+    """Resolve a configuration for one shape and one budget of counted training FLOPs.
+
+    D = flops_budget / training_flops_per_token(shape), rounded to whole steps. With rules="shape"
+    nothing but the steps and the cooldown follows from the budget, so that all horizons of a shape
+    share one trunk: the batch is that of a run of 4 tokens per parameter, the warm-up 10 % of one
+    of 1 token per parameter, at least 20 steps.
+
+    Raises
+    ------
+    ValueError
+        A value outside its range, or a batch that is no multiple of the context length.
+    """
+    _check(config)
+    tokens = flops_budget / training_flops_per_token(shape)
+    n_params = total_params(shape)
+    of_shape = config.rules == "shape"
+    typical = TYPICAL_TOKENS_PER_PARAM * n_params if of_shape else tokens
+    window = shape.window.text
+    batch_tokens = config.batch_tokens or batch_rule(typical, window)
+    if batch_tokens % window:
+        raise ValueError(
+            f"optim.batch_tokens={batch_tokens} must be a multiple of {window}, the tokens of a "
+            f"window of {shape.family} with seq_len={shape.seq_len}"
+        )
+    steps = max(1, round(tokens / batch_tokens))
+    warmup = config.warmup_steps
+    if warmup is None and of_shape:
+        shortest = round(SHORTEST_TOKENS_PER_PARAM * n_params / batch_tokens)
+        warmup = max(MIN_TRUNK_WARMUP, warmup_rule(n_params, batch_tokens, shortest))
+    return Recipe(
+        lr=config.lr_scale * (lr_rule(n_params, batch_tokens) if config.lr is None else config.lr),
+        batch_size=batch_tokens // window,
+        steps=steps,
+        warmup_steps=warmup_rule(n_params, batch_tokens, steps) if warmup is None else warmup,
+        cooldown_steps=round(config.cooldown * steps) if config.schedule == "cooldown" else 0,
+        schedule=config.schedule,
+        beta1=config.beta1,
+        beta2=beta2_rule(batch_tokens) if config.beta2 is None else config.beta2,
+        weight_decay=config.weight_decay,
+        grad_clip=config.grad_clip,
+    )
+
+
+def _check(config: OptimConfig) -> None:
+    if config.schedule not in SCHEDULES:
+        raise ValueError(f"optim.schedule={config.schedule!r}: choose one of {SCHEDULES}")
+    if config.rules not in RULES:
+        raise ValueError(f"optim.rules={config.rules!r}: choose one of {RULES}")
+    ranges = {
+        "lr": (0, 10),
+        "lr_scale": (0, math.inf),
+        "batch_tokens": (0, math.inf),
+        "grad_clip": (0, math.inf),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not low < value < high:
+            raise ValueError(f"optim.{name}={value} must lie between {low} and {high}")
+    for name in ("beta1", "beta2", "weight_decay", "cooldown"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < 1:
+            raise ValueError(f"optim.{name}={value} must be at least 0 and below 1")
+    if config.warmup_steps is not None and config.warmup_steps < 0:
+        raise ValueError(f"optim.warmup_steps={config.warmup_steps} must not be negative")
+
+
+def cooldown_start(recipe: Recipe) -> int:
+    """Step at which a run leaves its trunk; its last one if it has no cooldown."""
+    return recipe.steps - recipe.cooldown_steps
+
+
+def lr_at(step: int, recipe: Recipe) -> float:
+    """Learning rate of step 0, 1, ..., steps - 1.
+
+    Linear warm-up, then by schedule: constant; cosine to a tenth of the peak at the last step;
+    or constant with a last part that falls as 1 - sqrt(progress) to almost zero (Haegele et al.
+    2024, arXiv:2405.18392, section 3).
+    """
+    if step < recipe.warmup_steps:
+        return recipe.lr * (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "cosine":
+        progress = (step - recipe.warmup_steps) / max(1, recipe.steps - 1 - recipe.warmup_steps)
+        return recipe.lr * (0.55 + 0.45 * math.cos(math.pi * progress))
+    start = cooldown_start(recipe)
+    if recipe.schedule == "cooldown" and step >= start:
+        progress = (step - start + 1) / (recipe.cooldown_steps + 1)
+        return recipe.lr * (1 - math.sqrt(progress))
+    return recipe.lr

@@ -1,0 +1,183 @@
+"""A trained model as three plain files: weights, what they are weights of, and the tokenizer.
+
+`model.safetensors` holds every parameter in its own precision, a tied head once; `config.json` the
+shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
+Nothing is pickled, so that a file from a stranger can do no harm.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from scaling.data.tokens import load_tokenizer
+from scaling.files import write_bytes, write_text
+from scaling.models.build import Model, build_model
+from scaling.shapes.shape import Shape
+
+FORMAT = "scaling-laboratory model 1"
+WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+
+
+def save_model(
+    folder: Path, model: Model, tokenizer: Tokenizer | Path | str | None, facts: dict[str, Any]
+) -> None:
+    """Write a model and its tokenizer into a folder, which is made where it is not there.
+
+    Each file is written whole or not at all, the configuration last. It holds hashes of the other
+    two: `load_model` refuses what an interrupted save over an older model left behind.
+
+    Parameters
+    ----------
+    folder : Path
+    model : Model
+        On any device.
+    tokenizer : Tokenizer, Path, str or None
+        Path: the file of a tokenizer. str: its JSON. None: ids that never were text.
+    facts : dict
+        What a reader should know, as plain JSON: objective, run id, loss.
+
+    Raises
+    ------
+    ValueError
+        Facts that are no JSON.
+    """
+    weights = save(
+        {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()},
+        {"format": "pt"},  # which other readers of safetensors look for
+    )
+    text = _tokenizer_json(tokenizer)
+    config = {
+        "format": FORMAT,
+        "shape": asdict(model.shape),
+        "facts": facts,
+        "weights_sha256": _sha256(weights),
+        "tokenizer_sha256": None if text is None else _sha256(text.encode()),
+    }
+    try:
+        written = json.dumps(config, indent=1, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"facts={facts!r} cannot be written as JSON ({error}); give text, finite numbers, "
+            "lists and dicts"
+        ) from error
+    write_bytes(folder / WEIGHTS, weights)
+    if text is not None:
+        write_text(folder / TOKENIZER, text)
+    write_text(folder / CONFIG, written)
+
+
+def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | None]:
+    """Read what `save_model` wrote; the model's losses are those of the saved one, bit for bit.
+
+    Returns
+    -------
+    model : Model, on `device`
+    tokenizer : Tokenizer, or None if it was saved without
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is missing.
+    ValueError
+        A file of another program, or files that do not belong together.
+    """
+    config = read_config(folder)
+    shape = _shape(folder, config)
+    weights = _read(folder / WEIGHTS)
+    model = build_model(shape)
+    _fill(model, _tensors(folder / WEIGHTS, weights), folder / WEIGHTS)
+    _belongs(folder / WEIGHTS, weights, config.get("weights_sha256"))
+    expected = config.get("tokenizer_sha256")
+    if expected is None:
+        return model.to(device), None
+    _belongs(folder / TOKENIZER, _read(folder / TOKENIZER), expected)
+    return model.to(device), load_tokenizer(folder / TOKENIZER)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json`: "format", "shape", "facts" and the hashes; see Raises of `load_model`."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(_read(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); save the model again") from error
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} has format {found!r}, not {FORMAT!r}: it is another program's; give a folder "
+            "that scaling.training.saved.save_model wrote"
+        )
+    return config
+
+
+def _shape(folder: Path, config: dict[str, Any]) -> Shape:
+    try:
+        return Shape(**config["shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / CONFIG} describes no shape that can be built ({error}); "
+            "save the model again"
+        ) from error
+
+
+def _fill(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy tensors into the parameters of the same names."""
+    wanted = dict(model.named_parameters())
+    if stray := sorted(wanted.keys() ^ tensors.keys()):
+        raise ValueError(
+            f"{path} and the shape in {CONFIG} do not have the same tensors: {stray[0]} and "
+            f"{len(stray) - 1} more are in one of them only; save the model again"
+        )
+    for name, parameter in wanted.items():
+        if tensors[name].shape != parameter.shape:
+            raise ValueError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}, but {CONFIG} asks for "
+                f"{tuple(parameter.shape)}; save the model again"
+            )
+        with torch.no_grad():
+            parameter.copy_(tensors[name])
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file ({error}); save the model again"
+        ) from error
+
+
+def _belongs(path: Path, data: bytes, expected: Any) -> None:
+    if _sha256(data) != expected:
+        raise ValueError(
+            f"{path} is not the file that {CONFIG} beside it was written for (sha256 differs): a "
+            "save was interrupted or a file exchanged; save the model again"
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing; a saved model is {CONFIG}, {WEIGHTS} and, if it has one, "
+            f"{TOKENIZER}"
+        ) from None
+
+
+def _tokenizer_json(tokenizer: Tokenizer | Path | str | None) -> str | None:
+    if isinstance(tokenizer, Path):
+        return _read(tokenizer).decode()
+    return tokenizer.to_str() if isinstance(tokenizer, Tokenizer) else tokenizer
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

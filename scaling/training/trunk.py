@@ -1,0 +1,292 @@
+"""Train one trunk: a generator of measurements that opens no file and prints nothing.
+
+A trunk is one model at a constant learning rate, and from it branches a cooldown for every horizon
+that is asked for (Haegele et al. 2024, arXiv:2405.18392). What a branch yields is bit for bit what
+a separate run of that length would: the trunk is put back to where it was after every branch.
+
+Shape suffixes: B sequences, T positions.
+"""
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
+from scaling.models.build import Model, build_model
+from scaling.shapes.shape import Shape
+from scaling.training.optim import Recipe, cooldown_start, lr_at
+
+CHUNK_TOKENS = 2**20  # moved to the device at a time
+EVAL_TOKENS = 2**13  # in one validation batch
+DIVERGED_ABOVE = 0.5  # nats over the loss of a uniform guess,
+DIVERGED_FROM = 100  # once warm-up and so many steps are over
+LOOKS_PER_DECADE = 32  # points of the training curve, at geometrically spaced steps
+
+
+@dataclass(frozen=True)
+class Point:
+    """The training curve between two looks at the device."""
+
+    step: int  # steps done
+    middle: float  # the step that `loss` stands for
+    loss: float  # nats/token, mean over the steps since the last point
+    lr: float
+    branch: int | None = None  # whose cooldown it belongs to; None: the trunk
+
+
+@dataclass(frozen=True)
+class Branching:
+    """The trunk stands where a cooldown leaves it."""
+
+    branch: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a branch ended; loss is on held-out windows, NaN unless status is "ok"."""
+
+    branch: int  # place of its recipe
+    status: str  # ok, diverged
+    reason: str
+    steps: int
+    loss: float  # nats/token
+    loss_std: float  # standard error of `loss` over the held-out windows
+
+
+@dataclass(frozen=True)
+class TrunkState:
+    """All that a trunk needs to go on as if it had never stopped.
+
+    Attributes
+    ----------
+    step : steps done
+    looked : step of the last point
+    tensors : dict of name -> Tensor, copies
+        Weights, Adam's moments and step counts, and the loss since the last point.
+    """
+
+    step: int
+    looked: int
+    tensors: dict[str, Tensor]
+
+
+class TrunkTraining:
+    """The training of one trunk; `run` yields its news, `state` and `state=` stop and resume it.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+        One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
+        cooldown (`scaling.training.grid.Trunk` sorts them so).
+    tokens, valid_tokens : int arrays, shape (n,)
+        Token ids of the two splits.
+    objective : str, optional
+        See `scaling.data.objectives.make_objective`; None: the family's own.
+    seed : int
+        Of the weights, the order of the windows and what of them is hidden.
+    precision : {"fp32", "bf16"}
+        bf16: autocast, weights and optimizer in fp32.
+    compiled : bool
+        Forward and backward through torch.compile; evaluation stays eager.
+    valid_windows : int
+        Windows from the start of the validation split (all, if it has fewer).
+    state : TrunkState, optional
+        Where to go on. Branches that start before it must not be asked for.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        recipes: Sequence[Recipe],
+        tokens: np.ndarray,
+        valid_tokens: np.ndarray,
+        *,
+        objective: str | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "fp32",
+        compiled: bool = False,
+        valid_windows: int = 2048,
+        state: TrunkState | None = None,
+    ):
+        self.shape, self.recipes, self.device = shape, recipes, device
+        self.tokens, self.valid_tokens, self.valid_windows = tokens, valid_tokens, valid_windows
+        self.objective, self.seed = make_objective(shape, objective), seed
+        self.model = build_model(shape, seed).to(device)
+        self.optimizer = make_optimizer(self.model, recipes[0])
+        self.loss_of = torch.compile(self.model.loss) if compiled else self.model.loss
+        self.autocast = torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
+        )
+        steps = max(recipe.steps for recipe in recipes)
+        n_needed = steps * recipes[0].batch_size
+        self.order = window_order(count_windows(len(tokens), self.objective), n_needed, seed)
+        self.looks = look_steps(steps)
+        self.loss_sum = torch.zeros((), device=device)
+        self.step = self.looked = 0
+        self.done = 0  # steps of this process, on the trunk and on branches
+        self.diverged = ""  # why training ends here
+        if state is not None:
+            self._restore(state)
+
+    def run(self) -> Iterator[Point | Branching | Outcome]:
+        """Train the trunk and every branch; one Outcome per recipe, in their order.
+
+        Only at a Point does the host wait for the device. `state` may be asked for at a Branching
+        and at every Point of the trunk (`branch` is None), unless it has `diverged` there.
+        """
+        for branch, recipe in enumerate(self.recipes):
+            reason = yield from self.advance(recipe, cooldown_start(recipe))
+            if reason:  # every longer run would have gone the same way
+                for later in range(branch, len(self.recipes)):
+                    yield Outcome(later, "diverged", reason, self.step, math.nan, math.nan)
+                return
+            yield Branching(branch)
+            kept = self.state()
+            reason = yield from self.advance(recipe, recipe.steps, branch)
+            if not reason and self.step > self.looked:
+                reason = yield from self._look(recipe, branch)
+            if reason:
+                yield Outcome(branch, "diverged", reason, self.step, math.nan, math.nan)
+            else:
+                with self.autocast:
+                    losses = self._held_out()
+                yield outcome(losses, branch, self.step)
+            self._restore(kept)
+
+    def state(self) -> TrunkState:
+        """Copy what determines all that follows."""
+        tensors = {name: tensor.clone() for name, tensor in self._tensors()}
+        return TrunkState(self.step, self.looked, tensors)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield "loss_sum", self.loss_sum
+        for name, parameter in self.model.named_parameters():
+            yield f"weights.{name}", parameter.detach()
+            for moment, tensor in self.optimizer.state[parameter].items():
+                yield f"{moment}.{name}", tensor
+
+    def _restore(self, state: TrunkState) -> None:
+        self.step, self.looked, self.diverged = state.step, state.looked, ""
+        for name, tensor in self._tensors():
+            tensor.copy_(state.tensors[name])
+
+    def advance(
+        self, recipe: Recipe, until: int, branch: int | None = None
+    ) -> Generator[Point, None, str]:
+        """Train to step `until`; return why training should stop, or an empty string."""
+        for batch in self._batches(self.step, until, recipe.batch_size):
+            with self.autocast:
+                loss = self.loss_of(*batch).mean()
+            update(self.model, self.optimizer, loss, lr_at(self.step, recipe), recipe.grad_clip)
+            self.loss_sum += loss.detach()
+            self.step, self.done = self.step + 1, self.done + 1
+            if self.step in self.looks and (reason := (yield from self._look(recipe, branch))):
+                return reason
+        return ""
+
+    def _look(self, recipe: Recipe, branch: int | None) -> Generator[Point, None, str]:
+        mean_loss = self.loss_sum.item() / (self.step - self.looked)
+        middle = (self.looked + 1 + self.step) / 2
+        self.looked = self.step
+        self.loss_sum.zero_()
+        self.diverged = divergence(mean_loss, self.step, recipe, self.shape.table_rows)
+        yield Point(self.step, middle, mean_loss, lr_at(self.step - 1, recipe), branch)
+        return self.diverged
+
+    def _batches(self, first: int, last: int, batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+        """What the model's loss takes, one batch a step, moved to the device in large chunks."""
+        steps_per_chunk = max(1, CHUNK_TOKENS // (batch_size * self.shape.window.text))
+        for start in range(first, last, steps_per_chunk):
+            end = min(start + steps_per_chunk, last)
+            arrays = self._arrays(np.arange(start * batch_size, end * batch_size))
+            yield from zip(*(array.split(batch_size) for array in arrays), strict=True)
+
+    def _arrays(self, draws: np.ndarray) -> Iterator[Tensor]:
+        """Training windows of these places in the order of training, on the device."""
+        windows = cut_windows(self.tokens, self.order[draws], self.objective)
+        for array in self.objective(windows, draws, self.seed):
+            yield torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _held_out(self) -> np.ndarray:
+        return window_losses(self.model, self.objective, self.valid_tokens, self.valid_windows)
+
+
+def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
+    """Order in which windows are seen: a new permutation each epoch, the same for every model."""
+    epochs = math.ceil(n_needed / n_available)
+    orders = [np.random.default_rng([seed, e]).permutation(n_available) for e in range(epochs)]
+    return np.concatenate(orders)[:n_needed]
+
+
+def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW, one fused kernel per step; matrices and tables decay, gains do not."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    betas = (recipe.beta1, recipe.beta2)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=1e-8, fused=True)
+    for parameter in parameters:  # as Adam would in its first step; a state is whole before it
+        moments = {m: torch.zeros_like(parameter) for m in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+    return optimizer
+
+
+def update(
+    model: Model, optimizer: torch.optim.AdamW, loss: Tensor, lr: float, grad_clip: float
+) -> None:
+    """One optimizer step at learning rate `lr`, gradients clipped to a total norm."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def look_steps(steps: int) -> set[int]:
+    """Geometrically spaced steps up to `steps`: round(10^(k/32)); the same for every horizon."""
+    n = math.floor(LOOKS_PER_DECADE * math.log10(steps)) + 2
+    spaced = {round(10 ** (k / LOOKS_PER_DECADE)) for k in range(n)}
+    return {step for step in spaced if step <= steps}
+
+
+def divergence(mean_loss: float, steps: int, recipe: Recipe, vocab_size: int) -> str:
+    """Why training should stop after so many steps, or an empty string."""
+    if not math.isfinite(mean_loss):
+        return f"training loss became {mean_loss} by step {steps}; lower the learning rate"
+    limit = math.log(vocab_size) + DIVERGED_ABOVE
+    if steps > max(recipe.warmup_steps, DIVERGED_FROM) and mean_loss > limit:
+        return f"training loss {mean_loss:.2f} above {limit:.2f} at step {steps}; lower the lr"
+    return ""
+
+
+@torch.no_grad()
+def window_losses(model: Model, objective: Objective, tokens: np.ndarray, most: int) -> np.ndarray:
+    """Mean loss of each of the first `most` windows of a stream, nats/token.
+
+    What of a window is hidden depends on its place in the stream only.
+    """
+    device = next(model.parameters()).device
+    index = np.arange(min(most, count_windows(len(tokens), objective)))
+    losses = []
+    for chunk in np.array_split(index, max(1, len(index) * model.shape.seq_len // EVAL_TOKENS)):
+        arrays = objective(cut_windows(tokens, chunk, objective), chunk, None)
+        losses.append(model.loss(*(torch.from_numpy(a).to(device) for a in arrays)).mean(1))
+    return torch.cat(losses).double().cpu().numpy()
+
+
+def outcome(losses: np.ndarray, branch: int, steps: int) -> Outcome:
+    """Sum up the held-out windows of a finished run."""
+    mean = float(losses.mean())
+    if not math.isfinite(mean):
+        return Outcome(branch, "diverged", f"held-out loss is {mean}", steps, math.nan, math.nan)
+    return Outcome(
+        branch, "ok", "", steps, mean, float(losses.std(ddof=1) / math.sqrt(len(losses)))
+    )

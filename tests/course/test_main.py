@@ -1,0 +1,286 @@
+"""The course's tables, figures and statements, and the verb that writes them."""
+
+import io
+import re
+import subprocess
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation
+
+from scaling.course import figures
+from scaling.course import tables as course
+from scaling.course.statements import Statement, rounds_to, statements_table
+from scaling.figures.paper import LABELS
+from scaling.planning.sources import get_source
+
+ROOT = Path(__file__).parents[2]
+DIFFERING = {  # statement -> a part of the reason
+    "BLOOM saw 350B tokens": "366B",
+    "GPT-3: about 3,700 PF-days": "3,640",
+    "1 PF-day: 2 A100 at full efficiency for a day": "sparsity",
+    "1B parameters need 80 GB to train": "20 extra bytes",
+    "16 bits halve what training takes too": "fp32 copy",
+    "the optimum is 50B parameters": "4.8e23",
+    "... and 1.4T tokens": "28 tokens per parameter",
+    "at 5.76e23 approach 2 asks for 67-73B": "own table",
+}
+NOT_COMPUTED = {"7 % less TFLOP/s per GPU from 8 to 512 GPUs": "network"}
+STATEMENTS = statements_table()
+
+
+@pytest.mark.parametrize("row", STATEMENTS.to_dict("records"), ids=STATEMENTS.statement)
+def test_a_statement_is_reproduced_or_listed_as_differing(row):
+    name = row["statement"]
+    if name in NOT_COMPUTED:
+        assert row["verdict"] == "not computed" and NOT_COMPUTED[name] in row["why"]
+    elif name in DIFFERING:
+        assert row["verdict"] == "differs" and DIFFERING[name] in row["why"]
+    else:
+        assert row["verdict"] == "reproduced", row
+
+
+def test_every_listed_statement_is_there():
+    assert {*DIFFERING, *NOT_COMPUTED} <= {*STATEMENTS.statement}
+    assert STATEMENTS.statement.is_unique
+
+
+@pytest.mark.parametrize(
+    "printed, digits, ends",
+    [(3640, 3, (3635, 3645)), (1.4e12, 2, (1.35e12, 1.45e12)), (0.5, 1, (0.45, 0.55))],
+)
+def test_what_rounds_to_a_printed_number(printed, digits, ends):
+    assert rounds_to(printed, digits) == pytest.approx(ends)
+
+
+def test_a_statement_that_is_off_differs():
+    said = ("memory", "4 GB", 3.5, 4.5)
+    assert Statement(*said, 4.4, "GB", "").verdict == "reproduced"
+    assert Statement(*said, 4.6, "GB", "").verdict == "differs"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_tokens_of_the_rule_are_those_of_the_course():
+    table = course.tokens_table().query("yardstick == '20 per parameter'")
+    np.testing.assert_allclose(table.D_for_N, 20 * table.N)
+    np.testing.assert_allclose(table.D_for_N, table.course_optimum, rtol=0.015)
+    np.testing.assert_allclose(6 * table.N_opt * table.D_opt, table.C)
+    verdicts = dict(zip(table.model, table.verdict, strict=True))
+    assert verdicts.pop("Chinchilla") == verdicts.pop("LLaMA-65B") == "about optimal"
+    assert {*verdicts.values()} == {"under-trained"}
+
+
+@pytest.mark.parametrize("name", ["besiroglu2024", "hoffmann2022"])
+def test_an_optimal_model_leaves_nothing_on_the_table(name):
+    law = get_source(name)
+    best = law.point(1e23)
+    mine = course.Model("mine", best["N_opt"], best["D_opt"])
+    row = course.tokens_table([mine], [name]).set_index("yardstick").loc[name]
+    assert row.trained == pytest.approx(1, rel=1e-6)
+    assert row.loss_gap == pytest.approx(0, abs=1e-9)
+    assert row.C_over == pytest.approx(1, rel=1e-6)
+    assert course.tokens_for(law.fit.params, mine.N) == pytest.approx(mine.D, rel=1e-9)
+
+
+def test_any_other_model_does():
+    best = get_source("besiroglu2024").point(1e23)
+    models = [
+        course.Model("large", 4 * best["N_opt"], best["D_opt"] / 4),
+        course.Model("small", best["N_opt"] / 4, 4 * best["D_opt"]),
+    ]
+    table = course.tokens_table(models, ["besiroglu2024"]).query("yardstick == 'besiroglu2024'")
+    assert [*table.verdict] == ["under-trained", "over-trained"]
+    assert (table.loss_gap > 0.005).all() and (table.C_over > 1.2).all()
+    assert ((table.loss_gap_low < table.loss_gap) & (table.loss_gap < table.loss_gap_high)).all()
+    assert ((table.D_for_N_low < table.D_for_N) & (table.D_for_N < table.D_for_N_high)).all()
+
+
+def test_a_model_without_tokens_is_refused():
+    with pytest.raises(ValueError, match=r"mine: N=7e.09 parameters and D=0 tokens must be"):
+        course.tokens_table([course.Model("mine", 7e9, 0)])
+
+
+def test_pf_days_are_those_of_brown():
+    table = course.pf_days_table()
+    for ours, printed in zip(table.pf_days, table.printed_pf_days, strict=True):
+        assert printed == float(f"{ours + 1e-9:.3g}")
+    np.testing.assert_allclose(table.flops, table.printed_flops, rtol=0.004)
+    assert {*table.model[table.flops_per_param_token == 3]} == {
+        f"T5-{size}" for size in ("Small", "Base", "Large", "3B", "11B")
+    }
+
+
+def test_memory_is_that_of_the_zero_paper():
+    table = course.memory_table().set_index("stage")
+    gb = table.total / 1e9  # Rajbhandari et al. 2020, figure 1: 120, 31.4, 16.6, 1.9
+    assert gb["DDP"] == pytest.approx(120)
+    assert gb["ZeRO-1"] == pytest.approx(31.4, abs=0.05)
+    assert gb["ZeRO-2"] == pytest.approx(16.6, abs=0.05)
+    assert gb["ZeRO-3"] == pytest.approx(1.9, abs=0.05)
+    assert gb["FSDP, factor 1"] == gb["DDP"] and gb["FSDP, factor 64"] == gb["ZeRO-3"]
+    np.testing.assert_allclose(table[[*course.MEMORY_PARTS]].sum(axis=1), table.total)
+    assert {*table.index[~table.fits]} == {"DDP", "FSDP, factor 1"}
+
+
+def test_lines_spend_their_compute_and_grow_by_their_exponents():
+    table = course.allocation_table(np.geomspace(1e17, 1e27, 11))
+    np.testing.assert_allclose(6 * table.N_opt * table.D_opt, table.C)
+    exponents = {"kaplan2020": 0.73, "hoffmann2022_envelope": 0.50, "hoffmann2022_isoflop": 0.49}
+    exponents["hoffmann2022"] = 0.46
+    for law, rows in table.groupby("law"):
+        slope = np.diff(np.log(rows.N_opt)) / np.diff(np.log(rows.C))
+        np.testing.assert_allclose(slope, exponents[str(law)], atol=0.006)
+
+
+def test_lines_cross_where_they_ask_for_the_same():
+    crossings = course.crossings_table()
+    assert [*crossings.other[crossings.law == "kaplan2020"]] == [*course.LINES[1:]]
+    for row in crossings.to_dict("records"):
+        both = course.allocation_table([row["C"]], [row["law"], row["other"]])
+        np.testing.assert_allclose(both.N_opt, row["N"])
+        np.testing.assert_allclose(both.D_opt, row["D"])
+
+
+def test_known_models_are_between_kaplan_and_chinchilla_until_2022():
+    table = course.known_models_table().set_index("model")
+    early = ["LaMDA", "GPT-3", "Jurassic-1", "Gopher", "MT-NLG", "PaLM", "OPT", "BLOOM"]
+    assert (table.N_over_kaplan2020[early] < 0.5).all()
+    assert (table.N_over_hoffmann2022_envelope[early] > 3).all()
+    assert table.N_over_hoffmann2022_envelope["Chinchilla"] == pytest.approx(1, abs=0.03)
+
+
+# ---------------------------------------------------------------- figures
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    lines = course.allocation_table(np.geomspace(*course.DECADES, 61))
+    found = {
+        "tokens": figures.tokens_figure(course.tokens_table()),
+        "pf_days": figures.pf_days_figure(course.pf_days_table()),
+        "memory": figures.memory_figure(course.memory_table()),
+        "known_models": figures.known_models_figure(lines, course.known_models_table()),
+        "crossing": figures.crossing_figure(lines, course.crossings_table()),
+    }
+    for fig in found.values():
+        fig.savefig(io.BytesIO())  # lays it out
+    return found
+
+
+NAMES = ["tokens", "pf_days", "memory", "known_models", "crossing"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_have_labels_units_and_a_legend(drawn, name):
+    fig = drawn[name]
+    known = {*LABELS.values(), "Compute of pretraining (PF-days)", "Memory on each device (GB)"}
+    assert all(ax.get_xlabel() in known for ax in fig.axes)
+    assert fig.legends and "C: 6*N*D" in fig.get_supxlabel()
+    scale = "linear" if name == "memory" else "log"
+    assert all(ax.get_xscale() == scale for ax in fig.axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_covers_another(drawn, name):
+    fig = drawn[name]
+    [legend] = fig.legends
+    for ax in fig.axes:
+        notes = [a for a in ax.get_children() if isinstance(a, Annotation)]
+        boxes = [Annotation.get_window_extent(a) for a in notes]
+        boxes = [b for a, b in zip(notes, boxes, strict=True) if a.arrow_patch is None]
+        for one, other in combinations(boxes, 2):
+            assert not one.overlaps(other)
+        for axis, low, high in ((ax.xaxis, "x0", "x1"), (ax.yaxis, "y0", "y1")):
+            ticks = [t.get_window_extent() for t in axis.get_ticklabels() if t.get_text()]
+            ticks.sort(key=lambda box, low=low: getattr(box, low))
+            gaps = [getattr(b, low) - getattr(a, high) for a, b in pairwise(ticks)]
+            assert min(gaps, default=1) > 0
+        assert legend.get_window_extent().y0 >= ax.bbox.y1 - 1
+
+
+def test_figures_show_the_numbers_of_their_tables(drawn):
+    bars = [p.get_width() for p in drawn["pf_days"].axes[0].patches]
+    assert sorted(bars) == pytest.approx(sorted(course.pf_days_table().pf_days))
+    widths = [p.get_width() for p in drawn["memory"].axes[0].patches]
+    assert sum(widths) * 1e9 == pytest.approx(course.memory_table().total.sum())
+    names = {str(a.get_gid()) for a in drawn["known_models"].axes[0].get_children()}
+    assert {f"model:{m.name}" for m in course.KNOWN_MODELS} <= names
+
+
+def test_a_model_of_the_user_is_drawn():
+    table = course.tokens_table([*course.COURSE_MODELS, course.Model("mine", 7e9, 2e12)])
+    ticks = [t.get_text() for t in figures.tokens_figure(table).axes[0].get_yticklabels()]
+    assert "mine\n7B" in ticks
+
+
+# ---------------------------------------------------------------- the verb
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "scaling.course", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("course")
+    done = run(f"out={out}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "differs: BLOOM saw 350B tokens" in done.stdout
+    return out
+
+
+def test_it_writes_tables_figures_and_a_page(folder):
+    names = {p.name for p in folder.iterdir()}
+    assert {f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")} <= names
+    assert {
+        f"{n}.csv" for n in ("tokens", "pf_days", "memory", "known_models", "crossings")
+    } <= names
+    page = (folder / "README.md").read_text()
+    assert all(
+        f"![{title}]" in page for title in re.findall(r"^## (?!Every|Number)(.*)$", page, re.M)
+    )
+    assert "| bf16 | 1+8+7 | 3.3895e+38 |" in page
+    assert re.search(r"\| zero3 \|.* 1\.5 \|", page)
+    for statement in STATEMENTS.statement:
+        assert f"| {statement} |" in page
+
+
+def test_the_committed_page_is_what_the_code_writes(folder):
+    committed = ROOT / "results" / "course"
+    assert (committed / "README.md").read_text() == (folder / "README.md").read_text()
+    assert {p.name for p in committed.iterdir()} == {p.name for p in folder.iterdir()}
+    for path in folder.glob("*.csv"):
+        ours, theirs = pd.read_csv(path), pd.read_csv(committed / path.name)
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
+
+
+def test_a_model_of_the_user_stands_on_the_page(tmp_path):
+    done = run(f"out={tmp_path}", "params=7B", "tokens=2T", "name=mine")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "README.md").read_text()
+    assert "`python -m scaling.course params=7B tokens=2T name=mine`" in page
+    assert re.search(r"\| mine \| 7B \| 2T \| 286 \| 20 per parameter \| 140B \| 14 x, over", page)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["params=7B"], "a model of your own needs both params=N and tokens=D"),
+        (["params=-7", "tokens=2T"], "params must be positive and finite"),
+        (["params=7Q", "tokens=2T"], "params '7Q' is no quantity"),
+    ],
+)
+def test_nonsense_is_one_line(arguments, message, tmp_path):
+    refused = run(f"out={tmp_path}", *arguments)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ") and message in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,140 @@
+"""The display follows events; it is given a clock, so that no test waits."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scaling.training.grid import group_trunks
+from scaling.training.monitor import Monitor, duration, tensorboard, verdict, watch
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import Event
+
+POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, "lr": 0.01}
+
+
+@pytest.fixture
+def trunks(plan_noise):
+    """Two trunks of two cells each."""
+    trunks = group_trunks(plan_noise([2e9, 4e9], OptimConfig(rules="shape")))
+    assert [len(trunk.cells) for trunk in trunks] == [2, 2]
+    return trunks
+
+
+def row(cell, status="ok", reason=""):
+    facts = {"run_id": cell.run_id, "status": status, "reason": reason}
+    return facts | {"loss": 4.2, "wall_s": 3.0, "flops_per_s": 2e9}
+
+
+def test_progress_speed_and_what_is_left(trunks):
+    monitor = Monitor(trunks, now=100.0)
+    first, whole = trunks[0], sum(trunk.flops for trunk in trunks)
+    assert monitor.see(Event(first.trunk_id, "started"), 100.0) is None
+    assert monitor.time_left == ""  # nothing is known yet
+    assert "0 of 4 cells done, 1 trunks running, 0 failed" in monitor.summary
+    monitor.see(Event(first.trunk_id, "progress", flops=0.0, point=POINT), 100.0)
+    quarter = whole / 4
+    monitor.see(Event(first.trunk_id, "progress", flops=quarter, point=POINT), 160.0)
+    assert monitor.time_left == "3 min 00 s left"
+    assert f"{quarter:.3g} of {whole:.3g} FLOPs" in monitor.summary
+
+
+def test_what_a_checkpoint_had_done_is_no_speed(trunks):
+    monitor = Monitor(trunks, now=0.0)
+    first, whole = trunks[0], sum(trunk.flops for trunk in trunks)
+    monitor.see(Event(first.trunk_id, "started"), 0.0)
+    monitor.see(Event(first.trunk_id, "progress", flops=whole / 4, point=POINT), 0.0)
+    monitor.see(Event(first.trunk_id, "progress", flops=whole / 2, point=POINT), 60.0)
+    assert monitor.time_left == "2 min 00 s left"
+
+
+def test_cells_that_end_are_told_and_counted(trunks):
+    monitor = Monitor(trunks, now=0.0)
+    trunk = trunks[0]
+    monitor.see(Event(trunk.trunk_id, "started"), 0.0)
+    line = monitor.see(Event(trunk.trunk_id, "finished", row=row(trunk.cells[0])), 5.0)
+    assert line is not None
+    assert line.startswith(f"[1/4] {trunk.cells[0].label}: loss 4.2000 nats/token, 3 s, 2.0 GFLOP")
+    bad = row(trunk.cells[1], "failed", "worker killed by SIGKILL (out of memory?)")
+    line = monitor.see(Event(trunk.trunk_id, "finished", row=bad), 6.0)
+    assert line is not None
+    assert "failed, worker killed by SIGKILL (out of memory?)" in line
+    assert "1 of 4 cells done, 0 trunks running, 1 failed" in monitor.summary
+    assert monitor.flops[trunk.trunk_id] == trunk.flops
+
+
+def test_a_trunk_tried_again_says_why(trunks):
+    monitor = Monitor(trunks, now=0.0)
+    trunk = trunks[1]
+    monitor.see(Event(trunk.trunk_id, "started"), 0.0)
+    line = monitor.see(Event(trunk.trunk_id, "retried", reason="worker killed by SIGKILL"), 1.0)
+    assert line == f"{trunk.label}: worker killed by SIGKILL; tried again"
+    assert "0 trunks running" in monitor.summary
+
+
+def events_of(trunks):
+    for trunk in trunks:
+        yield Event(trunk.trunk_id, "started")
+        point = POINT | {"run_id": trunk.trunk_id}
+        yield Event(trunk.trunk_id, "progress", flops=trunk.flops / 2, point=point)
+        for cell in trunk.cells:
+            yield Event(trunk.trunk_id, "finished", flops=trunk.flops, row=row(cell))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_watching_prints_a_line_per_cell(trunks, terminal):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=200, soft_wrap=True)
+    watch(console, trunks, events_of(trunks), None)
+    printed = out.getvalue()
+    assert all(f"[{n}/4]" in printed for n in (1, 2, 3, 4))
+    assert ("trunks running" in printed) == terminal  # the table is for terminals
+
+
+def test_the_table_names_the_running_trunks(trunks):
+    out = io.StringIO()
+    monitor = Monitor(trunks, now=0.0)
+    monitor.see(Event(trunks[0].trunk_id, "started"), 0.0)
+    point = Event(trunks[0].trunk_id, "progress", flops=trunks[0].flops / 2, point=POINT)
+    monitor.see(point, 1.0)
+    Console(file=out, width=200).print(monitor.table())
+    assert trunks[0].label in out.getvalue()
+    assert " 50%" in out.getvalue()
+    assert "1.5k" in out.getvalue()
+    assert "4.321" in out.getvalue()
+    assert trunks[1].label not in out.getvalue()
+
+
+def test_curves_go_to_tensorboard(trunks, tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install 'scaling-laboratory[track]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    watch(Console(file=io.StringIO()), trunks, events_of(trunks), tmp_path)
+    for trunk in trunks:
+        read = EventAccumulator(str(tmp_path / trunk.trunk_id)).Reload()
+        [loss] = read.Scalars("loss")
+        assert loss.value == pytest.approx(4.321)
+        assert loss.step == 1500  # over tokens
+
+
+def test_without_tensorboard_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with (
+        pytest.raises(ValueError, match=r"track=true needs TensorBoard: pip install"),
+        tensorboard(Path("unused")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0 s"), (59.6, "1 min 00 s"), (61, "1 min 01 s"), (3720, "1 h 02 min")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_diverged_run_says_so():
+    said = verdict({"status": "diverged", "reason": "training loss became nan by step 9"})
+    assert said == "diverged, training loss became nan by step 9"

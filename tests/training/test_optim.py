@@ -1,0 +1,136 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling.shapes.flops import training_flops_per_token
+from scaling.shapes.shape import ModelConfig, shape_for_width
+from scaling.training.optim import (
+    OptimConfig,
+    Recipe,
+    batch_rule,
+    beta2_rule,
+    lr_at,
+    lr_rule,
+    make_recipe,
+    warmup_rule,
+)
+
+SHAPE = shape_for_width(32, 1024, ModelConfig())
+RECIPE = Recipe(
+    lr=0.01,
+    batch_size=4,
+    steps=1000,
+    warmup_steps=50,
+    cooldown_steps=200,
+    schedule="cooldown",
+    beta1=0.9,
+    beta2=0.99,
+    weight_decay=0.1,
+    grad_clip=1.0,
+)
+
+
+def test_cooldown_schedule_has_three_parts():
+    lr = np.array([lr_at(step, RECIPE) for step in range(1000)])
+    np.testing.assert_allclose(lr[:50], 0.01 * np.arange(1, 51) / 50)
+    assert (lr[50:800] == 0.01).all()
+    np.testing.assert_allclose(lr[800:], 0.01 * (1 - np.sqrt(np.arange(1, 201) / 201)))
+
+
+def test_cosine_ends_at_a_tenth():
+    recipe = replace(RECIPE, schedule="cosine", cooldown_steps=0)
+    lr = [lr_at(step, recipe) for step in range(1000)]
+    assert lr[50] == pytest.approx(0.01)
+    assert lr[-1] == pytest.approx(0.001)
+    assert (np.diff(lr[50:]) <= 0).all()
+
+
+def test_constant_stays():
+    recipe = replace(RECIPE, schedule="constant", cooldown_steps=0)
+    assert {lr_at(step, recipe) for step in range(50, 1000)} == {0.01}
+
+
+@given(
+    steps=st.integers(1, 400),
+    warmup=st.integers(0, 500),
+    cooldown=st.integers(0, 400),
+    schedule=st.sampled_from(["cooldown", "cosine", "constant"]),
+)
+def test_the_rate_is_always_positive_and_never_above_its_peak(steps, warmup, cooldown, schedule):
+    recipe = replace(
+        RECIPE, steps=steps, warmup_steps=warmup, cooldown_steps=cooldown, schedule=schedule
+    )
+    rates = [lr_at(step, recipe) for step in range(steps)]
+    assert all(0 < lr <= 0.01 * (1 + 1e-12) for lr in rates)
+
+
+def test_a_recipe_spends_the_budget_to_half_a_step():
+    recipe = make_recipe(OptimConfig(), SHAPE, 4e11)
+    flops_per_step = recipe.batch_size * 128 * training_flops_per_token(SHAPE)
+    assert abs(recipe.steps * flops_per_step - 4e11) <= flops_per_step / 2
+
+
+def test_given_values_win_over_rules():
+    config = OptimConfig(lr=0.003, lr_scale=2.0, batch_tokens=256, warmup_steps=0, beta2=0.9)
+    recipe = make_recipe(config, SHAPE, 1e11)
+    assert (recipe.lr, recipe.batch_size, recipe.warmup_steps, recipe.beta2) == (0.006, 2, 0, 0.9)
+
+
+@pytest.mark.parametrize("n_tokens", [1e3, 2e5, 1e6, 1e7, 1e12])
+@pytest.mark.parametrize("seq_len", [32, 128, 1024])
+def test_batches_are_whole_windows(n_tokens, seq_len):
+    assert batch_rule(n_tokens, seq_len) % seq_len == 0
+    assert batch_rule(n_tokens, seq_len) >= 512
+    assert batch_rule(n_tokens, seq_len) <= max(512, seq_len, 1.5 * n_tokens / 1000)
+
+
+def test_rules_are_monotone():
+    sizes = np.geomspace(1e4, 1e9, 30)
+    assert (np.diff([lr_rule(n, 512) for n in sizes]) <= 0).all()
+    assert (np.diff([batch_rule(d, 128) for d in sizes]) >= 0).all()
+    assert beta2_rule(512) > beta2_rule(8192)
+    assert warmup_rule(1e5, 1000, 10_000) == 100
+    assert warmup_rule(1e5, 1000, 500) == 50
+    assert warmup_rule(10, 1000, 5) == 1
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(rules="horizons"), r"optim.rules='horizons': choose one of"),
+        (dict(schedule="linear"), r"optim.schedule='linear': choose one of"),
+        (dict(lr=0.0), "optim.lr=0.0 must lie between 0 and 10"),
+        (dict(lr=float("nan")), "optim.lr=nan must lie between"),
+        (dict(batch_tokens=100), "optim.batch_tokens=100 must be a multiple of 128"),
+        (dict(batch_tokens=0), "optim.batch_tokens=0 must lie between"),
+        (dict(beta2=1.0), "optim.beta2=1.0 must be at least 0 and below 1"),
+        (dict(cooldown=-0.1), "optim.cooldown=-0.1 must be at least 0"),
+        (dict(warmup_steps=-1), "optim.warmup_steps=-1 must not be negative"),
+    ],
+)
+def test_impossible_values_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        make_recipe(OptimConfig(**values), SHAPE, 1e11)
+
+
+def test_rules_of_the_shape_know_no_horizon():
+    config = OptimConfig(rules="shape")
+    short, long = (make_recipe(config, SHAPE, flops) for flops in (1e11, 6.4e12))
+    same = dict(steps=0, cooldown_steps=0)
+    assert replace(short, **same) == replace(long, **same)
+    assert long.steps == pytest.approx(64 * short.steps, rel=0.01)
+    assert short.warmup_steps >= 20
+    by_horizon = (make_recipe(OptimConfig(), SHAPE, flops) for flops in (1e11, 6.4e12))
+    assert len({recipe.batch_size for recipe in by_horizon}) == 2
+
+
+@pytest.mark.parametrize("family, text", [("bert", 128), ("t5", 141)])
+def test_a_batch_is_whole_windows_of_text(family, text):
+    shape = shape_for_width(32, 1024, ModelConfig(family=family))
+    recipe = make_recipe(OptimConfig(batch_tokens=4 * text), shape, 1e11)
+    assert recipe.batch_size == 4
+    with pytest.raises(ValueError, match=f"must be a multiple of {text}, the tokens of a window"):
+        make_recipe(OptimConfig(batch_tokens=100), shape, 1e11)

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+
+from scaling.data.tokens import TokenData
+from scaling.models.build import build_model
+from scaling.shapes.shape import Shape
+from scaling.training.optim import Recipe
+from scaling.training.saved import read_config
+from scaling.training.trained import learned, trained_model
+from scaling.training.trunk import TrunkTraining
+
+V = 13
+RECIPE = Recipe(
+    lr=0.01,
+    batch_size=8,
+    steps=30,
+    warmup_steps=5,
+    cooldown_steps=10,
+    schedule="cooldown",
+    beta1=0.9,
+    beta2=0.95,
+    weight_decay=0.0,
+    grad_clip=1.0,
+)
+
+
+def shape_of(family="gpt", width=16):
+    return Shape(vocab_size=V, seq_len=16, n_layers=1, width=width, n_heads=2, family=family)
+
+
+@pytest.fixture
+def data(tmp_path):
+    for split in ("train", "valid"):
+        np.save(tmp_path / f"{split}.npy", np.tile(np.arange(V, dtype=np.uint16), 400))
+    return TokenData(
+        name="cycle",
+        vocab_size=V,
+        folder=tmp_path,
+        n_train=V * 400,
+        n_valid=V * 400,
+        n_test=0,
+        bytes_per_token=1.0,
+        entropy_rate=0.0,
+        fingerprint="cycle",
+    )
+
+
+@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
+def test_a_model_is_trained_once_and_then_loaded(family, data, tmp_path, monkeypatch):
+    lines = []
+    folder, shape = tmp_path / "model", shape_of(family)
+    first, tokenizer = trained_model(folder, shape, RECIPE, data, report=lines.append)
+    assert tokenizer is None
+    assert lines and lines[-1].startswith("step 30 of 30: training loss")
+    monkeypatch.setattr(TrunkTraining, "run", lambda self: pytest.fail("trained again"))
+    second, _ = trained_model(folder, shape, RECIPE, data)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+
+
+def test_what_is_kept_is_the_end_of_the_cooldown(data, tmp_path):
+    """Held-out loss of the kept weights: the one that training measured before it went back."""
+    model, _ = trained_model(tmp_path / "model", shape_of(), RECIPE, data)
+    facts = read_config(tmp_path / "model")["facts"]
+    assert facts["objective"] == "clm"
+    assert facts["recipe"]["steps"] == 30
+    assert learned(model, data, 2048).loss == pytest.approx(facts["loss"], rel=1e-5)
+
+
+def test_a_folder_of_another_shape_is_refused(data, tmp_path):
+    trained_model(tmp_path / "model", shape_of(), RECIPE, data)
+    with pytest.raises(ValueError, match="delete it to train anew"):
+        trained_model(tmp_path / "model", shape_of(width=32), RECIPE, data)
+
+
+def test_nothing_is_kept_of_a_run_that_diverged(data, tmp_path):
+    wild = Recipe(**{**RECIPE.__dict__, "lr": float("inf")})
+    with pytest.raises(ValueError, match="gets no model: training loss became nan"):
+        trained_model(tmp_path / "model", shape_of(), wild, data)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
+def test_the_unigram_guess_on_a_cycle_is_uniform(family, data):
+    model = build_model(shape_of(family))
+    found = learned(model, data, n_windows=V)  # V windows begin at every place of the cycle
+    assert found.unigram_loss == pytest.approx(np.log(V))
+    predicted = {"gpt": 16, "bert": model.shape.window.targets, "t5": 3}[family]
+    assert found.tokens == V * predicted  # of T5 without the sentinel and the end mark
+    assert found.loss > 2
+    if family == "gpt":
+        assert found.unigram_accuracy == pytest.approx(1 / V, abs=0.01)
+
+
+def test_loss_is_the_models_own_where_every_target_is_text(data):
+    model = build_model(shape_of())
+    windows = torch.from_numpy(
+        np.stack([data.load("valid")[i * 16 : i * 16 + 17] for i in range(4)]).astype(np.int64)
+    )
+    with torch.no_grad():
+        assert learned(model, data, 4).loss == pytest.approx(
+            model.loss(windows).mean().item(), rel=1e-5
+        )
