@@ -1,7 +1,137 @@
-"""What pages are written with."""
+"""A page is sections of text, items and tables; here for the terminal and as Markdown."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+NOTHING = "-"  # for a number that is not there
+Format = str | Callable[[Any], str]  # ".3g", or a function of the value
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its head, and what stands in it for a row."""
+
+    head: str
+    write: Callable[[Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in full precision, and how its rows are shown.
+
+    Attributes
+    ----------
+    frame : DataFrame
+    columns : tuple of Column
+    caption : str
+    name : str
+        Of its CSV file, where the page has one.
+    """
+
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    caption: str = ""
+    name: str = ""
+
+    @property
+    def heads(self) -> list[str]:
+        """Heads of the columns."""
+        return [column.head for column in self.columns]
+
+    def cells(self) -> list[list[str]]:
+        """What is shown, a list a row."""
+        rows = self.frame.to_dict("records")
+        return [[column.write(row) for column in self.columns] for row in rows]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page: paragraphs, a list of items, tables."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[str, ...] = ()  # stems of their files
+
+
+def shown(name: str, head: str | None = None, write: Format = "") -> Column:
+    """Show the column `name` of the frame, as `write` says; NaN is a dash."""
+    return Column(name if head is None else head, lambda row: written(row[name], write))
+
+
+def shown_interval(name: str, head: str | None = None, write: Format = ".3g") -> Column:
+    """Show `name` with `name`_low and `name`_high in brackets, where they are finite numbers."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], write)
+
+    return Column(name if head is None else head, cell)
+
+
+def written(value: Any, write: Format = "") -> str:
+    """One value by a format; NaN and None are a dash."""
+    if value is None or value != value:
+        return NOTHING
+    return format(value, write) if isinstance(write, str) else write(value)
+
+
+def with_interval(value: Any, low: Any, high: Any, write: Format = ".3g") -> str:
+    """Write "value [low, high]"; the value alone where there is no interval."""
+    ends = f" [{written(low, write)}, {written(high, write)}]" if low == low else ""
+    return written(value, write) + ends
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def markdown(sections: Iterable[Section], level: int = 2) -> str:
+    """Sections as Markdown, their titles at this level."""
+    return "\n\n".join(part for section in sections for part in _markdown_parts(section, level))
+
+
+def _markdown_parts(section: Section, level: int) -> list[str]:
+    parts = [f"{'#' * level} {section.title}", *section.text]
+    parts += ["\n".join(f"- {item}" for item in section.items)] if section.items else []
+    parts += [f"![{section.title}]({stem}.png)" for stem in section.figures]
+    for table in section.tables:
+        parts += [table.caption] if table.caption else []
+        parts.append(markdown_table(table.heads, table.cells()))
+    return parts
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# ---------------------------------------------------------------- the terminal
+
+
+def print_sections(console: Console, sections: Iterable[Section]) -> None:
+    """Print sections one below the other; an interval stands below its value."""
+    for section in sections:
+        console.rule(section.title, align="left")
+        for line in (*section.text, *section.items):
+            console.print(line, markup=False, highlight=False)
+        for table in section.tables:
+            if table.caption:
+                console.print(table.caption, markup=False, highlight=False)
+            console.print(_grid(table))
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for i, head in enumerate(table.heads):
+        grid.add_column(head, no_wrap=i == 0, overflow="fold")
+    for row in table.cells():
+        grid.add_row(*(escape(cell.replace(" [", "\n[").replace(" (", "\n(")) for cell in row))
+    return grid
