@@ -5,6 +5,7 @@ import platform
 import re
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
 
 HOST = re.sub(r"\W", "-", platform.node())  # others may write into a shared folder
@@ -50,3 +51,21 @@ def cache_folder() -> Path:
     return (
         Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("scaling")
     )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of data that lies beside a module.
+
+    Returns
+    -------
+    DataFrame; a column of numbers is float64, each the nearest to what is printed, NaN where
+        nothing is; any other column is text
+    """
+    return pd.read_csv(path, dtype=str, keep_default_na=False).apply(_as_numbers)
+
+
+def _as_numbers(texts: pd.Series) -> pd.Series:
+    try:
+        return texts.replace("", "nan").astype(float)
+    except ValueError:
+        return texts

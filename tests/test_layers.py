@@ -17,7 +17,7 @@ MAY_IMPORT = {
     name: set() for name in GROUND
 } | {  # package (or module at the top) -> what it may use
     # a table in, laws and figures out; no torch
-    "laws": {"laws"},
+    "laws": {"laws"} | GROUND,
     "tables": {"tables", "laws"} | GROUND,
     "fitting": FITTING,
     "shapes": {"shapes"} | GROUND,

@@ -31,8 +31,9 @@ def test_it_checks_prints_and_writes(tmp_path):
 def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path):
     code = """if True:
         from scaling.laws import papers
-        (N, D, C, L), *others = papers.CEREBRAS_MODELS
-        papers.CEREBRAS_MODELS = ((N, D, C, 1.3 * L), *others)
+        models = papers.cerebras_models()
+        models.loc[0, "loss"] *= 1.3
+        papers.cerebras_models = lambda: models
         from scaling.reproduce import main
         main()
         """

@@ -94,7 +94,7 @@ def communication_table(
     ----------
     params : float
     n_devices : int
-    precision : key of `scaling.hardware.setup.PRECISIONS`
+    precision : key of `scaling.hardware.setup.PRECISION_BYTES`
     per_machine : int or None
         Adds hybrid sharding within groups of so many devices.
 

@@ -1,14 +1,15 @@
 """Accelerators: dense peak FLOP/s by number format and memory, as their makers print them.
 
-Adding a device is adding an entry to `DEVICES`, or to the `devices` of a user's own configuration.
+Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s), or an
+entry to the `devices` of a user's own configuration.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from scaling.files import read_table
 from scaling.hardware.formats import FORMATS
 
 GB = 1e9  # bytes; datasheets count decimally
@@ -87,33 +88,18 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
         )
 
 
-NVIDIA = "NVIDIA datasheet"
-_TABLE = (  # name, memory (GB), source, peaks (TFLOP/s)
-    ("V100", 32, f"{NVIDIA}, V100 SXM2", {"fp16": 125, "fp32": 15.7}),
-    (
-        "A100",
-        80,
-        f"{NVIDIA}, A100 80GB SXM",
-        {"bf16": 312, "fp16": 312, "tf32": 156, "fp32": 19.5},
-    ),
-    (
-        "A100-40GB",
-        40,
-        f"{NVIDIA}, A100 40GB SXM",
-        {"bf16": 312, "fp16": 312, "tf32": 156, "fp32": 19.5},
-    ),
-    ("H100", 80, f"{NVIDIA}, H100 SXM", {"bf16": 989, "fp16": 989, "fp8": 1979, "fp32": 67}),
-    ("H200", 141, f"{NVIDIA}, H200 SXM", {"bf16": 989, "fp16": 989, "fp8": 1979, "fp32": 67}),
-    ("B200", 192, f"{NVIDIA}, B200", {"bf16": 2250, "fp16": 2250, "fp8": 4500}),
-    ("TPUv4", 32, "Google Cloud documentation, TPU v4", {"bf16": 275}),
-    ("TPUv5e", 16, "Google Cloud documentation, TPU v5e", {"bf16": 197}),
-    ("TPUv5p", 95, "Google Cloud documentation, TPU v5p", {"bf16": 459}),
-    ("MI300X", 192, "AMD datasheet, Instinct MI300X", {"bf16": 1307, "fp16": 1307}),
-)
-DEVICES: dict[str, Device] = {
-    name: Device(name, {format: peak * TERA for format, peak in peaks.items()}, gb * GB, source)
-    for name, gb, source, peaks in _TABLE
-}
+def _read_devices() -> dict[str, Device]:
+    table = read_table(Path(__file__).with_name("devices.csv"))
+    peaks = table.set_index("device").drop(columns=["memory_gb", "source"]) * TERA
+    return {
+        row.device: Device(
+            row.device, peaks.loc[row.device].dropna().to_dict(), row.memory_gb * GB, row.source
+        )
+        for row in table.itertuples()
+    }
+
+
+DEVICES: dict[str, Device] = _read_devices()
 
 
 def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
@@ -164,18 +150,3 @@ def get_device(name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None
         known = [key for key, _ in table.values()]
         raise ValueError(f"device {name!r} is unknown; use one of {known}, or add it to devices")
     return device_from(*table[str(name).lower()])
-
-
-def devices_table(extra: Mapping[str, Device | Mapping[str, Any]] | None = None) -> pd.DataFrame:
-    """List the devices, the user's own after the built-in ones.
-
-    Returns
-    -------
-    DataFrame with columns device, memory_gb (decimal), one per format (dense TFLOP/s, NaN where the
-        device has none) and source
-    """
-    devices = [device_from(name, fields) for name, fields in (DEVICES | dict(extra or {})).items()]
-    table = pd.DataFrame([{f: peak / TERA for f, peak in d.peak_flops.items()} for d in devices])
-    table.insert(0, "memory_gb", [device.memory_bytes / GB for device in devices])
-    table.insert(0, "device", [device.name for device in devices])
-    return table.assign(source=[device.source for device in devices])

@@ -1,9 +1,9 @@
 """Number formats: range, spacing, memory, and what a value becomes in each."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
+import ml_dtypes
 import numpy as np
 import pandas as pd
 
@@ -19,6 +19,10 @@ class Format:
         Stored bits, so that bits / 8 is what a number takes in memory.
     sign_bits, exponent_bits, mantissa_bits : int
         Mantissa without the hidden one; for an integer the bits beside the sign.
+    lowest, largest : float
+        Finite values at the ends.
+    smallest_normal, smallest_subnormal : float
+        Smallest positive value with full relative precision, and of all; 1 for an integer.
     has_infinity : bool
         If not, a value beyond `largest` becomes `largest` ("saturates").
     source : str
@@ -26,11 +30,15 @@ class Format:
 
     name: str
     bits: int
+    sign_bits: int
     exponent_bits: int
     mantissa_bits: int
+    lowest: float
+    largest: float
+    smallest_normal: float
+    smallest_subnormal: float
     has_infinity: bool
     source: str
-    sign_bits: int = 1
 
     @property
     def bytes(self) -> float:
@@ -42,54 +50,44 @@ class Format:
         """Whether the format has no exponent."""
         return self.exponent_bits == 0
 
-    @property
-    def bias(self) -> int:
-        """Exponent bias, 2^(exponent_bits - 1) - 1."""
-        return 2 ** (self.exponent_bits - 1) - 1 if self.exponent_bits else 0
 
-    @property
-    def largest(self) -> float:
-        """Largest finite value.
+def _of_float(name: str, dtype: type, source: str) -> Format:
+    info = ml_dtypes.finfo(dtype)
+    ends = float(info.min), float(info.max)
+    smallest = float(info.smallest_normal), float(info.smallest_subnormal)
+    has_infinity = bool(np.isinf(dtype(np.inf)))
+    return Format(
+        name, info.bits, 1, info.nexp, info.nmant, *ends, *smallest, has_infinity, source
+    )
 
-        (2 - 2^-m) * 2^bias where the top exponent is kept for infinity and NaN. Without infinity
-        the top exponent counts too, less the one pattern that stands for NaN:
-        (2 - 2^(1-m)) * 2^(bias+1).
-        """
-        m = self.mantissa_bits
-        if self.is_integer:
-            return 2.0**m - 1
-        if self.has_infinity:
-            return (2 - 2.0**-m) * 2.0**self.bias
-        return (2 - 2.0 ** (1 - m)) * 2.0 ** (self.bias + 1)
 
-    @property
-    def lowest(self) -> float:
-        """Most negative finite value: -largest, or one further for an integer."""
-        return -self.largest - self.is_integer
-
-    @property
-    def smallest_normal(self) -> float:
-        """Smallest positive value with full relative precision: 2^(1 - bias), or 1."""
-        return 1.0 if self.is_integer else 2.0 ** (1 - self.bias)
-
-    @property
-    def smallest_subnormal(self) -> float:
-        """Smallest positive value: 2^(1 - bias - m), or 1."""
-        return 1.0 if self.is_integer else 2.0 ** (1 - self.bias - self.mantissa_bits)
+def _of_integer(name: str, dtype: type, source: str) -> Format:
+    info = ml_dtypes.iinfo(dtype)
+    ends = float(info.min), float(info.max)
+    return Format(name, info.bits, 1, 0, info.bits - 1, *ends, 1.0, 1.0, False, source)
 
 
 _OCP = "Micikevicius et al. 2022, FP8 Formats for Deep Learning, arXiv:2209.05433"
-_IEEE = "IEEE 754-2019"
+_FP32 = _of_float("fp32", np.float32, "IEEE 754-2019")
+_TF32 = replace(  # no dtype: fp32's exponent with fp16's mantissa
+    _FP32,
+    name="tf32",
+    mantissa_bits=10,
+    lowest=-(2 - 2.0**-10) * 2.0**127,
+    largest=(2 - 2.0**-10) * 2.0**127,
+    smallest_subnormal=2.0**-136,
+    source="NVIDIA A100 whitepaper; 19 bits used, 32 stored",
+)
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
-        Format("fp32", 32, 8, 23, True, _IEEE),
-        Format("tf32", 32, 8, 10, True, "NVIDIA A100 whitepaper; 19 bits used, 32 stored"),
-        Format("fp16", 16, 5, 10, True, _IEEE),
-        Format("bf16", 16, 8, 7, True, "Kalamkar et al. 2019, arXiv:1905.12322"),
-        Format("fp8_e4m3", 8, 4, 3, False, f"{_OCP}; torch.float8_e4m3fn"),
-        Format("fp8_e5m2", 8, 5, 2, True, f"{_OCP}; torch.float8_e5m2"),
-        Format("int8", 8, 0, 7, False, "two's complement"),
+        _FP32,
+        _TF32,
+        _of_float("fp16", np.float16, "IEEE 754-2019"),
+        _of_float("bf16", ml_dtypes.bfloat16, "Kalamkar et al. 2019, arXiv:1905.12322"),
+        _of_float("fp8_e4m3", ml_dtypes.float8_e4m3fn, f"{_OCP}; torch.float8_e4m3fn"),
+        _of_float("fp8_e5m2", ml_dtypes.float8_e5m2, f"{_OCP}; torch.float8_e5m2"),
+        _of_integer("int8", np.int8, "two's complement"),
     )
 }
 
@@ -112,7 +110,7 @@ def get_format(name: str | Format) -> Format:
 def spacing(value, format: str | Format):
     """Gap between neighbouring numbers of the format at the size of a value.
 
-    2^(max(floor(log2 |value|), 1 - bias) - m); 1 for an integer format.
+    2^(floor(log2 max(|value|, smallest_normal)) - m); 1 for an integer format.
 
     Parameters
     ----------
@@ -128,8 +126,7 @@ def spacing(value, format: str | Format):
     x = np.asarray(value, dtype=np.float64)
     if format.is_integer:
         return np.where(np.isfinite(x), 1.0, np.nan)
-    exponent = np.maximum(np.frexp(x)[1] - 1, 1 - format.bias)
-    exponent = np.where(x == 0, 1 - format.bias, exponent)
+    exponent = np.frexp(np.maximum(np.abs(x), format.smallest_normal))[1] - 1
     return np.where(np.isfinite(x), np.ldexp(1.0, exponent - format.mantissa_bits), np.nan)
 
 
@@ -156,9 +153,10 @@ def project(value, format: str | Format):
 
     Notes
     -----
-    Torch 2.13 saturates fp8_e4m3 as here; other libraries, ml_dtypes among them, turn values that
-    round beyond 448 into NaN. Torch rounds float64 twice, by way of float32. `Tensor.to(int8)` cuts
-    the decimals off and wraps around; its quantisers round and saturate as here.
+    The ranges are those of `ml_dtypes`, the rounding is not: its casts send float64 by way of
+    float32, so a value close to a tie is rounded twice, and e4m3 overflows to NaN. Torch rounds
+    twice too; its 2.13 saturates fp8_e4m3 as here. `Tensor.to(int8)` cuts the decimals off and
+    wraps around; torch's quantisers round and saturate as here.
     """
     format = get_format(format)
     x = np.asarray(value, dtype=np.float64)
@@ -218,26 +216,16 @@ def formats_table() -> pd.DataFrame:
         largest, smallest_normal, smallest_subnormal, spacing_at_1, gb_per_billion (decimal GB),
         overflow ("inf" or "saturates"), source
     """
-    rows: list[dict[str, Any]] = [
-        {
-            "format": name,
-            "bits": f.bits,
-            "sign_bits": f.sign_bits,
-            "exponent_bits": f.exponent_bits,
-            "mantissa_bits": f.mantissa_bits,
-            "bytes": f.bytes,
-            "lowest": f.lowest,
-            "largest": f.largest,
-            "smallest_normal": f.smallest_normal,
-            "smallest_subnormal": f.smallest_subnormal,
-            "spacing_at_1": float(spacing(1.0, f)),
-            "gb_per_billion": f.bytes,
-            "overflow": "inf" if f.has_infinity else "saturates",
-            "source": f.source,
-        }
-        for name, f in FORMATS.items()
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([asdict(format) for format in FORMATS.values()])
+    size, overflow = table.bits / 8, table.has_infinity.map({True: "inf", False: "saturates"})
+    table = table.drop(columns=["has_infinity", "source"]).rename(columns={"name": "format"})
+    table.insert(5, "bytes", size)
+    return table.assign(
+        spacing_at_1=[float(spacing(1.0, format)) for format in FORMATS],
+        gb_per_billion=size,
+        overflow=overflow,
+        source=[format.source for format in FORMATS.values()],
+    )
 
 
 def projection_table(value: float = math.pi) -> pd.DataFrame:

@@ -6,12 +6,9 @@ GB are decimal (1e9 bytes), as datasheets print them.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
-import pandas as pd
-
 from scaling.hardware.activations import Network, activation_bytes
 from scaling.hardware.devices import Device
-from scaling.hardware.formats import get_format
-from scaling.hardware.setup import OFFLOADS, STRATEGIES, Setup
+from scaling.hardware.setup import OFFLOADED, SHARDED, Setup
 
 USABLE = 0.9  # share of a device's memory; the rest is context, fragments and communication buffers
 SEARCH_LIMIT = 2**20
@@ -30,8 +27,6 @@ class Memory:
         See `scaling.hardware.activations.Activations`; temporaries contain autocast's copies.
     gathered : float
         Whole layers that ZeRO-3 or FSDP assembles for the moment.
-    cache : float
-        Keys and values, for inference.
     host : float
         What lies in the host's memory, for each device; not in `total`.
     """
@@ -44,7 +39,6 @@ class Memory:
     logits: float = 0.0
     temporaries: float = 0.0
     gathered: float = 0.0
-    cache: float = 0.0
     host: float = 0.0
 
     @property
@@ -94,12 +88,12 @@ def training_memory(
     """
     setup = Setup() if setup is None else setup
     _require_params(params)
-    precision, sharded = setup.bytes_per_param, STRATEGIES[setup.strategy]
+    precision, sharded = setup.bytes_per_param, SHARDED[setup.strategy]
     state = {
         name: params * getattr(precision, name) / (setup.shards if name in sharded else 1)
         for name in ("weights", "gradients", "moments", "master")
     }
-    offloaded = OFFLOADS[setup.offload]
+    offloaded = OFFLOADED[setup.offload]
     memory = Memory(
         **{name: 0.0 if name in offloaded else size for name, size in state.items()},
         host=float(sum(state[name] for name in offloaded)),
@@ -131,7 +125,7 @@ def _require_params(params: float) -> None:
 
 def _gathers(setup: Setup) -> bool:
     whole = setup.shards == 1 and setup.offload != "params"
-    return "weights" in STRATEGIES[setup.strategy] and not whole
+    return "weights" in SHARDED[setup.strategy] and not whole
 
 
 def _cast_params(params: float, setup: Setup, network: Network | None) -> float:
@@ -153,46 +147,6 @@ def _gathered(params: float, setup: Setup, network: Network) -> float:
     largest = min(params, max(network.table_params, network.layer_params))
     gradient = precision.gradients * largest
     return precision.gathered * _gathered_params(params, network) + gradient
-
-
-def inference_memory(
-    params: float,
-    format: str = "bf16",
-    network: Network | None = None,
-    n_sequences: float = 1,
-    cache_format: str | None = None,
-) -> Memory:
-    """Bytes of a model that answers: weights, and keys and values of every sequence.
-
-    params * bytes + 2 * n_layers * kv * seq_len * n_sequences * cache bytes
-
-    Parameters
-    ----------
-    params : float
-    format : key of `scaling.hardware.formats.FORMATS`
-        Of the weights; scales of int8 are left out.
-    network : Network or None
-        None leaves the cache out.
-    n_sequences : float
-        Sequences of full length that are answered at once.
-    cache_format : key of `FORMATS` or None
-        None: as the weights, but bf16 where they are of 8 bits.
-
-    Raises
-    ------
-    ValueError
-        `params` or `n_sequences` is not positive, or a format that nobody knows.
-    """
-    _require_params(params)
-    if not n_sequences > 0:
-        raise ValueError(f"n_sequences must be positive, got {n_sequences}")
-    stored = get_format(format)
-    weights = params * stored.bytes
-    if network is None:
-        return Memory(weights=weights)
-    cache = get_format(cache_format or ("bf16" if stored.bits == 8 else stored)).bytes
-    positions = n_sequences * network.seq_len
-    return Memory(weights=weights, cache=2 * network.n_layers * network.kv * positions * cache)
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:
@@ -264,39 +218,3 @@ def _smallest(holds: Callable[[int], bool], most: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def stages_table(
-    params: float,
-    setup: Setup | None = None,
-    network: Network | None = None,
-    n_sequences: float = 1,
-) -> pd.DataFrame:
-    """Compare the strategies on the same devices: what each stage saves.
-
-    Parameters
-    ----------
-    params, network, n_sequences
-        See `training_memory`.
-    setup : Setup or None
-        Precision, devices, offload and recompute; its strategy is replaced by each in turn. None:
-        `Setup(n_devices=64)`.
-
-    Returns
-    -------
-    DataFrame with columns strategy, the components of `Memory` and total (bytes), state (bytes of
-        weights, gradients, moments and master copy, wherever they lie), saving (state of ddp over
-        that of the strategy)
-    """
-    setup = Setup(n_devices=64) if setup is None else setup
-    rows = []
-    for strategy in STRATEGIES:
-        if setup.offload == "params" and "weights" not in STRATEGIES[strategy]:
-            continue
-        factor = setup.sharding_factor if strategy == "fsdp" else None
-        turn = replace(setup, strategy=strategy, sharding_factor=factor)
-        memory = training_memory(params, turn, network, n_sequences)
-        rows.append({"strategy": strategy, **memory.as_dict(), "state": memory.state + memory.host})
-    table = pd.DataFrame(rows)
-    whole = params * setup.bytes_per_param.state
-    return table.assign(saving=whole / table.state)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import pandas as pd
-
 from scaling.hardware.activations import COUNTINGS, RECOMPUTE
 
 
@@ -41,7 +39,7 @@ class Precision(NamedTuple):
         return self.weights + self.gradients + self.moments + self.master
 
 
-PRECISIONS = {
+PRECISION_BYTES = {
     "fp32": Precision(4, 4, 8, 0, 0, 4, 4, 4, "everything in fp32"),
     "bf16_autocast": Precision(
         4, 4, 8, 0, 2, 4, 2, 4, "fp32 weights, cast to bf16 for matrix products"
@@ -56,14 +54,14 @@ PRECISIONS = {
         2, 4, 8, 4, 0, 2, 2, 2, "as bf16_mixed, gradients summed in fp32"
     ),
 }
-STRATEGIES = {  # components that a strategy shards
+SHARDED = {  # components that a strategy shards
     "ddp": (),
     "zero1": ("moments", "master"),
     "zero2": ("moments", "master", "gradients"),
     "zero3": ("moments", "master", "gradients", "weights"),
     "fsdp": ("moments", "master", "gradients", "weights"),
 }
-OFFLOADS = {  # components that live in the memory of the host
+OFFLOADED = {  # components that live in the memory of the host
     "none": (),
     "optimizer": ("moments", "master"),
     "params": ("moments", "master", "gradients", "weights"),
@@ -76,7 +74,7 @@ class Setup:
 
     Parameters
     ----------
-    precision : key of `PRECISIONS`
+    precision : key of `PRECISION_BYTES`
     strategy : {"ddp", "zero1", "zero2", "zero3", "fsdp"}
         Rajbhandari et al. 2020, arXiv:1910.02054, and Zhao et al. 2023, arXiv:2304.11277.
     n_devices : int
@@ -108,9 +106,9 @@ class Setup:
     def __post_init__(self):
         """Refuse what cannot be run; see Raises of the class."""
         known = {
-            "precision": PRECISIONS,
-            "strategy": STRATEGIES,
-            "offload": OFFLOADS,
+            "precision": PRECISION_BYTES,
+            "strategy": SHARDED,
+            "offload": OFFLOADED,
             "recompute": RECOMPUTE,
             "counting": COUNTINGS,
         }
@@ -123,7 +121,7 @@ class Setup:
             raise ValueError(f"n_devices must be at least 1, got {self.n_devices}")
         if self.sharding_factor is not None:
             self._check_factor(self.sharding_factor)
-        if self.offload == "params" and "weights" not in STRATEGIES[self.strategy]:
+        if self.offload == "params" and "weights" not in SHARDED[self.strategy]:
             raise ValueError(
                 f"offload 'params' needs sharded weights; {self.strategy} keeps them whole: "
                 "use zero3 or fsdp, or offload 'optimizer'"
@@ -149,18 +147,5 @@ class Setup:
 
     @property
     def bytes_per_param(self) -> Precision:
-        """The row of `PRECISIONS`."""
-        return PRECISIONS[self.precision]
-
-
-def precisions_table() -> pd.DataFrame:
-    """Bytes per parameter by component, unsharded.
-
-    Returns
-    -------
-    DataFrame with columns precision, weights, gradients, moments, master, state (their sum), casts
-        (autocast's copies, a temporary) and meaning
-    """
-    columns = ["weights", "gradients", "moments", "master", "state", "casts", "meaning"]
-    rows = [[name, *(getattr(p, c) for c in columns)] for name, p in PRECISIONS.items()]
-    return pd.DataFrame(rows, columns=["precision", *columns])
+        """The row of `PRECISION_BYTES`."""
+        return PRECISION_BYTES[self.precision]

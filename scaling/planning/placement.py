@@ -32,7 +32,7 @@ class Placement:
     device : Device
     n_devices : int
     precision : str
-        Key of `scaling.hardware.setup.PRECISIONS`.
+        Key of `scaling.hardware.setup.PRECISION_BYTES`.
     n_sequences : float
         On each device at once.
     table : DataFrame
@@ -81,7 +81,7 @@ def place(
     n_devices : int, >= 1
         Hybrid sharding is left out where its groups of 8 do not divide it.
     precision : str
-        Key of `scaling.hardware.setup.PRECISIONS`.
+        Key of `scaling.hardware.setup.PRECISION_BYTES`.
     n_sequences : float
         Sequences that pass at once on each device.
 

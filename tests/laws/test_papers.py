@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from scaling.laws.papers import (
-    HOFFMANN_A4_SEQUENCE,
-    HOFFMANN_A4_VOCABULARY,
     HOFFMANN_EXPONENTS,
     KAPLAN_CONSTANTS,
     MUENNIGHOFF_CHECKS,
@@ -11,7 +9,6 @@ from scaling.laws.papers import (
     PUBLISHED_ALLOCATIONS,
     PUBLISHED_LAWS,
     cerebras_models,
-    hoffmann_flops,
     hoffmann_optima,
 )
 from scaling.laws.table import LAWS
@@ -73,18 +70,6 @@ def test_hoffmanns_rows_lie_on_their_exponents():
         rows = table[(table.approach == approach) & (table.inconsistent == "")]
         slope = np.polyfit(np.log(rows.flops), np.log(rows.params), 1)[0]
         assert slope == pytest.approx(exponents["N_exponent"][0], abs=0.006), approach
-
-
-def test_table_A4_without_vocabulary_flops():
-    """Blocks and scores over N, where N also holds a vocabulary table and relative positions."""
-    shape = hoffmann_flops()
-    attention = shape.n_heads * shape.head_size
-    blocks = shape.n_layers * (4 * shape.width * attention + 2 * shape.width * shape.ffn_width)
-    positions = shape.n_layers * shape.width * attention
-    N = blocks + positions + HOFFMANN_A4_VOCABULARY * shape.width
-    np.testing.assert_allclose(N, shape.params, rtol=0.04)  # as printed: two digits
-    scores = 2 * shape.n_layers * attention * HOFFMANN_A4_SEQUENCE
-    np.testing.assert_allclose((blocks + scores) / N, shape.flops_over_6ND, atol=0.008)
 
 
 def test_kaplans_frontier_is_consistent():
