@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -61,11 +62,8 @@ def read_table(path: Path) -> pd.DataFrame:
     DataFrame; a column of numbers is float64, each the nearest to what is printed, NaN where
         nothing is; any other column is text
     """
-    return pd.read_csv(path, dtype=str, keep_default_na=False).apply(_as_numbers)
-
-
-def _as_numbers(texts: pd.Series) -> pd.Series:
-    try:
-        return texts.replace("", "nan").astype(float)
-    except ValueError:
-        return texts
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in table:
+        with suppress(ValueError):
+            table[name] = table[name].replace("", "nan").astype(float)
+    return table

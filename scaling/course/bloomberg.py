@@ -8,10 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.budgets import parse_budget
-from scaling.planning.data_limits import plan_data
 from scaling.planning.sources import SOURCES, get_source
-from scaling.planning.verdicts import RULE
 
 N, D, AT_HAND = 50.6e9, 569e9, 709e9  # parameters; tokens seen; tokens collected
 REPORTED = 2.36e23  # FLOPs, its table 4
@@ -19,6 +18,12 @@ COURSE_N, COURSE_D = 50e9, 1.4e12  # as the course tells the plan
 RATE = "102 TFLOP/s"  # achieved per A100, its table 4
 CLUSTER, HOURS = "512 A100-40GB for 53 days", "1.3M A100-40GB-hours"
 RULE_NAME = "20 per parameter"
+
+
+def rule_optimum(C: float) -> tuple[float, float]:
+    """Parameters and tokens for C = 6ND FLOPs by the rule of 20 tokens per parameter."""
+    N_opt = float(np.sqrt(C / (6 * RULE)))
+    return N_opt, RULE * N_opt
 
 
 def bloomberg_budgets() -> pd.DataFrame:
@@ -58,23 +63,15 @@ def bloomberg_table(laws: Iterable[str] = tuple(SOURCES)) -> pd.DataFrame:
     rows = []
     for budget in bloomberg_budgets().to_dict("records"):
         for law in (RULE_NAME, *laws):
-            rows.append({"budget": budget["budget"], "C": budget["C"]} | _against(law, budget["C"]))
+            rows.append(
+                {"budget": budget["budget"], "C": budget["C"]} | _compare_to(law, budget["C"])
+            )
     return pd.DataFrame(rows)
 
 
-def bloomberg_data(law: str = "besiroglu2024") -> pd.DataFrame:
-    """Plans under 709B unique tokens at each of the budgets; columns as `plan_data`, and budget."""
-    tables = [
-        plan_data(row["C"], AT_HAND, law).table.assign(budget=row["budget"])
-        for row in bloomberg_budgets().to_dict("records")
-    ]
-    return pd.concat(tables, ignore_index=True)
-
-
-def _against(law: str, C: float) -> dict:
+def _compare_to(law: str, C: float) -> dict:
     if law == RULE_NAME:
-        N_opt = float(np.sqrt(C / (6 * RULE)))
-        D_opt, status = RULE * N_opt, "ok"
+        (N_opt, D_opt), status = rule_optimum(C), "ok"
     else:
         source = get_source(law)
         N_opt, D_opt = source.point(C)["N_opt"], source.point(C)["D_opt"]

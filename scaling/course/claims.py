@@ -1,19 +1,16 @@
-"""What the course and Zhao et al. 2023 say about memory, beside what the sums here give."""
+"""Memory by stage, and what the course and Zhao et al. 2023 say of it beside the sums here."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
+from scaling.files import read_table
 from scaling.hardware.activations import Network, activation_bytes
-from scaling.hardware.devices import DEVICES, GB, Device
-from scaling.hardware.memory import (
-    USABLE,
-    devices_needed,
-    fits,
-    sequences_that_fit,
-    training_memory,
-)
-from scaling.hardware.setup import PRECISIONS, Setup
+from scaling.hardware.devices import DEVICES, GB
+from scaling.hardware.memory import devices_needed, fits, sequences_that_fit, training_memory
+from scaling.hardware.setup import PRECISION_BYTES, Setup
 
 COURSE_SIZES = (1e9, 175e9, 500e9)  # parameters
 COURSE_BITS = (32, 16, 8)
@@ -34,76 +31,68 @@ CLAIMS_DIFFER = (
 BILLION = Network(18, 2048, 16, vocab_size=50_257, seq_len=2048)  # 1.01B parameters
 
 
-class Measured(NamedTuple):
-    """A model that Zhao et al. 2023 trained, and on what it ran.
-
-    The sizes are the paper's, the shapes ours, found among public T5 shapes to have these sizes:
-    encoder and decoder of 24 layers, Large and XL of version 1.1 without the gate, and 11B.
-
-    Attributes
-    ----------
-    model : str
-    params : float
-    width, attention, hidden, n_heads : int
-    runs_ddp, runs_fsdp : bool
-    """
-
-    model: str
-    params: float
-    width: int
-    attention: int
-    hidden: int
-    n_heads: int
-    runs_ddp: bool
-    runs_fsdp: bool
-
-
-ZHAO = "Zhao et al. 2023, PyTorch FSDP, arXiv:2304.11277, model scale"
-ZHAO_MODELS = (
-    Measured("T5-611M", 611e6, 1024, 1024, 2816, 16, True, True),
-    Measured("T5-2.28B", 2.28e9, 2048, 2048, 5120, 32, True, True),
-    Measured("T5-11.3B", 11.3e9, 1024, 16_384, 65_536, 128, False, True),
-)
+# T5 models of Zhao et al. 2023 (PyTorch FSDP, arXiv:2304.11277), and on what they ran. The sizes
+# are the paper's, the shapes ours, found among public T5 shapes to have these sizes: encoder and
+# decoder of 24 layers, Large and XL of version 1.1 without the gate, and 11B.
+ZHAO_MODELS = read_table(Path(__file__).with_name("zhao2023_t5.csv"))
 T5_LAYERS, T5_VOCABULARY = 24, 32_128  # layers of the encoder, and as many of the decoder
+SEQUENCES = 8  # on each device
+MEMORY_PARTS = ("weights", "gradients", "moments", "master")
+SHARDED_N, SHARDED_DEVICES = 7.5e9, 64  # Rajbhandari et al. 2020, arXiv:1910.02054, figure 1
+_SHARDED = Setup(n_devices=SHARDED_DEVICES)
+STAGES = {
+    "DDP": _SHARDED,
+    "ZeRO-1": replace(_SHARDED, strategy="zero1"),
+    "ZeRO-2": replace(_SHARDED, strategy="zero2"),
+    "ZeRO-3": replace(_SHARDED, strategy="zero3"),
+    "FSDP, factor 1": replace(_SHARDED, strategy="fsdp", sharding_factor=1),
+    "FSDP, factor 8": replace(_SHARDED, strategy="fsdp", sharding_factor=8),
+    "FSDP, factor 64": replace(_SHARDED, strategy="fsdp"),
+}
 
 
-def t5_params(model: Measured) -> int:
-    """Parameters of the matrices: L*(12*d*a + 4*d*f) + V*d, norms and position biases left out."""
-    layer = 12 * model.width * model.attention + 4 * model.width * model.hidden
-    return T5_LAYERS * layer + T5_VOCABULARY * model.width
+def memory_table(stages: Mapping[str, Setup] = STAGES) -> pd.DataFrame:
+    """Bytes of weights, gradients and Adam's states on one device, by what is sharded.
+
+    Returns
+    -------
+    DataFrame with columns stage, params, n_devices, weights, gradients, moments, master and total
+        (bytes), device_bytes, fits (with a share of the device left for all else, but without
+        activations, which no stage shards), over (total of the first stage over this)
+    """
+    device, rows = DEVICES["A100"], []
+    for stage, setup in stages.items():
+        memory = training_memory(SHARDED_N, setup)
+        row = {"stage": stage, "params": SHARDED_N, "n_devices": setup.n_devices}
+        row |= {name: getattr(memory, name) for name in (*MEMORY_PARTS, "total")}
+        rows.append(row | {"device_bytes": device.memory_bytes, "fits": fits(device, memory)})
+    table = pd.DataFrame(rows)
+    return table.assign(over=table.total[0] / table.total)
 
 
-def _t5_network(model: Measured, seq_len: int) -> Network:
+def _build_t5(width: int, attention: int, hidden: int, n_heads: int) -> Network:
     """A decoder that keeps at least as much: cross-attention makes 1.5 layers of one."""
     return Network(
         n_layers=T5_LAYERS * 5 // 2,
-        width=model.width,
-        n_heads=model.n_heads,
+        width=width,
+        n_heads=n_heads,
         vocab_size=T5_VOCABULARY,
-        seq_len=seq_len,
-        head_width=model.attention // model.n_heads,
-        ffn_width=model.hidden,
+        seq_len=512,
+        head_width=attention // n_heads,
+        ffn_width=hidden,
     )
 
 
 def zhao_table(
-    device: Device | None = None,
-    precision: str = "fp32",
-    n_devices: int = 8,
-    n_sequences: int = 8,
-    seq_len: int = 512,
-    recompute: str = "full",
-    usable: float = USABLE,
+    precision: str = "fp32", n_devices: int = 8, recompute: str = "full"
 ) -> pd.DataFrame:
     """Which T5 models fit a device whole (DDP) and sharded (FSDP), beside what Zhao et al. found.
 
     Parameters
     ----------
-    device : Device or None
-        None: A100 of 80 GB, as in the paper.
-    precision, n_devices, n_sequences, seq_len, recompute
-        Ours, not the paper's: 8 sequences of 512 tokens on each device, eager attention with
-        dropout, every layer computed again. `usable` is the share of memory free for tensors.
+    precision, n_devices, recompute
+        Ours, not the paper's, as are 8 sequences of 512 tokens on each device of 80 GB and eager
+        attention with dropout.
 
     Returns
     -------
@@ -111,23 +100,23 @@ def zhao_table(
         fsdp_gb, fsdp_fits, fsdp_measured, fsdp_devices (fewest), ddp_sequences and
         ddp_sequences_kept (most that fit under DDP with this recompute, and with none)
     """
-    device = DEVICES["A100"] if device is None else device
-    options = {"n_devices": n_devices, "recompute": recompute, "counting": "korthikanti"}
-    ddp, fsdp = (Setup(precision, strategy, **options) for strategy in ("ddp", "fsdp"))
-    kept = Setup(precision, "ddp", n_devices, counting="korthikanti")
+    device = DEVICES["A100"]
+    ddp = Setup(precision, "ddp", n_devices, recompute=recompute, counting="korthikanti")
+    fsdp, kept = replace(ddp, strategy="fsdp"), replace(ddp, recompute="none")
     rows = []
-    for model in ZHAO_MODELS:
-        network = _t5_network(model, seq_len)
-        whole = training_memory(model.params, ddp, network, n_sequences)
-        sharded = training_memory(model.params, fsdp, network, n_sequences)
-        job = (device, model.params)
-        row = {"model": model.model, "params": model.params, "state_gb": whole.state / GB}
-        row |= {"ddp_gb": whole.total / GB, "ddp_fits": fits(device, whole, usable)}
-        row |= {"ddp_measured": model.runs_ddp, "fsdp_gb": sharded.total / GB}
-        row |= {"fsdp_fits": fits(device, sharded, usable), "fsdp_measured": model.runs_fsdp}
-        row["fsdp_devices"] = devices_needed(*job, fsdp, network, n_sequences, usable)
-        row["ddp_sequences"] = sequences_that_fit(*job, ddp, network, usable)
-        row["ddp_sequences_kept"] = sequences_that_fit(*job, kept, network, usable)
+    for model in ZHAO_MODELS.to_dict("records"):
+        sizes = {name: int(model[name]) for name in ("width", "attention", "hidden", "n_heads")}
+        network, params = _build_t5(**sizes), model["params"]
+        state = training_memory(params, ddp).state
+        row = {"model": model["model"], "params": params, "state_gb": state / GB}
+        for strategy, setup in (("ddp", ddp), ("fsdp", fsdp)):
+            memory = training_memory(params, setup, network, SEQUENCES)
+            row[f"{strategy}_gb"] = memory.total / GB
+            row[f"{strategy}_fits"] = fits(device, memory)
+            row[f"{strategy}_measured"] = model[f"ran_{strategy}"] == 1
+        row["fsdp_devices"] = devices_needed(device, params, fsdp, network, SEQUENCES)
+        row["ddp_sequences"] = sequences_that_fit(device, params, ddp, network)
+        row["ddp_sequences_kept"] = sequences_that_fit(device, params, kept, network)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -147,7 +136,7 @@ def course_table() -> pd.DataFrame:
     Halving the bits halves what storing and answering take. Training does not follow: mixed
     precision adds an fp32 copy of the weights to fp32 moments and stays at 16 bytes.
     """
-    state = {32: PRECISIONS["fp32"].state, 16: PRECISIONS["bf16_mixed"].state}
+    state = {32: PRECISION_BYTES["fp32"].state, 16: PRECISION_BYTES["bf16_mixed"].state}
     rows = [
         {
             "params": params,
@@ -167,7 +156,7 @@ def course_table() -> pd.DataFrame:
     )
 
 
-def billion_table(network: Network = BILLION, recompute: str = "none") -> pd.DataFrame:
+def billion_table() -> pd.DataFrame:
     """Bytes per parameter to train about 1B in fp32: the course's sum, the other claim, and ours.
 
     Returns
@@ -176,14 +165,13 @@ def billion_table(network: Network = BILLION, recompute: str = "none") -> pd.Dat
         temporaries), total (bytes per parameter), tokens (at work at once on a device, for which
         our count of activations is that large)
     """
-    params = network.n_layers * network.layer_params + network.table_params
-    used = activation_bytes(network, recompute=recompute, element_bytes=4)
-    per_token = sum(used) / network.seq_len / params
+    params = BILLION.n_layers * BILLION.layer_params + BILLION.table_params
+    one = sum(activation_bytes(BILLION, element_bytes=4)) / params
+    per_token = one / BILLION.seq_len
     rows = [
         (claim, 4.0, 8.0, 4.0, total - 16.0, float(total), (total - 16.0) / per_token)
         for claim, total in (("4 + 20 extra", COURSE_TRAINING), ("20 times 4", OTHER_CLAIM))
     ]
-    one = per_token * network.seq_len
-    rows.append(("ours, one sequence", 4.0, 8.0, 4.0, one, 16.0 + one, float(network.seq_len)))
+    rows.append(("ours, one sequence", 4.0, 8.0, 4.0, one, 16.0 + one, float(BILLION.seq_len)))
     columns = ["claim", "weights", "moments", "gradients", "activations", "total", "tokens"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,5 +1,7 @@
 """The figures of the course, drawn from the tables of `scaling.course.tables`."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -19,6 +21,7 @@ from scaling.figures.paper import (
     powers_of_ten,
     suffixed,
 )
+from scaling.hardware.devices import GB
 from scaling.tables.observations import Convention
 
 SIX_ND = Convention("total", "6ND")
@@ -28,7 +31,6 @@ LINES = {  # label, colour, dashes; told apart in grey by both
     "hoffmann2022_isoflop": ("Hoffmann et al. 2022, approach 2", "#1c7f86", (0, (4, 1, 1, 1))),
     "hoffmann2022": ("Hoffmann et al. 2022, approach 3", "#6fb36b", "-"),
 }
-GB = 1e9  # bytes
 PARTS = {
     "weights": "weights, 2 bytes",
     "gradients": "gradients, 2 bytes",
@@ -36,8 +38,8 @@ PARTS = {
     "master": "fp32 weights, 4 bytes",
 }
 OPTIMA = {"besiroglu2024": ("D", "#1c7f86"), "hoffmann2022": ("^", "#6fb36b")}
-# Where the name of a model stands beside its point, in points: in the panel of N, in that of D.
 TOKENS = ["D", "D_for_N", "D_for_N_low", "D_for_N_high"]
+# Where the name of a model stands beside its point, in points: in the panel of N, in that of D.
 PLACES = {
     "LaMDA": ((-32, -3), (-30, -4)),
     "GPT-3": ((-22, -12), (-22, -13)),
@@ -54,14 +56,20 @@ PLACES = {
 }
 
 
+def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Draw every figure from what `scaling.course.tables.course_tables` returns."""
+    return {
+        "tokens": tokens_figure(tables["tokens"]),
+        "pf_days": pf_days_figure(tables["pf_days"]),
+        "memory": memory_figure(tables["memory"]),
+        "known_models": known_models_figure(tables["lines"], tables["known_models"]),
+        "crossing": crossing_figure(tables["lines"], tables["crossings"]),
+    }
+
+
 @rc_context(STYLE)
 def tokens_figure(table: pd.DataFrame) -> Figure:
-    """Tokens that models saw, and those for which their size is compute-optimal.
-
-    Parameters
-    ----------
-    table : DataFrame, as `scaling.course.tables.tokens_table` returns it
-    """
+    """Tokens that models saw, and those for which their size is compute-optimal."""
     models = [*dict.fromkeys(table.model)]
     fig = paper_figure(COLUMN, 1.5 + 0.4 * len(models))
     ax = fig.add_subplot()
@@ -81,30 +89,25 @@ def tokens_figure(table: pd.DataFrame) -> Figure:
     y = seen.model.map(heights)
     ax.vlines(seen.D, y - 0.32, y + 0.32, color="black", lw=2.2, label="seen in training")
     log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4), gap=0.15)
-    ax.set_yticks([*heights.values()], _sized(seen))
+    ax.set_yticks([*heights.values()], _label_models(seen))
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-len(models) + 0.5, 0.5)
     legend_above(fig, columns=2)
     return finish(fig, SIX_ND, "bars: 90% bootstrap intervals")
 
 
-def _sized(models: pd.DataFrame) -> list[str]:
+def _label_models(models: pd.DataFrame) -> list[str]:
     return [f"{m}\n{suffixed(N)}" for m, N in zip(models.model, models.N, strict=True)]
 
 
 @rc_context(STYLE)
 def pf_days_figure(table: pd.DataFrame) -> Figure:
-    """PF-days of pretraining: computed bars, printed marks.
-
-    Parameters
-    ----------
-    table : DataFrame, as `scaling.course.tables.pf_days_table` returns it
-    """
+    """PF-days of pretraining: computed bars, printed marks."""
     fig = paper_figure(COLUMN, 4.2)
     ax = fig.add_subplot()
     families = [*dict.fromkeys(table.family)]
     shades = SHADES(np.linspace(0.0, 1.0, len(families)))
-    order = table.sort_values(["family", "pf_days"], key=_by_family(families))
+    order = table.sort_values(["family", "pf_days"], key=_order_by_family(families))
     y = pd.Series(-np.arange(len(order)), index=order.index)
     for family, shade in zip(families, shades, strict=True):
         rows = order[order.family == family]
@@ -130,7 +133,7 @@ def pf_days_figure(table: pd.DataFrame) -> Figure:
     return finish(fig, SIX_ND, note)
 
 
-def _by_family(families: list[str]):
+def _order_by_family(families: list[str]):
     return lambda column: column.map(families.index) if column.name == "family" else column
 
 
@@ -138,28 +141,21 @@ def _by_family(families: list[str]):
 def known_models_figure(lines: pd.DataFrame, models: pd.DataFrame) -> Figure:
     """N and D against compute: the lines of Kaplan and Hoffmann, the known models as points.
 
-    Parameters
-    ----------
-    lines : DataFrame, as `scaling.course.tables.allocation_table` returns it
-        Beyond the models' compute nothing is drawn.
-    models : DataFrame, as `scaling.course.tables.known_models_table` returns it
+    Beyond the models' compute nothing is drawn.
     """
     fig = paper_figure(PAGE, 3.9)
     panels = fig.subplots(1, 2)
     C = limits(models.C, 2.0)
     shown = lines.loc[lines.C.between(C[0] / 1.5, C[1] * 1.5)]
+    drawn = lines.loc[lines.C.between(*C)]
     for i, (ax, symbol) in enumerate(zip(panels, "ND", strict=True)):
         _draw_lines(ax, shown, symbol)
         for row in models.to_dict("records"):
             _draw_model(ax, row, symbol, i)
         log_scale(ax, "x", "C", *C, gap=0.15)
-        log_scale(ax, "y", symbol, *limits([*models[symbol], *_within(shown, symbol, C)], 1.2))
+        log_scale(ax, "y", symbol, *limits([*models[symbol], *drawn[f"{symbol}_opt"]], 1.2))
     legend_above(fig, columns=4)
     return finish(fig, SIX_ND, "points: N and D as reported, at 6ND")
-
-
-def _within(lines: pd.DataFrame, symbol: str, C: tuple[float, float]) -> pd.Series:
-    return lines.loc[lines.C.between(*C), f"{symbol}_opt"]
 
 
 def _draw_lines(ax: Axes, lines: pd.DataFrame, symbol: str) -> None:
@@ -181,14 +177,7 @@ def _draw_model(ax: Axes, row: dict, symbol: str, panel: int) -> None:
 
 @rc_context(STYLE)
 def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
-    """N_opt and D_opt by Kaplan and by Hoffmann, and where they part.
-
-    Parameters
-    ----------
-    lines : DataFrame, as `scaling.course.tables.allocation_table` returns it
-    crossings : DataFrame, as `scaling.course.tables.crossings_table` returns it
-        Those of Kaplan are marked.
-    """
+    """N_opt and D_opt by Kaplan and by Hoffmann, and where they part; Kaplan's are marked."""
     fig = paper_figure(PAGE, 3.5)
     marked = crossings[crossings.law == "kaplan2020"]
     for ax, symbol in zip(fig.subplots(1, 2), "ND", strict=True):
@@ -213,12 +202,7 @@ def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
 
 @rc_context(STYLE)
 def memory_figure(table: pd.DataFrame) -> Figure:
-    """Bytes on one device by what is sharded: weights, gradients, Adam's states.
-
-    Parameters
-    ----------
-    table : DataFrame, as `scaling.course.tables.memory_table` returns it
-    """
+    """Bytes on one device by what is sharded: weights, gradients, Adam's states."""
     fig = paper_figure(COLUMN, 3.3)
     ax = fig.add_subplot()
     y, left = -np.arange(len(table)), np.zeros(len(table))

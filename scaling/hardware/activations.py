@@ -97,26 +97,21 @@ class Counting(NamedTuple):
         Norm and flash statistics, fp32.
     unfused_norm : bool
         The normalised stream before its gain, as torch's CPU kernels keep it.
-    source : str
     """
 
-    dropout: bool
-    materialised: bool
-    rotary: bool
-    statistics: bool
-    unfused_norm: bool
-    source: str
+    dropout: bool = False
+    materialised: bool = False
+    rotary: bool = False
+    statistics: bool = False
+    unfused_norm: bool = False
 
 
 COUNTINGS = {
-    "gpt": Counting(False, False, True, True, False, "this laboratory's GPT with fused kernels"),
-    "gpt_cpu": Counting(False, False, True, True, True, "this laboratory's GPT as the CPU runs it"),
-    "plain": Counting(
-        False, False, False, False, False, "pre-norm, flash attention, no dropout: 16 s*b*h"
-    ),
-    "korthikanti": Counting(
-        True, True, False, False, False, "Korthikanti et al. 2022, arXiv:2205.05198, section 4.1"
-    ),
+    "gpt": Counting(rotary=True, statistics=True),  # this laboratory's GPT with fused kernels
+    "gpt_cpu": Counting(rotary=True, statistics=True, unfused_norm=True),  # as the CPU runs it
+    "plain": Counting(),  # pre-norm, flash attention, no dropout: 16 s*b*h
+    # Korthikanti et al. 2022, arXiv:2205.05198, section 4.1
+    "korthikanti": Counting(dropout=True, materialised=True),
 }
 
 
@@ -236,7 +231,7 @@ def activation_bytes(
         kept, again = r * network.width, layer
     tokens = n_sequences * network.seq_len
     logits = LOGIT_BYTES * network.vocab_size * tokens
-    ends = _end_bytes_per_token(network, COUNTINGS[counting], element_bytes, r)
+    ends = _count_end_bytes(network, COUNTINGS[counting], element_bytes, r)
     return Activations(
         kept=tokens * (network.n_layers * kept + ends),
         logits=logits,
@@ -244,7 +239,7 @@ def activation_bytes(
     )
 
 
-def _end_bytes_per_token(network: Network, kept: Counting, e: float, r: float) -> float:
+def _count_end_bytes(network: Network, kept: Counting, e: float, r: float) -> float:
     """Last norm and the head's input; tokens and targets; Korthikanti's embedding dropout."""
     total = (r + e) * network.width
     if kept.unfused_norm:

@@ -89,13 +89,11 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 
 def _read_devices() -> dict[str, Device]:
-    table = read_table(Path(__file__).with_name("devices.csv"))
-    peaks = table.set_index("device").drop(columns=["memory_gb", "source"]) * TERA
+    table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
+    peaks = table.drop(columns=["memory_gb", "source"]) * TERA
     return {
-        row.device: Device(
-            row.device, peaks.loc[row.device].dropna().to_dict(), row.memory_gb * GB, row.source
-        )
-        for row in table.itertuples()
+        str(name): Device(str(name), peaks.loc[name].dropna().to_dict(), gb * GB, source)
+        for name, gb, source in table[["memory_gb", "source"]].itertuples()
     }
 
 

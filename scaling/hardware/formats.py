@@ -51,24 +51,21 @@ class Format:
         return self.exponent_bits == 0
 
 
-def _of_float(name: str, dtype: type, source: str) -> Format:
+def _read_format(name: str, dtype: type, source: str) -> Format:
+    """Ask `ml_dtypes` for the range of a type."""
+    if np.issubdtype(dtype, np.integer):
+        info = ml_dtypes.iinfo(dtype)
+        ends = float(info.min), float(info.max)
+        return Format(name, info.bits, 1, 0, info.bits - 1, *ends, 1.0, 1.0, False, source)
     info = ml_dtypes.finfo(dtype)
     ends = float(info.min), float(info.max)
     smallest = float(info.smallest_normal), float(info.smallest_subnormal)
-    has_infinity = bool(np.isinf(dtype(np.inf)))
-    return Format(
-        name, info.bits, 1, info.nexp, info.nmant, *ends, *smallest, has_infinity, source
-    )
-
-
-def _of_integer(name: str, dtype: type, source: str) -> Format:
-    info = ml_dtypes.iinfo(dtype)
-    ends = float(info.min), float(info.max)
-    return Format(name, info.bits, 1, 0, info.bits - 1, *ends, 1.0, 1.0, False, source)
+    infinity = bool(np.isinf(dtype(np.inf)))
+    return Format(name, info.bits, 1, info.nexp, info.nmant, *ends, *smallest, infinity, source)
 
 
 _OCP = "Micikevicius et al. 2022, FP8 Formats for Deep Learning, arXiv:2209.05433"
-_FP32 = _of_float("fp32", np.float32, "IEEE 754-2019")
+_FP32 = _read_format("fp32", np.float32, "IEEE 754-2019")
 _TF32 = replace(  # no dtype: fp32's exponent with fp16's mantissa
     _FP32,
     name="tf32",
@@ -83,11 +80,11 @@ FORMATS: dict[str, Format] = {
     for format in (
         _FP32,
         _TF32,
-        _of_float("fp16", np.float16, "IEEE 754-2019"),
-        _of_float("bf16", ml_dtypes.bfloat16, "Kalamkar et al. 2019, arXiv:1905.12322"),
-        _of_float("fp8_e4m3", ml_dtypes.float8_e4m3fn, f"{_OCP}; torch.float8_e4m3fn"),
-        _of_float("fp8_e5m2", ml_dtypes.float8_e5m2, f"{_OCP}; torch.float8_e5m2"),
-        _of_integer("int8", np.int8, "two's complement"),
+        _read_format("fp16", np.float16, "IEEE 754-2019"),
+        _read_format("bf16", ml_dtypes.bfloat16, "Kalamkar et al. 2019, arXiv:1905.12322"),
+        _read_format("fp8_e4m3", ml_dtypes.float8_e4m3fn, f"{_OCP}; torch.float8_e4m3fn"),
+        _read_format("fp8_e5m2", ml_dtypes.float8_e5m2, f"{_OCP}; torch.float8_e5m2"),
+        _read_format("int8", np.int8, "two's complement"),
     )
 }
 
@@ -216,15 +213,13 @@ def formats_table() -> pd.DataFrame:
         largest, smallest_normal, smallest_subnormal, spacing_at_1, gb_per_billion (decimal GB),
         overflow ("inf" or "saturates"), source
     """
-    table = pd.DataFrame([asdict(format) for format in FORMATS.values()])
-    size, overflow = table.bits / 8, table.has_infinity.map({True: "inf", False: "saturates"})
-    table = table.drop(columns=["has_infinity", "source"]).rename(columns={"name": "format"})
-    table.insert(5, "bytes", size)
+    formats = FORMATS.values()
+    table = pd.DataFrame([asdict(format) for format in formats]).rename(columns={"name": "format"})
+    table.insert(5, "bytes", table.bits / 8)
+    overflow = table.pop("has_infinity").map({True: "inf", False: "saturates"})
+    source, spacings = table.pop("source"), [float(spacing(1.0, format)) for format in formats]
     return table.assign(
-        spacing_at_1=[float(spacing(1.0, format)) for format in FORMATS],
-        gb_per_billion=size,
-        overflow=overflow,
-        source=[format.source for format in FORMATS.values()],
+        spacing_at_1=spacings, gb_per_billion=table.bytes, overflow=overflow, source=source
     )
 
 

@@ -4,7 +4,7 @@ GB are decimal (1e9 bytes), as datasheets print them.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 
 from scaling.hardware.activations import Network, activation_bytes
 from scaling.hardware.devices import Device
@@ -51,10 +51,6 @@ class Memory:
         """Bytes of weights, gradients, moments and master copy on the device."""
         return self.weights + self.gradients + self.moments + self.master
 
-    def as_dict(self) -> dict[str, float]:
-        """Components and total, bytes."""
-        return asdict(self) | {"total": self.total}
-
 
 def training_memory(
     params: float,
@@ -87,7 +83,8 @@ def training_memory(
     avoids it).
     """
     setup = Setup() if setup is None else setup
-    _require_params(params)
+    if not params > 0:
+        raise ValueError(f"params must be positive, got {params}")
     precision, sharded = setup.bytes_per_param, SHARDED[setup.strategy]
     state = {
         name: params * getattr(precision, name) / (setup.shards if name in sharded else 1)
@@ -97,7 +94,7 @@ def training_memory(
     memory = Memory(
         **{name: 0.0 if name in offloaded else size for name, size in state.items()},
         host=float(sum(state[name] for name in offloaded)),
-        temporaries=_cast_params(params, setup, network) * precision.casts,
+        temporaries=_count_cast_params(params, setup, network) * precision.casts,
     )
     if network is None:
         return memory
@@ -114,13 +111,8 @@ def training_memory(
         activations=used.kept,
         logits=used.logits,
         temporaries=memory.temporaries + used.temporaries,
-        gathered=_gathered(params, setup, network),
+        gathered=_count_gathered(params, setup, network),
     )
-
-
-def _require_params(params: float) -> None:
-    if not params > 0:
-        raise ValueError(f"params must be positive, got {params}")
 
 
 def _gathers(setup: Setup) -> bool:
@@ -128,25 +120,25 @@ def _gathers(setup: Setup) -> bool:
     return "weights" in SHARDED[setup.strategy] and not whole
 
 
-def _cast_params(params: float, setup: Setup, network: Network | None) -> float:
+def _count_cast_params(params: float, setup: Setup, network: Network | None) -> float:
     """Parameters whose 16-bit copy exists at once: all, or those of gathered layers."""
     if not _gathers(setup):
         return params
-    return 0.0 if network is None else _gathered_params(params, network)
+    return 0.0 if network is None else _count_gathered_params(params, network)
 
 
-def _gathered_params(params: float, network: Network) -> float:
+def _count_gathered_params(params: float, network: Network) -> float:
     return min(params, network.table_params + PREFETCHED_LAYERS * network.layer_params)
 
 
-def _gathered(params: float, setup: Setup, network: Network) -> float:
+def _count_gathered(params: float, setup: Setup, network: Network) -> float:
     """Tables for the whole pass, two layers, and one whole gradient before it is scattered."""
     if not _gathers(setup):
         return 0.0
     precision = setup.bytes_per_param
     largest = min(params, max(network.table_params, network.layer_params))
     gradient = precision.gradients * largest
-    return precision.gathered * _gathered_params(params, network) + gradient
+    return precision.gathered * _count_gathered_params(params, network) + gradient
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:
@@ -189,7 +181,7 @@ def devices_needed(
         return least if enough(least) else None
     if enough(1):  # where nothing is gathered; from two on more devices never need more memory
         return 1
-    return _smallest(enough, SEARCH_LIMIT)
+    return _find_smallest(enough, SEARCH_LIMIT)
 
 
 def sequences_that_fit(
@@ -205,11 +197,11 @@ def sequences_that_fit(
         memory = training_memory(params, setup, network, n_sequences)
         return not fits(device, memory, usable)
 
-    first = _smallest(too_many, SEARCH_LIMIT)
+    first = _find_smallest(too_many, SEARCH_LIMIT)
     return SEARCH_LIMIT if first is None else first - 1
 
 
-def _smallest(holds: Callable[[int], bool], most: int) -> int | None:
+def _find_smallest(holds: Callable[[int], bool], most: int) -> int | None:
     """Smallest n in 1 .. most for which a property holds that, once true, stays true."""
     if not holds(most):
         return None

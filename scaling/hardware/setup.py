@@ -20,7 +20,6 @@ class Precision(NamedTuple):
         Of a layer that ZeRO-3 or FSDP gathers.
     element, stream : float
         Of an activation that a matrix product reads, and of the residual stream.
-    meaning : str
     """
 
     weights: float
@@ -31,7 +30,6 @@ class Precision(NamedTuple):
     gathered: float
     element: float
     stream: float
-    meaning: str
 
     @property
     def state(self) -> float:
@@ -40,19 +38,11 @@ class Precision(NamedTuple):
 
 
 PRECISION_BYTES = {
-    "fp32": Precision(4, 4, 8, 0, 0, 4, 4, 4, "everything in fp32"),
-    "bf16_autocast": Precision(
-        4, 4, 8, 0, 2, 4, 2, 4, "fp32 weights, cast to bf16 for matrix products"
-    ),
-    "bf16_mixed": Precision(
-        2, 2, 8, 4, 0, 2, 2, 2, "bf16 weights and gradients, fp32 master copy and moments"
-    ),
-    "fp16_mixed": Precision(
-        2, 2, 8, 4, 0, 2, 2, 2, "fp16 weights and gradients, fp32 master copy and moments"
-    ),
-    "bf16_mixed_fp32_gradients": Precision(
-        2, 4, 8, 4, 0, 2, 2, 2, "as bf16_mixed, gradients summed in fp32"
-    ),
+    "fp32": Precision(4, 4, 8, 0, 0, 4, 4, 4),
+    "bf16_autocast": Precision(4, 4, 8, 0, 2, 4, 2, 4),  # fp32, cast for matrix products
+    "bf16_mixed": Precision(2, 2, 8, 4, 0, 2, 2, 2),  # with an fp32 master copy
+    "fp16_mixed": Precision(2, 2, 8, 4, 0, 2, 2, 2),
+    "bf16_mixed_fp32_gradients": Precision(2, 4, 8, 4, 0, 2, 2, 2),
 }
 SHARDED = {  # components that a strategy shards
     "ddp": (),

@@ -13,6 +13,7 @@ import pandas as pd
 from scaling.files import read_table
 
 PF_DAY = 8.64e19  # FLOPs: 1e15 FLOP/s for 86,400 s
+TOKENS_PER_PARAM_RULE = 20.0  # the rule of thumb drawn from Hoffmann et al. 2022, table 3
 
 
 class PublishedLaw(NamedTuple):
@@ -100,7 +101,7 @@ MUENNIGHOFF_CHECKS = (  # N, D, unique tokens, loss by the law
 )
 
 
-def _power_law(alpha: float, X_c: float, unit: float = 1.0) -> dict[str, float]:
+def _convert_power_law(alpha: float, X_c: float, unit: float = 1.0) -> dict[str, float]:
     """(X_c / X)^alpha as A / X^alpha; `unit` is that of X_c in ours."""
     return {"A": (X_c * unit) ** alpha, "alpha": alpha}
 
@@ -109,28 +110,26 @@ _CONVERTED: dict[str, dict[str, float]] = {  # parameters that are not printed a
     "kaplan2020": KAPLAN_CONSTANTS["L(N,D)"],
     "kaplan2020_steps": KAPLAN_CONSTANTS["L(N,S_min)"],
     "kaplan2020_batch": KAPLAN_CONSTANTS["B_crit(L)"],
-    "kaplan2020_N": _power_law(*KAPLAN_CONSTANTS["L(N)"].values()),
-    "kaplan2020_D": _power_law(*KAPLAN_CONSTANTS["L(D)"].values()),
-    "kaplan2020_C": _power_law(*KAPLAN_CONSTANTS["L(C)"].values(), unit=PF_DAY),
-    "kaplan2020_C_min": _power_law(*KAPLAN_CONSTANTS["L(C_min)"].values(), unit=PF_DAY),
-    "cerebras2023": _power_law(0.0737, 5.984e22),
+    "kaplan2020_N": _convert_power_law(*KAPLAN_CONSTANTS["L(N)"].values()),
+    "kaplan2020_D": _convert_power_law(*KAPLAN_CONSTANTS["L(D)"].values()),
+    "kaplan2020_C": _convert_power_law(*KAPLAN_CONSTANTS["L(C)"].values(), unit=PF_DAY),
+    "kaplan2020_C_min": _convert_power_law(*KAPLAN_CONSTANTS["L(C_min)"].values(), unit=PF_DAY),
+    "cerebras2023": _convert_power_law(0.0737, 5.984e22),
     # Muennighoff et al. print the logarithms
     "muennighoff2023": {
         name: float(np.exp(log))
         for name, log in {"A": 6.255414, "B": 7.3049974, "E": 0.6254804}.items()
     },
 }
-_TEXTS = ["law", "N", "source", "citation"]
 
 
-def _published_law(row: pd.Series) -> PublishedLaw:
-    printed = row.drop(_TEXTS).dropna().to_dict()
-    return PublishedLaw(params=printed | _CONVERTED.get(str(row.name), {}), **row[_TEXTS])
+def _make_law(name, law, N, source, citation, **printed) -> PublishedLaw:
+    params = {symbol: value for symbol, value in printed.items() if not np.isnan(value)}
+    return PublishedLaw(law, params | _CONVERTED.get(name, {}), N, source, citation)
 
 
 PUBLISHED_LAWS: dict[str, PublishedLaw] = {
-    str(name): _published_law(row)
-    for name, row in _read("published_laws").set_index("name").iterrows()
+    row["name"]: _make_law(**row) for row in _read("published_laws").to_dict("records")
 }
 
 # Besiroglu et al. 2024, table 1: standard errors of E, A, B, alpha, beta; and a = .513.
@@ -141,7 +140,6 @@ HOFFMANN_EXPONENTS = {  # table 2: value, 10 % and 90 % quantile; N_opt ~ C^a, D
     "isoflop": {"N_exponent": (0.49, 0.462, 0.534), "D_exponent": (0.51, 0.483, 0.529)},
     "parametric": {"N_exponent": (0.46, 0.454, 0.455), "D_exponent": (0.54, 0.542, 0.543)},
 }
-TOKENS_PER_PARAM_RULE = 20.0
 
 
 def cerebras_models() -> pd.DataFrame:

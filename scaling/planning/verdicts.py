@@ -116,7 +116,7 @@ def judge(
         over_rule=D / N / RULE,
         D_for_N=D_for_N,
         trained=trained,
-        verdict=_words(trained),
+        verdict=call_training(trained),
         N_opt=law.N_opt(C),
         D_opt=law.D_opt(C),
         loss=loss,
@@ -125,7 +125,8 @@ def judge(
     )
 
 
-def _words(trained: float) -> str:
+def call_training(trained: float) -> str:
+    """What a training is called whose tokens are so many times the optimal ones."""
     if trained < 1 / ABOUT:
         return "under-trained"
     return "over-trained" if trained > ABOUT else "about optimal"

@@ -3,7 +3,6 @@ import pytest
 from scaling.course.bloomberg import (
     RULE_NAME,
     bloomberg_budgets,
-    bloomberg_data,
     bloomberg_table,
 )
 
@@ -40,11 +39,3 @@ def test_data_was_the_limit_except_for_kaplan(budget):
     assert not rows.data_limits["kaplan2020"]
     assert (rows.D_seen_over.drop("kaplan2020") < 1).all()
     assert rows.N_over["kaplan2020"] < 0.2
-
-
-def test_repeating_would_have_cost_little():
-    data = bloomberg_data().set_index(["budget", "law", "option"])
-    best = data.loc[("reported", "besiroglu2024", "repeated")]
-    assert 1 < best.epochs < 1.5
-    assert best.loss_gap < 0.001
-    assert pytest.approx(55e9, rel=0.02) == data.loc[("reported", "besiroglu2024", "one_pass")].N
