@@ -1,10 +1,11 @@
+import math
 import os
 import subprocess
 import sys
 
 import pytest
 
-from scaling.files import HOST, partials, remove_debris, write_bytes, write_text
+from scaling.files import HOST, partials, read_table, remove_debris, write_bytes, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -55,3 +56,11 @@ def test_what_a_killed_write_leaves_is_debris(tmp_path):
     assert len(partials(tmp_path / "r.json")) == 1
     remove_debris(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_data_has_numbers_as_printed_and_text_as_it_stands(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("name,N,note,table\na,1.7976931348623157e308,,3\nb,,NA,A3\n")
+    table = read_table(path)
+    assert table.N[0] == 1.7976931348623157e308 and math.isnan(table.N[1])
+    assert [*table.note] == ["", "NA"] and [*table.table] == ["3", "A3"]

@@ -167,7 +167,17 @@ def _show_memory(tables: Tables) -> Section:
         ),
         "What each device sends in a step, in GB, and over what it sends under DDP.",
     )
-    claims = Table(
+    files = _join_files("memory", "memory_sizes", "memory_t5", "communication")
+    return Section(
+        "Memory by ZeRO stage",
+        (text, files),
+        tables=(stages, sent, _show_claims(), _show_sizes(tables), _show_t5(tables)),
+        figures=("memory",),
+    )
+
+
+def _show_claims() -> Table:
+    return Table(
         billion_table(),
         (
             shown("claim"),
@@ -178,13 +188,6 @@ def _show_memory(tables: Tables) -> Section:
             shown("tokens", "tokens at work on a device", short),
         ),
         f"Two claims for 1B parameters in fp32, in bytes per parameter. {CLAIMS_DIFFER}",
-    )
-    files = _join_files("memory", "memory_sizes", "memory_t5", "communication")
-    return Section(
-        "Memory by ZeRO stage",
-        (text, files),
-        tables=(stages, sent, claims, _show_sizes(tables), _show_t5(tables)),
-        figures=("memory",),
     )
 
 

@@ -68,8 +68,6 @@ KAPLAN = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, arXiv:200
 BESIROGLU = "Besiroglu et al. 2024, Chinchilla Scaling: A replication attempt, arXiv:2404.10102"
 MUENNIGHOFF = "Muennighoff et al. 2023, Scaling Data-Constrained Language Models, arXiv:2305.16264"
 CEREBRAS = "Dey et al. 2023, Cerebras-GPT, arXiv:2304.03208"
-DEEPSEEK = "DeepSeek-AI 2024, DeepSeek LLM, arXiv:2401.02954"
-LLAMA3 = "Llama Team 2024, The Llama 3 Herd of Models, arXiv:2407.21783"
 
 # Kaplan et al. 2020: N without embeddings, D and B in tokens, S in steps, C in PF-days (PF_DAY).
 KAPLAN_CONSTANTS = {

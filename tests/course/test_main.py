@@ -49,6 +49,7 @@ def test_a_statement_is_reproduced_or_listed_as_differing(row):
 def test_every_listed_statement_is_there():
     assert {*DIFFERING, *NOT_COMPUTED} <= {*STATEMENTS.statement}
     assert STATEMENTS.statement.is_unique
+    assert {*STATEMENTS.origin} == {"course", "paper", "ours"}
 
 
 @pytest.mark.parametrize(
