@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.budgets import parse_budget
 from scaling.planning.data_limits import plan_data
 from scaling.planning.sources import SOURCES, get_source
-from scaling.planning.verdicts import RULE
 
 N, D, AT_HAND = 50.6e9, 569e9, 709e9  # parameters; tokens seen; tokens collected
 REPORTED = 2.36e23  # FLOPs, its table 4
@@ -65,7 +65,7 @@ def bloomberg_table(laws: Iterable[str] = tuple(SOURCES)) -> pd.DataFrame:
 def bloomberg_data(law: str = "besiroglu2024") -> pd.DataFrame:
     """Plans under 709B unique tokens at each of the budgets; columns as `plan_data`, and budget."""
     tables = [
-        plan_data(row["C"], AT_HAND, law).table.assign(budget=row["budget"])
+        plan_data(row["C"], AT_HAND, get_source(law)).table.assign(budget=row["budget"])
         for row in bloomberg_budgets().to_dict("records")
     ]
     return pd.concat(tables, ignore_index=True)

@@ -29,9 +29,9 @@ from scaling.hardware.devices import get_device
 from scaling.hardware.formats import FORMATS, project
 from scaling.laws.frontier import optimum
 from scaling.laws.papers import PUBLISHED_LAWS
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.budgets import parse_budget
 from scaling.planning.sources import get_source
-from scaling.planning.verdicts import RULE
 from scaling.quantities import format_quantity as short
 
 REPRODUCED, DIFFERS, NOT_COMPUTED = "reproduced", "differs", "not computed"

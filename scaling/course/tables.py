@@ -17,8 +17,9 @@ from scaling.hardware.devices import DEVICES
 from scaling.hardware.memory import fits, training_memory
 from scaling.hardware.setup import Setup
 from scaling.laws.papers import PF_DAY
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.sources import LawSource, get_source
-from scaling.planning.verdicts import ABOUT, RULE, judge
+from scaling.planning.verdicts import ABOUT, judge
 
 SUM_LAWS = ("besiroglu2024", "hoffmann2022")  # with a loss for every N and D
 LINES = ("kaplan2020", "hoffmann2022_envelope", "hoffmann2022_isoflop", "hoffmann2022")
