@@ -62,13 +62,11 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
 
     Parameters
     ----------
-    C : float, FLOPs
-    data_limit : float, unique tokens
+    C, data_limit, repeat
+        As in `DataLimitPlan`.
     law : LawSource
         A law that does not say how fast repeated tokens and excess parameters lose value borrows
         R_D and R_N from Muennighoff et al. 2023.
-    repeat : bool
-        Allow more than one pass.
 
     References
     ----------

@@ -100,7 +100,7 @@ class LawSource:
 LawLike = str | Path | Fit | LawSource  # what `get_source` takes
 
 
-def _published(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
+def _publish(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
     return Fit(
         method="published",
         law=law,
@@ -118,7 +118,7 @@ def _published(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
 def _make_surface(name: str, note: str) -> LawSource:
     """A published E + A/N^alpha + B/D^beta."""
     law = PUBLISHED_LAWS[name]
-    fit = _published("chinchilla", {key: law.params[key] for key in LAWS["chinchilla"].params})
+    fit = _publish("chinchilla", {key: law.params[key] for key in LAWS["chinchilla"].params})
     return LawSource(name, fit, law.citation, law.N, "6ND", note, _take_repeats(law.params))
 
 
@@ -135,7 +135,7 @@ def _make_lines(approach: str) -> LawSource:
         f"no constants are published: the log-log line through the {len(rows)} rows of table "
         f"{rows.table.iloc[0]} that agree with their own 6ND; it has no loss"
     )
-    fit = _published("power_frontier", params)
+    fit = _publish("power_frontier", params)
     return LawSource(f"hoffmann2022_{approach}", fit, papers.HOFFMANN, TOTAL, "6ND", note)
 
 
@@ -158,7 +158,7 @@ def _make_kaplan() -> LawSource:
         f"spends twice that: its own N and D cost 6ND = {spent:.2f} C. Loss on WebText2, another "
         "vocabulary: not to compare with the other laws"
     )
-    fit = _published("power_frontier", params, Convention("blocks", "6ND"))
+    fit = _publish("power_frontier", params, Convention("blocks", "6ND"))
     N_meaning = "parameters without embeddings"
     return LawSource("kaplan2020", fit, papers.KAPLAN, N_meaning, "C_min, without embeddings", note)
 

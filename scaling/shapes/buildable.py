@@ -151,7 +151,7 @@ def nearest_shape(
     """
     step = _look_up(STEPS, N)
     choices = []
-    for width in _widths(N, step):
+    for width in _list_widths(N, step):
         ladder = layers_for_width(width)
         n_heads = width // HEAD_WIDTH if step >= HEAD_WIDTH else heads_for_width(width)
         low, high = max(1, int(DEPTHS[0] * ladder)), int(np.ceil(DEPTHS[1] * ladder))
@@ -168,7 +168,7 @@ def nearest_shape(
     return best
 
 
-def _widths(N: float, step: int) -> list[int]:
+def _list_widths(N: float, step: int) -> list[int]:
     """Multiples of `step` around the width whose ladder shape has about N parameters.
 
     12 d^2 layers(d) = N with layers = 2 (d/32)^(2/3), and a wide margin for the vocabulary.
