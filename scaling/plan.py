@@ -8,18 +8,19 @@ from typing import Any
 
 import hydra
 from omegaconf import MISSING, DictConfig
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from scaling.commandline import CONF, one_line_errors, register, resolve
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
-from scaling.pages.plans import Block, plan_blocks
-from scaling.pages.text import markdown_table
+from scaling.pages.plans import plan_sections
+from scaling.pages.text import markdown, print_sections
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
-from scaling.planning.plan import Plan, make_plan
+from scaling.planning.plan import Plan, answer, to_plain
+from scaling.planning.request import PlanRequest, read_request
+
+ASKED = ("budget", "law", "compare", "data_limit", "repeat", "inference_tokens", "device")
+ASKED += ("utilisation", "price_per_hour", "seq_len", "vocab_size", "ffn", "tied")
 
 
 @dataclass
@@ -60,53 +61,41 @@ def main(composed: DictConfig) -> None:
     """Plan, print, write."""
     command = resolve(composed, PlanCommand)
     console = Console(soft_wrap=True)
-    devices = _devices(command)
-    plan = _plan(command, devices)
-    placement = _placement(command, plan, devices)
-    blocks = plan_blocks(plan, placement, command.price_per_hour)
-    _print(console, blocks)
+    devices = _read_devices(command)
+    plan = answer(_read_command(command, devices))
+    placement = _place_shape(command, plan, devices)
+    sections = [*plan_sections(plan, placement)]
+    print_sections(console, sections)
     if command.json is not None:
-        write_text(Path(command.json), _as_json(plan, placement))
+        write_text(Path(command.json), _write_json(plan, placement))
         console.print(f"JSON: {Path(command.json).resolve()}", markup=False)
     if command.markdown is not None:
-        write_text(Path(command.markdown), _as_markdown(command, blocks))
+        page = f"# Plan for {command.budget}\n\n{markdown(sections)}\n"
+        write_text(Path(command.markdown), page)
         console.print(f"Markdown: {Path(command.markdown).resolve()}", markup=False)
 
 
-def _devices(command: PlanCommand) -> dict[str, Device]:
+def _read_devices(command: PlanCommand) -> dict[str, Device]:
     own = {} if command.devices is None else command.devices
     if not isinstance(own, Mapping):
         raise ValueError(f"devices={own!r} must map names to peak_flops and memory_bytes")
     return {name: device_from(name, chip) for name, chip in own.items()}
 
 
-def _plan(command: PlanCommand, devices: dict[str, Device]) -> Plan:
+def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanRequest:
     if (command.params is None) != (command.tokens is None):
         raise ValueError("to judge a model give both params=N and tokens=D, as in 70B and 1.4T")
-    return make_plan(
-        command.budget,
-        command.law,
-        data_limit=command.data_limit,
-        repeat=command.repeat,
-        inference_tokens=command.inference_tokens,
+    return read_request(
+        **{name: getattr(command, name) for name in ASKED},
         model=None if command.params is None else (command.params, command.tokens),
-        utilisation=command.utilisation,
-        price_per_hour=command.price_per_hour,
-        device=command.device,
         precision=command.peak,
         devices=devices,
-        seq_len=command.seq_len,
-        vocab_size=command.vocab_size,
-        ffn=command.ffn,
-        tied=command.tied,
-        compare=command.compare,
     )
 
 
-def _placement(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
+def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
     """The planned shape on the named device; None where no shape can be built."""
-    name = command.device or plan.budget.device or DEFAULT_DEVICE
-    device = get_device(name, devices)
+    device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
     if plan.shape is None:
         return None
     return place(
@@ -119,46 +108,14 @@ def _placement(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> 
     )
 
 
-# ---------------------------------------------------------------- written out
-
-
-def _print(console: Console, blocks: list[Block]) -> None:
-    for block in blocks:
-        console.rule(block.title, align="left")
-        for line in block.lines:
-            console.print(line, markup=False, highlight=False)
-        if block.header:
-            table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-            for name in block.header:
-                table.add_column(name, no_wrap=name == block.header[0], overflow="fold")
-            for row in block.cells:
-                table.add_row(*(escape(_narrow(cell)) for cell in row))
-            console.print(table)
-
-
-def _narrow(cell: str) -> str:
-    """An interval or a status below its value."""
-    return cell.replace(" [", "\n[").replace(" (", "\n(")
-
-
-def _as_json(plan: Plan, placement: Placement | None) -> str:
+def _write_json(plan: Plan, placement: Placement | None) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
-        rows = json.loads(str(placement.table.to_json(orient="records")))
         chip = {"device": placement.device.name, "n_devices": placement.n_devices}
-        parts["memory"] = chip | {"precision": placement.precision, "by_strategy": rows}
+        rows = {"precision": placement.precision, "by_strategy": to_plain(placement.table)}
+        parts["memory"] = chip | rows
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
-
-
-def _as_markdown(command: PlanCommand, blocks: list[Block]) -> str:
-    parts = [f"# Plan for {command.budget}"]
-    for block in blocks:
-        parts.append(f"## {block.title}")
-        parts += ["\n".join(f"- {line}" for line in block.lines)] if block.lines else []
-        if block.header:
-            parts.append(markdown_table([*block.header], [[*row] for row in block.cells]))
-    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,238 +1,265 @@
-"""A plan for people: blocks of lines and tables, the same for the terminal and for Markdown."""
+"""A plan for people: sentences and tables, the same for the terminal and for Markdown."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.result import Estimate
 from scaling.hardware.memory import USABLE
-from scaling.planning.budgets import DEFAULT_UTILISATION, days_on, hours_for
+from scaling.pages.text import Column, Section, Table, shown, shown_interval, with_interval, written
+from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
+from scaling.planning.data_limits import DataLimitPlan
+from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
+from scaling.planning.verdicts import Verdict
 from scaling.quantities import format_quantity as short
+from scaling.shapes.buildable import BuildableShape
 
 GB = 1e9  # bytes
 SHOWN_DEVICES = ("V100", "A100", "H100", "B200")  # of the table of devices, and the user's own
 
 
-class Block(NamedTuple):
-    """A part of a report; without a header it has no table."""
-
-    title: str
-    lines: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    cells: tuple[tuple[str, ...], ...] = ()
-
-
-def plan_blocks(plan: Plan, placement: Placement | None = None, price: float | None = None):
-    """All that a plan holds, in the order in which a reader asks.
-
-    Parameters
-    ----------
-    plan : Plan
-    placement : Placement, optional
-        The planned shape on devices.
-    price : float, the user's currency per device-hour, optional
-
-    Returns
-    -------
-    list of Block
-    """
-    blocks = [_optimum(plan), _departures(plan), _laws(plan.comparison), _verdict(plan)]
-    blocks += [_data(plan), _inference(plan), _hours(plan, placement, price), _memory(placement)]
-    notes = Block("Read this with it", plan.notes) if plan.notes else None
-    return [block for block in (*blocks, notes) if block is not None]
-
-
-def _optimum(plan: Plan) -> Block:
-    rows = (
-        ("parameters N", plan.N_opt, short),
-        ("tokens D", plan.D_opt, short),
-        ("tokens/param", plan.tokens_per_param, _digits),
-        ("loss (nats/token)", plan.L_opt, _loss),
-    )
-    lines = [
-        f"{plan.budget!r}",
-        f"Law: {plan.law} ({plan.status}); {plan.citation}",
-        f"N: {plan.N_meaning}; C: {plan.C_meaning}",
-    ]
-    if plan.shape is not None:
-        lines.append(f"To build: {plan.shape!r}")
-    cells = [(name, write(number.value), _ends(number, write)) for name, number, write in rows]
-    header = ("compute-optimal", "value", "90 % interval")
-    return Block("The plan", tuple(lines), header, tuple(cells))
-
-
-def _departures(plan: Plan) -> Block | None:
-    if plan.departures is None:
-        return None
-    cells = [
-        (
-            f"{row['factor']:g} N_opt",
-            short(row["N"]),
-            short(row["D"]),
-            _digits(row["tokens_per_param"]),
-            *_lost(row),
-        )
-        for row in plan.departures.to_dict("records")
-    ]
-    header = ("size", "N", "D", "tokens/param", "loss above the optimum", "compute lost")
-    return Block("Another size for the same compute", (), header, tuple(cells))
-
-
-def _lost(row: dict) -> tuple[str, str]:
-    """Loss above the optimum, and the share of C without which the optimum had this loss."""
-    if row["factor"] == 1.0:
-        return "0", "0%"
-    gap = f"{row['loss_gap']:+.2g}" + _bracket(row, "loss_gap", "{:.1g}".format)
-    return gap, f"{1 - 1 / row['C_over']:.1%}"
-
-
-def _laws(table: pd.DataFrame | None) -> Block | None:
-    if table is None:
-        return None
-    cells = [
-        (
-            row["law"] + ("" if row["status"] == "ok" else f" ({row['status']})"),
-            short(row["N_opt"]) + _bracket(row, "N_opt", short),
-            short(row["D_opt"]) + _bracket(row, "D_opt", short),
-            _digits(row["tokens_per_param"]) + _bracket(row, "tokens_per_param", _digits),
-            _loss(row["L_opt"]),
-        )
-        for row in table.to_dict("records")
-    ]
-    lines = (
-        "Brackets: 90 % intervals, where a law has draws. hoffmann2022_envelope, hoffmann2022_"
-        "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
-        "compare.",
-    )
-    header = ("law", "N", "D", "tokens/param", "loss")
-    return Block("All laws at this budget", lines, header, tuple(cells))
-
-
-def _verdict(plan: Plan) -> Block | None:
-    return None if plan.verdict is None else Block("Your model", (repr(plan.verdict),))
-
-
-def _data(plan: Plan) -> Block | None:
-    if plan.data is None:
-        return None
-    cells = [
-        (
-            row["law"],
-            row["option"].replace("_", " ") + (" *" if row["best"] else ""),
-            short(row["N"]),
-            short(row["D"]),
-            f"{row['epochs']:.3g}",
-            f"{row['C']:.3g}",
-            _loss(row["loss"]),
-            f"{row['loss_gap']:+.2g}",
-        )
-        for row in plan.data.table.to_dict("records")
-    ]
-    header = ("law", "option", "N", "D", "passes", "C", "loss", "above unlimited")
-    lines = (repr(plan.data), f"*: the best that the limit allows. {plan.data.note}")
-    return Block("With so much data", lines, header, tuple(cells))
-
-
-def _inference(plan: Plan) -> Block | None:
-    if plan.inference is None:
-        return None
-    cells = [
-        (
-            f"{row['factor']:g} N_opt",
-            short(row["N"]),
-            short(row["D"]),
-            *(f"{row[name]:.3g}" for name in ("training_flops", "inference_flops", "total_flops")),
-            f"{row['over']:.3g}" if np.isfinite(row["over"]) else "never reaches this loss",
-        )
-        for row in plan.inference.table.to_dict("records")
-    ]
-    header = ("size", "N", "D", "training", "serving", "total FLOPs", "over the optimum's")
-    lines = (repr(plan.inference), "Each trained until it reaches the optimum's loss:")
-    return Block("With so much to serve", lines, header, tuple(cells))
-
-
-def _hours(plan: Plan, placement: Placement | None, price: float | None) -> Block:
-    table = plan.conversions
-    own = {placement.device.name} if placement else set()
-    kept = table.loc[table.device.isin({*SHOWN_DEVICES, *own, plan.budget.device})]
-    days = [name for name in table if name.startswith("days_on_")]
-    cells = [
-        (row["device"], short(row["device_hours"]), *(_digits(row[name]) for name in days))
-        for row in kept.to_dict("records")
-    ]
-    share = float(table.utilisation.iloc[0])
-    line = f"At {share:.0%} of the dense peak"
-    assumed = plan.budget.utilisation is None and share == DEFAULT_UTILISATION
-    lines = [f"{line}: assumed, say utilisation=SHARE." if assumed else f"{line}."]
-    lines += [*_cost(plan, placement, share, price)]
-    header = ("device", "device-hours", *(f"days on {name.split('_')[-1]}" for name in days))
-    return Block("The budget on devices", tuple(lines), header, tuple(cells))
-
-
-def _cost(
-    plan: Plan, placement: Placement | None, share: float, price: float | None
-) -> Iterator[str]:
-    if placement is None:
-        return
-    device = placement.device
-    options = {"devices": {device.name: device}}
-    hours = hours_for(plan.budget.flops, device.name, share, **options)
-    days = days_on(plan.budget.flops, placement.n_devices, device.name, share, **options)
-    money = "" if price is None else f", {hours * price:,.0f} at {price:g} per {device.name}-hour"
-    yield f"{placement.n_devices} {device.name} take {_digits(days)} days{money}."
-
-
-def _memory(placement: Placement | None) -> Block | None:
-    if placement is None:
-        return None
-    cells = [
-        (
-            row["strategy"],
-            _digits(row["state"] / GB),
-            _digits(row["total"] / GB) + " *" * row["fits"],
-            _digits(row["total_recomputed"] / GB) + " *" * row["fits_recomputed"],
-            _devices(row["devices_needed"]),
-            _digits(row["sent"] / GB),
-        )
-        for row in placement.table.to_dict("records")
-    ]
-    device = placement.device
-    lines = (
-        f"{placement.n_devices} {device.name} of {device.memory_bytes / GB:g} GB, "
-        f"{placement.precision}, {placement.n_sequences:g} sequence(s) at once on each. GB on a "
-        f"device; *: fits, with {1 - USABLE:.0%} left for all else. Fewest devices: with every "
-        "layer computed again.",
-    )
-    header = ("strategy", "states", "peak", "recomputing")
-    header += ("fewest devices", "sent a step")
-    return Block("Memory of the planned shape on each device", lines, header, tuple(cells))
-
-
-def _devices(count: float) -> str:
-    return f"{count:,.0f}" if np.isfinite(count) else "never fits"
-
-
-def _digits(value: float) -> str:
+def write_digits(value: float) -> str:
     """Three digits, no suffix: a ratio, days."""
     return f"{value:,.3g}" if abs(value) < 1e3 else f"{value:,.0f}"
 
 
-def _loss(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "-"
+def write_gigabytes(value: float) -> str:
+    """Bytes as GB."""
+    return write_digits(value / GB)
 
 
-def _ends(number: Estimate, write) -> str:
-    if not np.isfinite(number.low):
-        return "none"
-    return f"{write(number.low)} to {write(number.high)}"
+N, D = shown("N", write=short), shown("D", write=short)
+RATIO = shown("tokens_per_param", "tokens/param", write_digits)
+SIZE = Column("size", lambda row: f"{row['factor']:g} N_opt")
+OPTIMUM = {  # quantity -> what a reader calls it, how it is written
+    "N_opt": ("parameters N", short),
+    "D_opt": ("tokens D", short),
+    "tokens_per_param": ("tokens/param", write_digits),
+    "L_opt": ("loss (nats/token)", ".4g"),
+}
 
 
-def _bracket(row: dict, name: str, write) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if not np.isfinite(low):
-        return ""
-    return f" [{write(low)}, {write(high)}]"
+def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Section]:
+    """All that a plan holds, in the order in which a reader asks; the shape where it is placed."""
+    yield _show_optimum(plan)
+    if plan.departures is not None:
+        yield _show_departures(plan.departures)
+    if plan.comparison is not None:
+        yield _show_laws(plan.comparison)
+    if plan.verdict is not None:
+        yield Section("Your model", (describe_verdict(plan.verdict),))
+    if plan.data is not None:
+        yield _show_data(plan.data)
+    if plan.inference is not None:
+        yield _show_inference(plan.inference)
+    yield _show_hours(plan, placement)
+    if placement is not None:
+        yield _show_memory(placement)
+    if plan.notes:
+        yield Section("Read this with it", items=plan.notes)
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def describe_budget(budget: Budget) -> str:
+    """A budget in FLOPs, PF-days and the hours of its device."""
+    line = f"{budget.text}: {budget.flops:.3g} FLOPs = {short(budget.pf_days)} PF-days"
+    if budget.device is None or budget.utilisation is None:
+        return line
+    line += f" = {short(budget.device_hours)} {budget.device}-hours"
+    return f"{line} at {100 * budget.utilisation:.3g} % of the dense peak"
+
+
+def describe_shape(built: BuildableShape) -> str:
+    """A buildable shape: its sizes and what they cost."""
+    s = built.shape
+    return (
+        f"{s.n_layers} layers x {s.width}, {s.n_heads} heads of {s.head_width}, vocabulary "
+        f"{s.vocab_size:,}, context {s.seq_len:,}: {short(built.total_params)} "
+        f"parameters ({built.params_off:+.1%} off N), "
+        f"{built.flops_per_token:.3g} FLOPs/token, {built.flops_off:+.1%} of C at D, "
+        f"{short(built.tokens)} tokens for C"
+    )
+
+
+def describe_verdict(verdict: Verdict) -> str:
+    """Where a model stands against a law, and what that cost."""
+    line = (
+        f"{verdict.name}, {short(verdict.N)} on {short(verdict.D)} tokens: "
+        f"{verdict.tokens_per_param:.3g} tokens/param, {verdict.over_rule:.2g} times the 20x rule; "
+        f"{verdict.verdict} by {verdict.law}, x{verdict.trained:.2g} of its "
+        f"{short(verdict.D_for_N)} for this size"
+    )
+    if not np.isfinite(verdict.C_over):
+        return line
+    gap = verdict.loss_gap
+    status = "" if gap.status == "ok" else f" ({gap.status})"
+    return (
+        f"{line}; {with_interval(gap.value, gap.low, gap.high, '.4g')}{status} nats/token left on "
+        f"the table, {verdict.C_over:.4g} times the compute that the optimum needs for this loss"
+    )
+
+
+def describe_data(plan: DataLimitPlan) -> str:
+    """What a limit on data asks for, and what it costs."""
+    at_hand = f"{short(plan.data_limit)} tokens at hand"
+    if not plan.binding:
+        return f"{at_hand}: more than {plan.law} asks for"
+    row = plan.best
+    return (
+        f"{at_hand}: {short(row['N'])} on {short(row['D'])} tokens, {row['epochs']:.3g} passes "
+        f"({row['option']}, by {row['law']}); {row['loss_gap']:.3g} nats/token above the unlimited "
+        f"optimum, {row['C_over']:.4g} times its compute for this loss"
+    )
+
+
+def describe_inference(plan: InferencePlan) -> str:
+    """The cheapest model that serves so many tokens, and what it saves."""
+    return (
+        f"serving {short(plan.inference_tokens)} tokens: {short(plan.N)} on {short(plan.D)} tokens "
+        f"reaches the same loss for {plan.total_flops:.3g} FLOPs in all, "
+        f"{max(plan.saving, 0.0):.1%} less than the optimum"
+    )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _show_optimum(plan: Plan) -> Section:
+    text = [
+        describe_budget(plan.budget),
+        f"Law: {plan.law} ({plan.status}); {plan.citation}",
+        f"N: {plan.N_meaning}; C: {plan.C_meaning}",
+    ]
+    if plan.shape is not None:
+        text.append(f"To build: {describe_shape(plan.shape)}")
+    rows = pd.DataFrame([{"name": name} | asdict(getattr(plan, name)) for name in OPTIMUM])
+
+    def write_interval(row) -> str:
+        write = partial(written, write=OPTIMUM[row["name"]][1])
+        return (
+            f"{write(row['low'])} to {write(row['high'])}" if row["low"] == row["low"] else "none"
+        )
+
+    columns = (
+        Column("compute-optimal", lambda row: OPTIMUM[row["name"]][0]),
+        Column("value", lambda row: written(row["value"], OPTIMUM[row["name"]][1])),
+        Column("90 % interval", write_interval),
+    )
+    return Section("The plan", tuple(text), tables=(Table(rows, columns),))
+
+
+def _show_departures(rows: pd.DataFrame) -> Section:
+    def write_gap(row) -> str:
+        ends = row["loss_gap_low"], row["loss_gap_high"]
+        return "0" if row["factor"] == 1.0 else with_interval(row["loss_gap"], *ends, "+.2g")
+
+    columns = (
+        *(SIZE, N, D, RATIO, Column("loss above the optimum", write_gap)),
+        Column("compute lost", lambda row: f"{max(1 - 1 / row['C_over'], 0.0):.1%}"),
+    )
+    return Section("Another size for the same compute", tables=(Table(rows, columns),))
+
+
+def _show_laws(rows: pd.DataFrame) -> Section:
+    text = (
+        "Brackets: 90 % intervals, where a law has draws. hoffmann2022_envelope, hoffmann2022_"
+        "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
+        "compare."
+    )
+
+    def write_name(row) -> str:
+        return row["law"] + ("" if row["status"] == "ok" else f" ({row['status']})")
+
+    columns = (
+        Column("law", write_name),
+        shown_interval("N_opt", "N", short),
+        shown_interval("D_opt", "D", short),
+        shown_interval("tokens_per_param", "tokens/param", write_digits),
+        shown("L_opt", "loss", ".4g"),
+    )
+    return Section("All laws at this budget", (text,), tables=(Table(rows, columns),))
+
+
+def _show_data(plan: DataLimitPlan) -> Section:
+    text = (describe_data(plan), f"*: the best that the limit allows. {plan.note}")
+    columns = (
+        shown("law"),
+        Column("option", lambda row: row["option"].replace("_", " ") + " *" * row["best"]),
+        *(N, D, shown("epochs", "passes", ".3g"), shown("C", write=".3g")),
+        *(shown("loss", write=".4g"), shown("loss_gap", "above unlimited", "+.2g")),
+    )
+    return Section("With so much data", text, tables=(Table(plan.table, columns),))
+
+
+def _show_inference(plan: InferencePlan) -> Section:
+    text = (describe_inference(plan), "Each trained until it reaches the optimum's loss:")
+
+    def write_over(row) -> str:
+        return f"{row['over']:.3g}" if row["over"] == row["over"] else "never reaches this loss"
+
+    columns = (
+        *(SIZE, N, D, shown("training_flops", "training", ".3g")),
+        *(shown("inference_flops", "serving", ".3g"), shown("total_flops", "total FLOPs", ".3g")),
+        Column("over the optimum's", write_over),
+    )
+    return Section("With so much to serve", text, tables=(Table(plan.table, columns),))
+
+
+def _show_hours(plan: Plan, placement: Placement | None) -> Section:
+    hours = plan.conversions
+    named = {plan.budget.device} | ({placement.device.name} if placement else set())
+    share = float(hours.utilisation.iloc[0])
+    assumed = plan.budget.utilisation is None and share == DEFAULT_UTILISATION
+    text = [
+        f"At {share:.0%} of the dense peak" + assumed * ": assumed, say utilisation=SHARE" + "."
+    ]
+    if placement is not None:
+        text.append(_describe_cost(plan, placement))
+    days = [name for name in hours if name.startswith("days_on_")]
+    columns = (
+        *(shown("device"), shown("device_hours", "device-hours", short)),
+        *(shown(name, name.replace("_", " "), write_digits) for name in days),
+    )
+    rows = hours.loc[hours.device.isin({*SHOWN_DEVICES, *named})]
+    return Section("The budget on devices", tuple(text), tables=(Table(rows, columns),))
+
+
+def _describe_cost(plan: Plan, placement: Placement) -> str:
+    device, price = placement.device.name, plan.budget.price_per_hour
+    hours = float(plan.conversions.set_index("device").device_hours[device])
+    days = hours / HOURS["day"] / placement.n_devices
+    money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
+    return f"{placement.n_devices} {device} take {write_digits(days)} days{money}."
+
+
+def _show_memory(placement: Placement) -> Section:
+    device = placement.device
+    text = (
+        f"{placement.n_devices} {device.name} of {device.memory_bytes / GB:g} GB, "
+        f"{placement.precision}, {placement.n_sequences:g} sequence(s) at once on each. GB on a "
+        f"device; *: fits, with {1 - USABLE:.0%} left for all else. Fewest devices: with every "
+        "layer computed again."
+    )
+
+    def write_devices(row) -> str:
+        count = row["devices_needed"]
+        return f"{count:,.0f}" if count == count else "never fits"
+
+    columns = (
+        *(shown("strategy"), shown("state", "states", write_gigabytes)),
+        Column("peak", lambda row: write_gigabytes(row["total"]) + " *" * row["fits"]),
+        Column(
+            "recomputing",
+            lambda row: write_gigabytes(row["total_recomputed"]) + " *" * row["fits_recomputed"],
+        ),
+        *(Column("fewest devices", write_devices), shown("sent", "sent a step", write_gigabytes)),
+    )
+    rows = placement.table
+    title = "Memory of the planned shape on each device"
+    return Section(title, (text,), tables=(Table(rows, columns),))

@@ -1,16 +1,15 @@
 """Budgets in any currency: FLOPs, PF-days, device-hours, clusters, money; and back."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.hardware.devices import DEVICES, Device, get_device
 from scaling.laws.papers import PF_DAY
-from scaling.quantities import FLOPS, format_quantity, parse_quantity
+from scaling.quantities import FLOPS, parse_quantity, positive_quantity
 
 HOUR = 3600.0  # s
 HOURS = {"hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}
@@ -21,8 +20,7 @@ ASSUMED_UTILISATION = (
     "arXiv:2204.02311, table 3), Llama 3 405B 38-43 % (Llama Team 2024, arXiv:2407.21783, "
     "table 4)"
 )
-SPARSE_SPEEDUP = 2.0  # 2:4 structured sparsity doubles a datasheet's peak
-SPARSE = ("A100", "A100-40GB", "H100", "H200", "B200")
+CLUSTERS = (8, 64, 512)  # devices, for which days are told
 
 
 @dataclass(frozen=True)
@@ -67,118 +65,43 @@ class Budget:
         """device_hours * price_per_hour, in the user's currency; NaN without a price."""
         return self.device_hours * self.price_per_hour
 
-    def __repr__(self) -> str:
-        line = f"{self.text}: {self.flops:.3g} FLOPs = {format_quantity(self.pf_days)} PF-days"
-        if self.device is None or self.utilisation is None:
-            return line
-        line += f" = {format_quantity(self.device_hours)} {self.device}-hours"
-        return line + f" at {100 * self.utilisation:.3g} % of the dense peak"
 
-
-# ---------------------------------------------------------------- conversions
-
-
-def training_speed(
-    device: str, utilisation: float, precision: str | None = None, devices: Mapping | None = None
+def hours_for(
+    flops: float, device: Device, utilisation: float, precision: str | None = None
 ) -> float:
-    """FLOP/s that one device achieves in training: peak times utilisation.
-
-    Parameters
-    ----------
-    device : str
-        A key of `scaling.hardware.devices.DEVICES`, or of `devices`.
-    utilisation : float, in (0, 1]
-    precision : str, optional
-        Number format of the peak; the device's training format if omitted.
-    devices : mapping, name -> Device, optional
-        Further devices, or others under a known name.
-
-    Raises
-    ------
-    ValueError
-        The device or the format is unknown, or the utilisation is no share.
-    """
-    return _device(device, devices).training_flops(precision) * _share(utilisation)
-
-
-def hours_for(flops: float, device: str, utilisation: float, **options) -> float:
-    """Device-hours that spend `flops`; options as in `training_speed`."""
-    return _positive("flops", flops) / training_speed(device, utilisation, **options) / HOUR
-
-
-def days_on(flops: float, count: float, device: str, utilisation: float, **options) -> float:
-    """Days that `count` devices take to spend `flops`; options as in `training_speed`."""
-    hours = hours_for(flops, device, utilisation, **options)
-    return hours / _positive("count of devices", count) / HOURS["day"]
-
-
-def pf_day_table(
-    names: Iterable[str] = ("V100", "A100", "H100"), devices: Mapping | None = None
-) -> pd.DataFrame:
-    """How many devices make one PF-day in a day, at full efficiency.
-
-    10^15 FLOP/s over the dense peak of the training format.
-
-    Returns
-    -------
-    DataFrame with columns device, peak (FLOP/s), devices (for one PF-day a day), devices_sparse
-        (with the doubled peak of 2:4 sparsity; NaN for a device without), note
-
-    Notes
-    -----
-    The course says 8 V100 or 2 A100. 8 is exact; 2 A100 takes the sparse 624 TFLOP/s (1.6, rounded
-    up) where the dense peak of 312 TFLOP/s asks for 3.2. Dense training never sees the sparse peak.
-    """
-    rows = []
-    for name in names:
-        peak = _device(name, devices).training_flops()
-        dense = 1e15 / peak
-        sparse = dense / SPARSE_SPEEDUP if name in SPARSE else float("nan")
-        note = ""
-        if name.startswith("A100"):
-            note = f"the course's 2 is {sparse:.2g} rounded up, with sparsity, not {dense:.2g}"
-        rows.append((name, peak, dense, sparse, note))
-    return pd.DataFrame(rows, columns=["device", "peak", "devices", "devices_sparse", "note"])
+    """Device-hours that spend `flops` at a share of the dense peak of a format."""
+    return flops / (device.training_flops(precision) * utilisation) / HOUR
 
 
 def conversions(
-    budget: Budget,
-    *,
-    utilisation: float | None = None,
-    counts: Iterable[int] = (8, 64, 512),
-    price_per_hour: Mapping[str, float] | None = None,
-    devices: Mapping | None = None,
+    budget: Budget, *, utilisation: float | None = None, devices: Mapping | None = None
 ) -> pd.DataFrame:
     """One budget in the hours of every known device.
 
     Parameters
     ----------
     budget : Budget
-    utilisation : float, optional
+    utilisation : float, in (0, 1], optional
         That of the budget, or `DEFAULT_UTILISATION`, if omitted.
-    counts : iterable of int
-        Sizes of clusters.
-    price_per_hour : mapping, device -> the user's currency per device-hour, optional
+    devices : mapping, name -> Device, optional
+        Further devices.
 
     Returns
     -------
-    DataFrame with columns device, utilisation, device_hours, days_on_<count> for every count, and
-        money where a price was given
+    DataFrame with columns device, utilisation, device_hours, days_on_<count> for every count of
+        `CLUSTERS`, and money where the budget has a price, which is that of its own device
     """
-    share = _share(utilisation or budget.utilisation or DEFAULT_UTILISATION)
-    prices = dict(price_per_hour or {})
-    if budget.device is not None and np.isfinite(budget.price_per_hour):
-        prices.setdefault(budget.device, budget.price_per_hour)
+    share = utilisation or budget.utilisation or DEFAULT_UTILISATION
     rows = []
     for name in {**DEVICES, **(devices or {})}:
-        precision = budget.precision if name == budget.device else None
-        options: dict[str, Any] = {"precision": precision, "devices": devices}
-        hours = hours_for(budget.flops, name, share, **options)
+        own = name == budget.device
+        precision = budget.precision if own else None
+        hours = hours_for(budget.flops, get_device(name, devices), share, precision)
         row = {"device": name, "utilisation": share, "device_hours": hours}
-        row |= {f"days_on_{count}": hours / count / HOURS["day"] for count in counts}
-        rows.append(row | {"money": hours * prices.get(name, float("nan"))})
+        row |= {f"days_on_{count}": hours / count / HOURS["day"] for count in CLUSTERS}
+        rows.append(row | {"money": hours * budget.price_per_hour if own else float("nan")})
     table = pd.DataFrame(rows)
-    return table if prices else table.drop(columns="money")
+    return table if table.money.notna().any() else table.drop(columns="money")
 
 
 # ---------------------------------------------------------------- parsing
@@ -242,27 +165,30 @@ def parse_budget(
         Text that is no budget, an amount that is not positive, an unknown device or none where one
         is needed, a utilisation that is no share in (0, 1], a budget in money without a price.
     """
+    if utilisation is not None:
+        _check_share(utilisation)
     if isinstance(budget, Budget):
         return budget
-    if utilisation is not None:
-        _share(utilisation)
-    price = float("nan") if price_per_hour is None else _positive("price_per_hour", price_per_hour)
+    price = float("nan")
+    if price_per_hour is not None:
+        price = positive_quantity(price_per_hour, "price_per_hour")
     text = f"{budget:g} FLOPs" if isinstance(budget, int | float) else str(budget).strip()
     body, rate = _split_rate(text)
-    kind, found = _form(body)
+    kind, found = _match_form(body)
     if rate is not None and kind in ("flops", "pf_days"):
         raise ValueError(
             f"budget {text!r} is FLOPs already, at any speed; leave out what follows 'at'"
         )
     if kind == "flops":
-        flops = budget if isinstance(budget, int | float) else parse_quantity(body, "budget", FLOPS)
-        return Budget(_positive("budget", float(flops), "FLOPs"), text, price_per_hour=price)
-    amount = _positive("budget", parse_quantity(found.get("amount") or found["sum"]), kind)
+        flops = positive_quantity(body if isinstance(budget, str) else budget, "budget", FLOPS)
+        return Budget(flops, text, price_per_hour=price)
+    amount = positive_quantity(found.get("amount") or found["sum"], "budget")
     if kind == "pf_days":
         return Budget(amount * PF_DAY, text, price_per_hour=price)
-    chosen = _named_device(found, device, text, devices)
+    chosen = _find_device(found, device, text, devices)
     peak = chosen.training_flops(precision)
-    share, assumptions = _utilisation(rate, utilisation, peak, text)
+    share, assumptions = _settle_share(rate, utilisation, peak, text)
+    hours = amount
     if kind == "money":
         if not np.isfinite(price):
             raise ValueError(
@@ -271,13 +197,9 @@ def parse_budget(
             )
         hours = amount / price
     elif kind == "cluster":
-        hours = (
-            amount * _positive("time", parse_quantity(found["time"], "time")) * HOURS[found["unit"]]
-        )
-    else:
-        hours = amount
+        hours = amount * positive_quantity(found["time"], "time") * HOURS[found["unit"].lower()]
     flops = hours * HOUR * peak * share
-    return Budget(flops, text, chosen.name, hours, share, precision, price, assumptions=assumptions)
+    return Budget(flops, text, chosen.name, hours, share, precision, price, assumptions)
 
 
 def _split_rate(text: str) -> tuple[str, tuple[float, str] | None]:
@@ -287,11 +209,10 @@ def _split_rate(text: str) -> tuple[str, tuple[float, str] | None]:
     return text[: found.start()], (float(found["rate"]), (found["unit"] or "").lower())
 
 
-def _form(body: str) -> tuple[str, dict[str, str]]:
+def _match_form(body: str) -> tuple[str, dict[str, str]]:
     for kind, form in _FORMS.items():
         if found := form.fullmatch(body.strip()):
-            named = {name: value for name, value in found.groupdict().items() if value}
-            return kind, {k: v.lower() if k == "unit" else v for k, v in named.items()}
+            return kind, {name: value for name, value in found.groupdict().items() if value}
     try:
         parse_quantity(body, "budget", FLOPS)
     except ValueError:
@@ -299,23 +220,19 @@ def _form(body: str) -> tuple[str, dict[str, str]]:
     return "flops", {}
 
 
-def _named_device(found: dict, device: str | None, text: str, devices: Mapping | None) -> Device:
+def _find_device(found: dict, device: str | None, text: str, devices: Mapping | None) -> Device:
+    """The device that the text names, perhaps in the plural, or else the argument."""
     name = found.get("on") or found.get("device")
     if name is None or name.lower() in _ANY_DEVICE:
         name = device
     if name is None:
         raise ValueError(f"budget {text!r} does not say on which device; say device='A100' or so")
-    return _device(name, devices)
-
-
-def _device(name: str, devices: Mapping | None) -> Device:
-    """The device of this name, or of this plural."""
     known = {key.lower() for key in (*DEVICES, *(devices or {}))}
-    singular = name[:-1] if name.lower().endswith("s") and name.lower() not in known else name
-    return get_device(singular, extra=devices)
+    plural = name.lower().endswith("s") and name.lower() not in known
+    return get_device(name[:-1] if plural else name, devices)
 
 
-def _utilisation(
+def _settle_share(
     rate: tuple[float, str] | None, given: float | None, peak: float, text: str
 ) -> tuple[float, tuple[str, ...]]:
     """The share of the peak, from the text, from the argument or assumed."""
@@ -323,7 +240,7 @@ def _utilisation(
     if rate is not None:
         value, unit = rate
         of_peak = {"": 1.0, "%": 0.01, "tflops": 1e12 / peak, "pflops": 1e15 / peak}
-        said = _share(value * of_peak[unit.replace("/", "")], text)
+        said = _check_share(value * of_peak[unit.replace("/", "")], text)
     if said is not None and given is not None and not np.isclose(said, given):
         raise ValueError(
             f"budget {text!r} says a utilisation of {said:.3g}, the argument {given:g}: drop one"
@@ -334,7 +251,7 @@ def _utilisation(
     return share, ()
 
 
-def _share(utilisation: float, said: str = "") -> float:
+def _check_share(utilisation: float, said: str = "") -> float:
     if not 0 < utilisation <= 1:
         where = f" ({said!r})" if said else ""
         raise ValueError(
@@ -342,9 +259,3 @@ def _share(utilisation: float, said: str = "") -> float:
             "0.4 for 40 %"
         )
     return float(utilisation)
-
-
-def _positive(name: str, value: float, unit: str = "") -> float:
-    if not (value > 0 and np.isfinite(value)):
-        raise ValueError(f"{name} must be positive and finite, got {value:g} {unit}".rstrip())
-    return value

@@ -1,28 +1,21 @@
 """Too little data: the best plan with and without repeating it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 
 from scaling.laws.papers import MUENNIGHOFF
 from scaling.laws.table import LAWS, base_params
-from scaling.planning.departures import compute_for, crossing
-from scaling.planning.sources import LawLike, LawSource, get_source
-from scaling.quantities import FLOPS, TOKENS, format_quantity, positive_quantity
+from scaling.planning.departures import compute_for
+from scaling.planning.search import find_crossing, find_least
+from scaling.planning.sources import SOURCES, LawSource
 
-REPEATS = "muennighoff2023"
+LENDER = "muennighoff2023"  # of what repeats are worth, to laws that do not say
 MOST_EPOCHS = 1e3  # searched; beyond some 40 a further pass is worth nothing
 GRID = 400  # sizes tried before the finest search
-OPTIONS = {
-    "unlimited": "as if there were no limit",
-    "one_pass": "all of C, every token once: a larger model",
-    "optimal_for_data": "every token once, at the size it is optimal for: less than C",
-    "repeated": "all of C, at the best number of passes",
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,10 @@ class DataLimitPlan:
         Whether passes beyond the first are allowed.
     table : DataFrame
         One row per law and option: law, option, N, D, epochs, C (FLOPs), loss, loss_gap (above
-        unlimited), C_over (C over what the unlimited optimum needs for this loss), best.
+        unlimited), C_over (C over what the unlimited optimum needs for this loss), best. Options:
+        unlimited, as if there were no limit; one_pass, all of C and every token once, which takes a
+        larger model; optimal_for_data, every token once at the size it is optimal for, for less
+        than C; repeated, all of C at the best number of passes.
     note : str
     """
 
@@ -58,51 +54,19 @@ class DataLimitPlan:
         """The row of lowest loss that the limit allows, by the plan's law where it has a loss."""
         return self.table[self.table.best].iloc[0].to_dict()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything by name; the table as a list of rows."""
-        return vars(self) | {"table": self.table.to_dict("records"), "best": self.best}
 
-    def __repr__(self) -> str:
-        if not self.binding:
-            return (
-                f"{format_quantity(self.data_limit)} tokens at hand: more than {self.law} asks for"
-            )
-        row = self.best
-        return (
-            f"{format_quantity(self.data_limit)} tokens at hand: {format_quantity(row['N'])} on "
-            f"{format_quantity(row['D'])} tokens, {row['epochs']:.3g} passes ({row['option']}, by "
-            f"{row['law']}); {row['loss_gap']:.3g} nats/token above the unlimited optimum, "
-            f"{row['C_over']:.4g} times its compute for this loss"
-        )
-
-
-def plan_data(
-    C: float,
-    data_limit: str | float,
-    law: LawLike = "besiroglu2024",
-    *,
-    repeat: bool = True,
-    repeats: Mapping[str, float] | None = None,
-) -> DataLimitPlan:
+def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = True) -> DataLimitPlan:
     """Best N and D at C FLOPs when there are `data_limit` unique tokens.
 
     L(N, D, U) = E + A/N'^alpha + B/D'^beta, minimised over N at D = C / (FLOPs per token of N).
 
     Parameters
     ----------
-    C : float, FLOPs
-    data_limit : float or str, unique tokens
-    law : LawLike
-    repeat : bool
-        Allow more than one pass.
-    repeats : mapping with R_D and R_N, optional
-        How fast repeated tokens and excess parameters lose value. If omitted, the law's own, or
-        for a law without, borrowed from Muennighoff et al. 2023.
-
-    Raises
-    ------
-    ValueError
-        C or the limit is not positive.
+    C, data_limit, repeat
+        As in `DataLimitPlan`.
+    law : LawSource
+        A law that does not say how fast repeated tokens and excess parameters lose value borrows
+        R_D and R_N from Muennighoff et al. 2023.
 
     References
     ----------
@@ -114,91 +78,64 @@ def plan_data(
     Parameters beyond those for which U is compute-optimal (under 6ND) lose value as well, so that
     one pass on a larger model is judged by the same law as many passes.
     """
-    limit = positive_quantity(data_limit, "data_limit", TOKENS)
-    C = positive_quantity(C, "C", FLOPS)
-    law = get_source(law)
-    own = repeats or law.repeats
-    decays = dict(own or get_source(REPEATS).repeats or {})
-    options = [option for option in OPTIONS if repeat or option != "repeated"]
-    laws = {law.name: law} if law.has_surface else {}
-    laws |= {REPEATS: get_source(REPEATS)}
-    tables = [_options(one, C, limit, decays, options) for one in laws.values()]
+    muennighoff = SOURCES[LENDER]()
+    decays = law.repeats or muennighoff.repeats or {}
+    laws = ({law.name: law} if law.has_surface else {}) | {LENDER: muennighoff}
+    tables = [_weigh_options(one, C, data_limit, decays, repeat) for one in laws.values()]
     return DataLimitPlan(
-        data_limit=limit,
+        data_limit=data_limit,
         C=C,
         law=law.name,
-        binding=law.point(C)["D_opt"] > limit,
+        binding=law.point(C)["D_opt"] > data_limit,
         repeat=repeat,
         table=pd.concat(tables, ignore_index=True),
         note=(
             f"value of repeats: R_D {decays['R_D']:.4g}, R_N {decays['R_N']:.4g}"
-            + (" (the law's own)" if own else f" ({MUENNIGHOFF})")
+            + (" (the law's own)" if law.repeats else f" ({MUENNIGHOFF})")
             + ("" if law.has_surface else f"; {law.name} has no loss for every N and D")
         ),
     )
 
 
-def _options(law: LawSource, C: float, limit: float, decays: dict, options: list) -> pd.DataFrame:
-    params = _params(law) | decays
-
-    def loss(N: float, D: float, unique: float) -> float:
-        return float(LAWS["repeated"].loss(params, N=N, D=D, U=unique))
-
-    unlimited = law.point(C)
-    N_free, D_free = unlimited["N_opt"], unlimited["D_opt"]
-    if D_free <= limit:
-        plans = dict.fromkeys(options, (N_free, D_free))
+def _weigh_options(
+    law: LawSource, C: float, limit: float, decays: dict[str, float], repeat: bool
+) -> pd.DataFrame:
+    """The rows of one law in the table of a `DataLimitPlan`."""
+    best = law.point(C)
+    N_opt, D_opt, L_opt = best["N_opt"], best["D_opt"], best["L_opt"]
+    if D_opt <= limit:
+        names = ["unlimited", "one_pass", "optimal_for_data", *["repeated"] * repeat]
+        plans = dict.fromkeys(names, (N_opt, D_opt, L_opt))
     else:
-        N_once = _size_for(law, C / limit)
-        N_data = float(base_params(limit, **_shape_of(params)))
-        plans = {
-            "unlimited": (N_free, D_free),
-            "one_pass": (N_once, limit),
-            "optimal_for_data": (N_data, limit),
-        }
-        if "repeated" in options:
-            plans["repeated"] = _best_repeats(law, C, N_once, lambda N, D: loss(N, D, limit))
+        params = {"beta": law.fit.params["alpha"]} | law.fit.params | decays
+
+        def loss(N: float, D: float) -> float:
+            return float(LAWS["repeated"].loss(params, N=N, D=D, U=limit))
+
+        N_once = find_crossing(lambda N: law.flops_per_token(N) - C / limit)
+        N_data = base_params(limit, **{name: params[name] for name in ("A", "B", "alpha", "beta")})
+        sizes = {"one_pass": (N_once, limit), "optimal_for_data": (float(N_data), limit)}
+        if repeat:
+            N = _find_repeated(lambda N: loss(N, C / law.flops_per_token(N)), N_once)
+            sizes["repeated"] = (N, C / law.flops_per_token(N))
+        plans = {"unlimited": (N_opt, D_opt, L_opt)}
+        plans |= {name: (N, D, loss(N, D)) for name, (N, D) in sizes.items()}
     rows = []
-    for option in options:
-        N, D = plans[option]
-        unique = D if option == "unlimited" else limit
+    for option, (N, D, reached) in plans.items():
         row = {"law": law.name, "option": option, "N": N, "D": D}
-        row |= {"epochs": max(D / unique, 1.0), "C": D * law.flops_per_token(N)}
-        reached = unlimited["L_opt"] if option == "unlimited" else loss(N, D, unique)
-        reached = unlimited["L_opt"] if D_free <= limit else reached
-        row |= {"loss": reached, "loss_gap": reached - unlimited["L_opt"]}
+        row |= {"epochs": 1.0 if option == "unlimited" else max(D / limit, 1.0)}
+        row |= {"C": D * law.flops_per_token(N), "loss": reached, "loss_gap": reached - L_opt}
         rows.append(row | {"C_over": row["C"] / compute_for(law, reached)})
     table = pd.DataFrame(rows)
     allowed = table.loss.where(table.option != "unlimited")
     return table.assign(best=table.index == allowed.idxmin())
 
 
-def _best_repeats(law: LawSource, C: float, N_once: float, loss) -> tuple[float, float]:
-    """The size of lowest loss that C FLOPs train on one pass or more."""
-
-    def at(log_N: float) -> float:
-        N = float(np.exp(log_N))
-        return loss(N, C / law.flops_per_token(N))
-
+def _find_repeated(loss: Callable[[float], float], N_once: float) -> float:
+    """The size of lowest loss among those that all of the compute trains on one pass or more."""
     high = np.log(N_once)
     tried = np.linspace(high - np.log(MOST_EPOCHS), high, GRID)
-    best = int(np.argmin([at(x) for x in tried]))
-    ends = tried[max(best - 1, 0)], tried[min(best + 1, GRID - 1)]
-    found: Any = minimize_scalar(at, bounds=ends, method="bounded", options={"xatol": 1e-10})
-    N = float(np.exp(found.x if at(found.x) < at(tried[best]) else tried[best]))
-    return N, C / law.flops_per_token(N)
-
-
-def _params(law: LawSource) -> dict[str, float]:
-    """E, A, B, alpha and beta; beta = alpha where the law ties them."""
-    params = dict(law.fit.params)
-    return {"beta": params["alpha"]} | params
-
-
-def _shape_of(params: Mapping[str, float]) -> dict[str, float]:
-    return {name: params[name] for name in ("A", "B", "alpha", "beta")}
-
-
-def _size_for(law: LawSource, per_token: float) -> float:
-    """Parameters whose training costs so many FLOPs per token."""
-    return crossing(lambda N: law.flops_per_token(N) - per_token)
+    losses = [loss(float(np.exp(log_N))) for log_N in tried]
+    i = int(np.argmin(losses))
+    N = find_least(loss, tried[max(i - 1, 0)], tried[min(i + 1, GRID - 1)])
+    return N if loss(N) < losses[i] else float(np.exp(tried[i]))

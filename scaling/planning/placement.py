@@ -36,7 +36,9 @@ class Placement:
     n_sequences : float
         On each device at once.
     table : DataFrame
-        One row per strategy, as `placement_table` returns it.
+        One row per strategy: strategy; state, total and total_recomputed, bytes on a device with
+        activations kept and computed again; fits, fits_recomputed; devices_needed, the fewest on
+        which it fits computed again, NaN where none do; sent, bytes a step.
     """
 
     device: Device
@@ -70,20 +72,9 @@ def place(
     precision: str = "bf16_mixed",
     n_sequences: float = 1,
 ) -> Placement:
-    """Memory of a shape on devices of one kind, by strategy.
+    """Memory of a shape of so many parameters in all, by strategy; the rest as in `Placement`.
 
-    Parameters
-    ----------
-    shape : Shape
-    params : float
-        All parameters.
-    device : Device
-    n_devices : int, >= 1
-        Hybrid sharding is left out where its groups of 8 do not divide it.
-    precision : str
-        Key of `scaling.hardware.setup.PRECISION_BYTES`.
-    n_sequences : float
-        Sequences that pass at once on each device.
+    Hybrid sharding is left out where its groups of 8 do not divide `n_devices`.
 
     Raises
     ------
@@ -97,12 +88,13 @@ def place(
         if factor is not None and (n_devices % factor or n_devices == factor):
             continue
         setup = replace(base, **changes)
-        rows.append({"strategy": name} | _row(shape, params, device, setup, n_sequences))
+        rows.append({"strategy": name} | _weigh_setup(shape, params, device, setup, n_sequences))
     return Placement(device, n_devices, precision, n_sequences, pd.DataFrame(rows))
 
 
-def _row(shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float) -> dict:
-    """Bytes on a device with activations kept and computed again; devices it takes; bytes sent."""
+def _weigh_setup(
+    shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float
+) -> dict:
     network, again = network_of(shape), replace(setup, recompute="full")
     kept = training_memory(params, setup, network, n_sequences)
     least = training_memory(params, again, network, n_sequences)

@@ -1,26 +1,31 @@
 """From a budget and a law to a training plan that says how far to trust it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.fitting.result import Estimate
-from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions, parse_budget
-from scaling.planning.comparison import compare_laws
+from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
 from scaling.planning.data_limits import DataLimitPlan, plan_data
 from scaling.planning.departures import departures
 from scaling.planning.inference import InferencePlan, plan_inference
-from scaling.planning.sources import SOURCES, LawLike, LawSource, get_source
+from scaling.planning.request import PlanRequest, Quantity, read_request
+from scaling.planning.sources import SOURCES, LawLike, LawSource, compare_laws
 from scaling.planning.verdicts import Verdict, judge
-from scaling.quantities import TOKENS, format_quantity, parse_quantity
+from scaling.quantities import format_quantity
 from scaling.shapes.buildable import BuildableShape, build, refuse_context
+from scaling.shapes.shape import Shape
 
-FACTORS = (0.5, 1.0, 2.0)  # of N_opt
 FAR = 100.0  # times the largest compute of the runs: from here on a plan says so
 COST_OFF = 1.25  # a shape's FLOPs over the law's own, or its inverse: likewise
+DERIVED = {  # what a dictionary tells of a class beside its fields: name -> attribute
+    Budget: {"pf_days": "pf_days", "money": "money"},
+    DataLimitPlan: {"best": "best"},
+    Shape: {"head_width": "head_width", "ffn_width": "hidden"},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,45 +88,27 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
-        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        return to_plain(self)
 
     def __repr__(self) -> str:
-        return "\n".join(_lines(self))
+        N, D = format_quantity(self.N), format_quantity(self.D)
+        return f"{self.budget.text}: {N} parameters on {D} tokens, by {self.law} ({self.status})"
 
 
-def make_plan(
-    budget: str | float | Budget,
-    law: LawLike = "besiroglu2024",
-    *,
-    data_limit: str | float | None = None,
-    repeat: bool = True,
-    inference_tokens: str | float | None = None,
-    model: tuple[str | float, str | float] | None = None,
-    utilisation: float | None = None,
-    price_per_hour: float | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    devices: Mapping | None = None,
-    seq_len: int | None = None,
-    vocab_size: int | None = None,
-    ffn: str = "gelu",
-    tied: bool = True,
-    factors: Iterable[float] = FACTORS,
-    compare: bool = False,
-) -> Plan:
+def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **options: Any) -> Plan:
     """Plan a training: `make_plan("512 A100 for 30 days", law="besiroglu2024")`.
 
     Parameters
     ----------
     budget : str, float (FLOPs) or Budget
-        As `scaling.planning.budgets.parse_budget` reads it, with `utilisation`, `price_per_hour`,
-        `device`, `precision` and `devices`.
+        As `scaling.planning.budgets.parse_budget` reads it, with the options `utilisation`,
+        `price_per_hour`, `device`, `precision` and `devices`.
     law : str, Path or Fit
         A published law by name (`scaling.planning.sources.SOURCES`), the path of a fit JSON, of a
         runs table or of a results folder, or a Fit.
     data_limit : float or str, unique tokens, optional
         "709B"; see `scaling.planning.data_limits.plan_data`.
-    repeat : bool
+    repeat : bool, default True
         Whether the data may be repeated.
     inference_tokens : float or str, tokens, optional
         What the model will serve; see `scaling.planning.inference.plan_inference`.
@@ -131,9 +118,9 @@ def make_plan(
         Of the buildable shape; derived from N_opt if omitted.
     ffn, tied
         As in `scaling.shapes.shape.Shape`.
-    factors : iterable of float
+    factors : iterable of float, default (0.5, 1, 2)
         Sizes over N_opt whose loss is told.
-    compare : bool
+    compare : bool, default False
         Put all published laws beside it.
 
     Returns
@@ -147,59 +134,73 @@ def make_plan(
         utilisation that is no share, a context longer than D, an inference demand with a law that
         has no loss for every N and D.
     """
-    spent = parse_budget(
-        budget, utilisation, price_per_hour, devices, device=device, precision=precision
-    )
-    source, C = get_source(law), spent.flops
-    data = None if data_limit is None else plan_data(C, data_limit, source, repeat=repeat)
-    N, D = source.point(C)["N_opt"], source.point(C)["D_opt"]
-    if data is not None and data.binding:
-        N, D = data.best["N"], data.best["D"]
-    if seq_len is not None:
-        refuse_context(seq_len, D if data is None else min(D, data.data_limit))
-    wanted: dict[str, Any] = {"convention": source.fit.convention.N, "ffn": ffn, "tied": tied}
-    shape, why = None, ""
-    try:
-        shape = build(N, C, D, seq_len=seq_len, vocab_size=vocab_size, **wanted)
-    except ValueError as error:
-        if seq_len is not None or vocab_size is not None:
-            raise
-        why = f"no shape: {error}"
-    demand = None
-    if inference_tokens is not None:
-        demand = plan_inference(
-            source, C, parse_quantity(inference_tokens, "inference_tokens", TOKENS)
-        )
-    assumed = () if spent.device or utilisation else (f"device-hours at {ASSUMED_UTILISATION}",)
-    conditions = (source.note, why, *_far_out(source, C, shape), *spent.assumptions, *assumed)
-    conditions += shape.assumptions if shape else ()
+    return answer(read_request(budget, law, **options))
+
+
+def answer(request: PlanRequest) -> Plan:
+    """The plan that a request asks for; ValueError as in `make_plan`."""
+    law, C = request.law, request.budget.flops
+    data = None
+    if request.data_limit is not None:
+        data = plan_data(C, request.data_limit, law, repeat=request.repeat)
+    best = data.best if data is not None and data.binding else None
+    N, D = (best["N"], best["D"]) if best else (law.point(C)["N_opt"], law.point(C)["D_opt"])
+    shape, why = _find_shape(request, N, D)
+    served, model = request.inference_tokens, request.model
     return Plan(
-        budget=spent,
-        law=source.name,
-        citation=source.citation,
-        N_meaning=source.N_meaning,
-        C_meaning=source.C_meaning,
-        status=source.N_opt(C).status,
-        N_opt=source.N_opt(C),
-        D_opt=source.D_opt(C),
-        L_opt=source.L_opt(C),
-        tokens_per_param=source.tokens_per_param(C),
+        budget=request.budget,
+        law=law.name,
+        citation=law.citation,
+        N_meaning=law.N_meaning,
+        C_meaning=law.C_meaning,
+        status=law.N_opt(C).status,
+        N_opt=law.N_opt(C),
+        D_opt=law.D_opt(C),
+        L_opt=law.L_opt(C),
+        tokens_per_param=law.tokens_per_param(C),
         N=N,
         D=D,
         shape=shape,
-        departures=departures(source, C, factors) if source.has_surface else None,
-        conversions=conversions(spent, utilisation=utilisation, devices=devices),
-        inference=demand,
+        departures=departures(law, C, request.factors) if law.has_surface else None,
+        conversions=conversions(
+            request.budget, utilisation=request.utilisation, devices=request.devices
+        ),
+        inference=None if served is None else plan_inference(law, C, served),
         data=data,
-        verdict=None if model is None else judge(*model, law=source, name="your model"),
-        comparison=compare_laws(spent, _laws(source)) if compare else None,
-        notes=tuple(note for note in conditions if note),
+        verdict=None if model is None else judge(*model, law=law, name="your model"),
+        comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
+        notes=tuple(_note_conditions(request, shape, why)),
     )
 
 
-def _far_out(source: LawSource, C: float, shape: BuildableShape | None) -> Iterator[str]:
-    """What an extrapolation rests on."""
-    reach = source.fit.sampled.get("C")
+def _find_shape(request: PlanRequest, N: float, D: float) -> tuple[BuildableShape | None, str]:
+    """The nearest shape that can be built, or why there is none; named sizes must fit."""
+    if request.seq_len is not None:
+        limit = D if request.data_limit is None else min(D, request.data_limit)
+        refuse_context(request.seq_len, limit)
+    try:
+        shape = build(
+            N,
+            request.budget.flops,
+            D,
+            convention=request.law.fit.convention.N,
+            seq_len=request.seq_len,
+            vocab_size=request.vocab_size,
+            ffn=request.ffn,
+            tied=request.tied,
+        )
+    except ValueError as error:
+        if request.seq_len is not None or request.vocab_size is not None:
+            raise
+        return None, f"no shape: {error}"
+    return shape, ""
+
+
+def _note_conditions(request: PlanRequest, shape: BuildableShape | None, why: str) -> Iterator[str]:
+    """What a reader must know before trusting the plan: conditions, then assumptions."""
+    law, C = request.law, request.budget.flops
+    yield from (note for note in (law.note, why) if note)
+    reach = law.fit.sampled.get("C")
     if reach and reach[1] * FAR < C:
         yield (
             f"this budget is {C / reach[1]:.2g} times the largest of the runs behind the law: an "
@@ -211,60 +212,29 @@ def _far_out(source: LawSource, C: float, shape: BuildableShape | None) -> Itera
             f"{shape.flops_off:+.0%} of what this shape costs: D, and with it N, follow a cost "
             "that does not hold at this size"
         )
+    yield from request.budget.assumptions
+    if request.budget.device is None and request.utilisation is None:
+        yield f"device-hours at {ASSUMED_UTILISATION}"
+    yield from shape.assumptions if shape else ()
 
 
-def _laws(source: LawSource) -> list[LawLike]:
-    return [*([] if source.name in SOURCES else [source]), *SOURCES]
+def _gather_laws(law: LawSource) -> Iterator[LawSource]:
+    """All published laws, and before them one that is not among them."""
+    if law.name not in SOURCES:
+        yield law
+    yield from (law if name == law.name else load() for name, load in SOURCES.items())
 
 
-# ---------------------------------------------------------------- written out
-
-
-def _lines(plan: Plan) -> Iterable[str]:
-    yield repr(plan.budget)
-    yield f"law: {plan.law}, {plan.citation} ({plan.status})"
-    yield f"N: {plan.N_meaning}; C: {plan.C_meaning}"
-    yield f"N_opt {_written(plan.N_opt)}, D_opt {_written(plan.D_opt)}"
-    loss = f", loss {plan.L_opt.value:.4g}" if np.isfinite(plan.L_opt.value) else ", no loss"
-    yield f"tokens/param {_written(plan.tokens_per_param)}{loss}"
-    if plan.shape is not None:
-        yield f"shape: {plan.shape!r}"
-    if plan.departures is not None:
-        for row in plan.departures.to_dict("records"):
-            if row["factor"] != 1.0:
-                yield (
-                    f"{row['factor']:g} N_opt at the same compute: {row['loss_gap']:+.3g} "
-                    f"nats/token, as if {1 - 1 / row['C_over']:.1%} of C were lost"
-                )
-    yield from (repr(part) for part in (plan.inference, plan.data, plan.verdict) if part)
-    if plan.comparison is not None:
-        for row in plan.comparison.to_dict("records"):
-            N, D = format_quantity(row["N_opt"]), format_quantity(row["D_opt"])
-            yield f"  {row['law']}: {N} on {D} tokens, {row['tokens_per_param']:.3g} a parameter"
-    yield from (f"note: {note}" for note in plan.notes)
-
-
-def _written(estimate: Estimate) -> str:
-    value = format_quantity(estimate.value)
-    if not np.isfinite(estimate.low):
-        return f"{value} (no interval)"
-    ends = f"{format_quantity(estimate.low)}, {format_quantity(estimate.high)}"
-    return f"{value} [{ends}]"
-
-
-def _plain(value: Any) -> Any:
-    """JSON's types; what is not finite is None."""
-    if isinstance(value, pd.DataFrame):
-        return [_plain(row) for row in value.to_dict("records")]
-    if hasattr(value, "to_dict"):
-        return _plain(value.to_dict())
-    if isinstance(value, Budget):
-        return _plain(asdict(value) | {"pf_days": value.pf_days, "money": value.money})
+def to_plain(value: Any) -> Any:
+    """JSON's types: classes and tables by name, what is not finite as None."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        names = {part.name: part.name for part in fields(value)} | DERIVED.get(type(value), {})
+        return {name: to_plain(getattr(value, source)) for name, source in names.items()}
+    if isinstance(value, pd.DataFrame):
+        return [to_plain(row) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): to_plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [to_plain(part) for part in value]
     value = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,18 +1,20 @@
 """The laws a plan can follow, by name or by path, all asked in one way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from scaling.fitting.report import fit_law
+from scaling.fitting.report import QUANTITIES, fit_law
 from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.laws import papers
 from scaling.laws.frontier import ComputeModel, optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
-from scaling.tables.observations import Convention
+from scaling.tables.observations import C_MEANING, N_MEANING, Convention
 
 SHIPPED = Path(__file__).with_name("besiroglu2024.json")
 TOTAL = "all parameters, embeddings included"
@@ -49,25 +51,10 @@ class LawSource:
     repeats: dict[str, float] | None = None
 
     @property
-    def status(self) -> str:
-        """Status of the fit."""
-        return self.fit.status
-
-    @property
-    def has_loss(self) -> bool:
-        """Whether the source has a loss of the optimum."""
-        return self.fit.law != "power_frontier" or bool(np.isfinite(self.fit.params["L_ref"]))
-
-    @property
     def has_surface(self) -> bool:
         """Whether the source has a loss for every N and D, not of the optimum only."""
         law = LAWS.get(self.fit.law)
         return law is not None and set(law.variables) == {"N", "D"}
-
-    @property
-    def has_draws(self) -> bool:
-        """Whether its quantities have intervals."""
-        return len(self.fit.draws) > 0
 
     def N_opt(self, C) -> Estimate:
         """Compute-optimal parameters."""
@@ -113,7 +100,7 @@ class LawSource:
 LawLike = str | Path | Fit | LawSource  # what `get_source` takes
 
 
-def _published(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
+def _publish(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
     return Fit(
         method="published",
         law=law,
@@ -128,23 +115,14 @@ def _published(law: str, params: dict, convention: Convention = NOMINAL) -> Fit:
     )
 
 
-def _surface(name: str, note: str) -> LawSource:
+def _make_surface(name: str, note: str) -> LawSource:
     """A published E + A/N^alpha + B/D^beta."""
     law = PUBLISHED_LAWS[name]
-    params = {key: law.params[key] for key in LAWS["chinchilla"].params}
-    fit = _published("chinchilla", params)
-    return LawSource(name, fit, law.citation, law.N, "6ND", note, _repeats(law.params))
+    fit = _publish("chinchilla", {key: law.params[key] for key in LAWS["chinchilla"].params})
+    return LawSource(name, fit, law.citation, law.N, "6ND", note, _take_repeats(law.params))
 
 
-def _envelope() -> LawSource:
-    return _through_table("envelope", "3")
-
-
-def _isoflop() -> LawSource:
-    return _through_table("isoflop", "A3")
-
-
-def _through_table(approach: str, table: str) -> LawSource:
+def _make_lines(approach: str) -> LawSource:
     """Log-log lines through the printed optima of an approach that publishes no constants."""
     rows = hoffmann_optima().query("approach == @approach and inconsistent == ''")
     C_ref = float(np.exp(np.log(rows.flops).mean()))
@@ -153,16 +131,15 @@ def _through_table(approach: str, table: str) -> LawSource:
     for symbol, column in (("N", "params"), ("D", "tokens")):
         slope, height = np.polyfit(x, np.log(rows[column]), 1)
         params |= {f"{symbol}_ref": float(np.exp(height)), f"{symbol}_exponent": float(slope)}
-    name = f"hoffmann2022_{approach}"
     note = (
         f"no constants are published: the log-log line through the {len(rows)} rows of table "
-        f"{table} that agree with their own 6ND; it has no loss"
+        f"{rows.table.iloc[0]} that agree with their own 6ND; it has no loss"
     )
-    fit = _published("power_frontier", params)
-    return LawSource(name, fit, papers.HOFFMANN, TOTAL, "6ND", note)
+    fit = _publish("power_frontier", params)
+    return LawSource(f"hoffmann2022_{approach}", fit, papers.HOFFMANN, TOTAL, "6ND", note)
 
 
-def _kaplan() -> LawSource:
+def _make_kaplan() -> LawSource:
     N, D = (PUBLISHED_ALLOCATIONS[f"kaplan2020_{symbol}"] for symbol in "ND")
     loss = PUBLISHED_LAWS["kaplan2020_C_min"].params
     params = {
@@ -181,12 +158,12 @@ def _kaplan() -> LawSource:
         f"spends twice that: its own N and D cost 6ND = {spent:.2f} C. Loss on WebText2, another "
         "vocabulary: not to compare with the other laws"
     )
-    fit = _published("power_frontier", params, Convention("blocks", "6ND"))
+    fit = _publish("power_frontier", params, Convention("blocks", "6ND"))
     N_meaning = "parameters without embeddings"
     return LawSource("kaplan2020", fit, papers.KAPLAN, N_meaning, "C_min, without embeddings", note)
 
 
-def _besiroglu() -> LawSource:
+def _load_besiroglu() -> LawSource:
     note = (
         "our own fit of the 240 points that the authors read off Hoffmann's figure 4, with the "
         "draws of its bootstrap; their printed constants minimise another objective"
@@ -194,27 +171,23 @@ def _besiroglu() -> LawSource:
     return LawSource("besiroglu2024", load_fit(SHIPPED), papers.BESIROGLU, TOTAL, "6ND", note)
 
 
+SURFACE_NOTES = {
+    "hoffmann2022": "approach 3; Besiroglu et al. 2024 found that its fit stopped early",
+    "hoffmann2022_rounded": "approach 3 as printed; two digits of the exponents move N_opt",
+    "muennighoff2023": "alpha = beta by construction, fitted on C4; here without repeats",
+}
 SOURCES: dict[str, Callable[[], LawSource]] = {
-    "besiroglu2024": _besiroglu,
-    "hoffmann2022_envelope": _envelope,
-    "hoffmann2022_isoflop": _isoflop,
-    "hoffmann2022": lambda: _surface(
-        "hoffmann2022", "approach 3; Besiroglu et al. 2024 found that its fit stopped early"
-    ),
-    "hoffmann2022_rounded": lambda: _surface(
-        "hoffmann2022_rounded", "approach 3 as printed; two digits of the exponents move N_opt"
-    ),
-    "muennighoff2023": lambda: _surface(
-        "muennighoff2023", "alpha = beta by construction, fitted on C4; here without repeats"
-    ),
-    "kaplan2020": _kaplan,
+    "besiroglu2024": _load_besiroglu,
+    "hoffmann2022_envelope": partial(_make_lines, "envelope"),
+    "hoffmann2022_isoflop": partial(_make_lines, "isoflop"),
+    **{name: partial(_make_surface, name, note) for name, note in SURFACE_NOTES.items()},
+    "kaplan2020": _make_kaplan,
 }
 
 
 def surface_sources() -> list[str]:
     """Names of the laws with a loss for every N and D."""
-    without = {"kaplan2020", "hoffmann2022_envelope", "hoffmann2022_isoflop"}
-    return [name for name in SOURCES if name not in without]
+    return [name for name, make in SOURCES.items() if make().has_surface]
 
 
 def get_source(law: LawLike) -> LawSource:
@@ -234,7 +207,7 @@ def get_source(law: LawLike) -> LawSource:
     if isinstance(law, LawSource):
         return law
     if isinstance(law, Fit):
-        return _of_fit(law, law.data.source or "a fit")
+        return _wrap_fit(law, law.data.source or "a fit")
     if isinstance(law, str) and law in SOURCES:
         return SOURCES[law]()
     path = Path(law)
@@ -243,7 +216,7 @@ def get_source(law: LawLike) -> LawSource:
             f"law {str(law)!r} is neither one of {[*SOURCES]} nor a path to a fit JSON, a runs "
             "table or a results folder"
         )
-    return _of_fit(_read(path), str(law))
+    return _wrap_fit(_read(path), str(law))
 
 
 def _read(path: Path) -> Fit:
@@ -256,12 +229,12 @@ def _read(path: Path) -> Fit:
     raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
 
 
-def _repeats(params: Mapping[str, float]) -> dict[str, float] | None:
+def _take_repeats(params: Mapping[str, float]) -> dict[str, float] | None:
     return {name: params[name] for name in REPEATS} if {*REPEATS} <= set(params) else None
 
 
-def _of_fit(fit: Fit, name: str) -> LawSource:
-    repeats = _repeats(fit.params)
+def _wrap_fit(fit: Fit, name: str) -> LawSource:
+    repeats = _take_repeats(fit.params)
     if fit.law == "repeated":  # without repeats it is the sum of two power laws
         kept = {key: fit.params[key] for key in LAWS["chinchilla"].params}
         draws = fit.draws[[*kept]] if len(fit.draws) else fit.draws
@@ -270,6 +243,35 @@ def _of_fit(fit: Fit, name: str) -> LawSource:
         fit.exponents()
     except ValueError as error:
         raise ValueError(f"law {name!r} cannot plan: {error}") from error
-    N_meaning, C_meaning = fit.convention.describe().removeprefix("N: ").split("; C: ")
+    N_meaning, C_meaning = N_MEANING[fit.convention.N], C_MEANING[fit.convention.C]
     citation = f"{fit.method} fit of {fit.law} to {fit.data.source or 'a runs table'}"
     return LawSource(name, fit, citation, N_meaning, C_meaning, fit.note, repeats)
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
+    """All laws side by side at one budget of C FLOPs.
+
+    Returns
+    -------
+    DataFrame, one row per law, with columns law, C (FLOPs), N_opt (parameters), D_opt (tokens),
+        L_opt (nats/token), tokens_per_param, each but the first two with _low and _high (NaN
+        without draws), flops_over (FLOPs of N_opt and D_opt, as the law counts them, over C),
+        N_meaning, C_meaning, status, note, citation. Losses of different laws belong to different
+        data and vocabularies and do not compare.
+    """
+    rows = []
+    for law in laws:
+        row: dict[str, object] = {"law": law.name, "C": C}
+        for quantity in QUANTITIES:
+            found = getattr(law, quantity)(C)
+            row |= {quantity: found.value}
+            row |= {f"{quantity}_low": found.low, f"{quantity}_high": found.high}
+        best = law.point(C)
+        row["flops_over"] = law.flops_per_token(best["N_opt"]) * best["D_opt"] / C
+        row |= {"N_meaning": law.N_meaning, "C_meaning": law.C_meaning}
+        row |= {"status": law.N_opt(C).status, "note": law.note, "citation": law.citation}
+        rows.append(row)
+    return pd.DataFrame(rows)

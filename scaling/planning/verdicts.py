@@ -1,22 +1,14 @@
 """A model judged by a law: trained too little or too long, and the loss that cost."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from scaling.fitting.result import Estimate
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.planning.departures import compute_for, compute_of_size, loss_gap
-from scaling.planning.sources import LawLike, get_source
-from scaling.quantities import (
-    PARAMETERS,
-    TOKENS,
-    format_quantity,
-    positive_quantity,
-)
+from scaling.planning.sources import LawSource
 
-RULE = 20.0  # tokens per parameter: Hoffmann et al. 2022, table 3
 ABOUT = 1.25  # a training this factor from the optimal tokens still counts as about optimal
+UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -61,51 +53,16 @@ class Verdict:
     loss_gap: Estimate
     C_over: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything by name, estimates as value, low, high and status."""
-        return asdict(self)
 
-    def __repr__(self) -> str:
-        line = (
-            f"{self.name}, {format_quantity(self.N)} on {format_quantity(self.D)} tokens: "
-            f"{self.tokens_per_param:.3g} tokens/param, {self.over_rule:.2g} times the 20x rule; "
-            f"{self.verdict} by {self.law}, x{self.trained:.2g} of its "
-            f"{format_quantity(self.D_for_N)} for this size"
-        )
-        if not np.isfinite(self.C_over):
-            return line
-        return (
-            f"{line}; {self.loss_gap!r} nats/token left on the table, "
-            f"{self.C_over:.4g} times the compute that the optimum needs for this loss"
-        )
-
-
-def judge(
-    N: str | float, D: str | float, law: LawLike = "besiroglu2024", name: str = "the model"
-) -> Verdict:
-    """Tell whether a model was trained too little or too long, and what that cost.
-
-    Parameters
-    ----------
-    N : float or str, parameters
-    D : float or str, tokens
-    law : LawLike
-    name : str
-
-    Raises
-    ------
-    ValueError
-        N or D is not positive.
-    """
-    N = positive_quantity(N, f"{name}: N", PARAMETERS)
-    D = positive_quantity(D, f"{name}: D", TOKENS)
-    law = get_source(law)
+def judge(N: float, D: float, law: LawSource, name: str = "the model") -> Verdict:
+    """Tell whether a model of N parameters saw too few or too many tokens D, and what that cost."""
     C = D * law.flops_per_token(N)
     D_for_N = law.point(compute_of_size(law, N))["D_opt"]
-    trained = D / D_for_N
-    unknown = Estimate(float("nan"), float("nan"), float("nan"), law.status)
-    loss = law.loss(N, D) if law.has_surface else unknown
-    gap = loss_gap(law, N, D, C) if law.has_surface else unknown
+    loss = gap = Estimate(UNKNOWN, UNKNOWN, UNKNOWN, law.fit.status)
+    C_over = UNKNOWN
+    if law.has_surface:
+        loss, gap = law.loss(N, D), loss_gap(law, N, D, C)
+        C_over = C / compute_for(law, float(loss))
     return Verdict(
         name=name,
         law=law.name,
@@ -113,15 +70,15 @@ def judge(
         D=D,
         C=C,
         tokens_per_param=D / N,
-        over_rule=D / N / RULE,
+        over_rule=D / N / TOKENS_PER_PARAM_RULE,
         D_for_N=D_for_N,
-        trained=trained,
-        verdict=call_training(trained),
+        trained=D / D_for_N,
+        verdict=call_training(D / D_for_N),
         N_opt=law.N_opt(C),
         D_opt=law.D_opt(C),
         loss=loss,
         loss_gap=gap,
-        C_over=C / compute_for(law, float(loss)) if law.has_surface else float("nan"),
+        C_over=C_over,
     )
 
 

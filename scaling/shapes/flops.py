@@ -1,4 +1,4 @@
-"""Parameters and training FLOPs of a shape, exactly and under each paper's convention.
+"""Parameters and training FLOPs of a shape, exactly.
 
 A multiply-add is 2 FLOPs; a training step is 3 forwards (1 forward, 2 backward); looking up an
 embedding costs nothing. Only matrix products are counted, as torch's own counter does.
@@ -52,38 +52,32 @@ def _attention_params(shape: Shape) -> int:
     return 2 * shape.width * shape.head_width * (shape.n_heads + shape.kv_heads)
 
 
-def forward_flops(shape: Shape, attended: float = 1.0) -> float:
+def forward_flops(shape: Shape) -> int:
     """FLOPs of one forward pass over one window.
 
-    With the lengths of `Shape.window`, a = n_heads * head_width and the V rows of the table:
+    With the lengths of `Shape.window`, a = n_heads * head_width and the V rows of the table; causal
+    attention counts as the full square, as torch and PaLM count it (exact: (T + 1) / 2T of that):
 
-    gpt   2*T*(L*P + V*d) + 4*L*T^2*a*k
+    gpt   2*T*(L*P + V*d) + 4*L*T^2*a
     bert  2*(T*L*P + M*V*d) + 4*L*T^2*a, the head on the M masked positions only
-    t5    an encoder, 2*Te*L*P + 4*L*Te^2*a; a decoder, 2*Td*(L*P + V*d) + 4*L*Td^2*a*k; and
+    t5    an encoder, 2*Te*L*P + 4*L*Te^2*a; a decoder, 2*Td*(L*P + V*d) + 4*L*Td^2*a; and
           cross-attention, L*[4*Td*d*a + 4*Te*d*a*r + 4*Td*Te*a]
-
-    Parameters
-    ----------
-    attended : float, k
-        Share of the products of causal attention that is counted: 1 counts the full square, as
-        torch and PaLM do (and as the runs table does); (T + 1) / (2*T) is exact, T being Td for
-        t5. Attention to both sides and to another sequence is counted in full.
     """
     inputs, targets = shape.window.inputs, shape.window.targets
     head = 2 * targets * shape.table_rows * shape.width
     if shape.family == "gpt":
-        return _stack_flops(shape, inputs, attended) + head
+        return _stack_flops(shape, inputs) + head
     encoder = _stack_flops(shape, inputs)
     if shape.family == "bert":
         return encoder + head
-    decoder = _stack_flops(shape, targets, attended) + _cross_flops(shape, inputs, targets)
+    decoder = _stack_flops(shape, targets) + _cross_flops(shape, inputs, targets)
     return encoder + decoder + head
 
 
-def _stack_flops(shape: Shape, length: int, attended: float = 1.0) -> float:
-    """2*T*L*P + 4*L*T^2*a*k: all layers, self-attention included, over `length` positions."""
+def _stack_flops(shape: Shape, length: int) -> int:
+    """2*T*L*P + 4*L*T^2*a: all layers, self-attention included, over `length` positions."""
     attention = 4 * shape.n_layers * length**2 * shape.n_heads * shape.head_width
-    return 2 * length * shape.n_layers * _layer_params(shape) + attention * attended
+    return 2 * length * shape.n_layers * _layer_params(shape) + attention
 
 
 def _cross_flops(shape: Shape, inputs: int, targets: int) -> int:
@@ -93,70 +87,10 @@ def _cross_flops(shape: Shape, inputs: int, targets: int) -> int:
     return shape.n_layers * (matrices + 4 * targets * inputs * query)
 
 
-def training_flops_per_token(shape: Shape, attended: float = 1.0) -> float:
+def training_flops_per_token(shape: Shape) -> float:
     """Counted training FLOPs for one token of D: 3 * forward_flops / text.
 
     What D counts is said in `scaling.shapes.shape.Window`: tokens of the corpus, for gpt and bert
     T a window.
     """
-    return TRAINING_OVER_FORWARD * forward_flops(shape, attended) / shape.window.text
-
-
-def six_n_flops_per_token(shape: Shape) -> float:
-    """C / D = 6*N with N all parameters: the rule of thumb (Hoffmann et al. 2022, appendix F)."""
-    return 6.0 * total_params(shape)
-
-
-def kaplan_flops_per_token(shape: Shape) -> float:
-    """C / D = 6*N with N = blocks and norms, no table, no head (Kaplan et al. 2020, table 1).
-
-    The attention term 2 * n_layers * T * width of their table 1 is left out, as their C = 6ND does.
-    """
-    groups = param_groups(shape)
-    return 6.0 * (groups["block_params"] + groups["norm_params"])
-
-
-def palm_flops_per_token(shape: Shape) -> float:
-    """6*N + 12*L*H*Q*T, N all parameters (Chowdhery et al. 2022, appendix B).
-
-    Raises
-    ------
-    ValueError
-        Not a decoder: the formula is of one stack with a head on every position.
-    """
-    _decoder_only(shape, "palm")
-    attention = 12 * shape.n_layers * shape.n_heads * shape.head_width * shape.seq_len
-    return 6.0 * total_params(shape) + attention
-
-
-def hoffmann_flops_per_token(shape: Shape, vocabulary: bool = True) -> float:
-    """Training FLOPs per token as Hoffmann et al. 2022, appendix F, list them.
-
-    They count the embedding as a matrix product (2*V*d), the softmax (3*H*T) and the logits.
-
-    Parameters
-    ----------
-    vocabulary : bool
-        False leaves out embedding and logits: only so their table A4 is reproduced, and only with
-        N = 13*L*d^2 + V*d, the thirteenth square being the relative-position projection of their
-        models.
-
-    Raises
-    ------
-    ValueError
-        Not a decoder.
-    """
-    _decoder_only(shape, "hoffmann")
-    T, d, a = shape.seq_len, shape.width, shape.n_heads * shape.head_width
-    attention = 6 * d * a + 2 * T * a + 3 * shape.n_heads * T + 2 * T * a + 2 * a * d
-    dense = 4 * d * shape.hidden
-    tables = 4 * shape.vocab_size * d if vocabulary else 0
-    return float(TRAINING_OVER_FORWARD * (tables + shape.n_layers * (attention + dense)))
-
-
-def _decoder_only(shape: Shape, convention: str) -> None:
-    if shape.family != "gpt":
-        raise ValueError(
-            f"the {convention} convention counts decoders (family 'gpt'), not {shape.family!r}; "
-            "use training_flops_per_token, which is exact for every family"
-        )
+    return TRAINING_OVER_FORWARD * forward_flops(shape) / shape.window.text

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.planning.departures import compute_for, compute_of_size, crossing, departures
+from scaling.planning.departures import compute_for, compute_of_size, departures
+from scaling.planning.search import find_crossing
 from scaling.planning.sources import get_source, surface_sources
 
 SURFACES = {name: get_source(name) for name in surface_sources()}
@@ -21,7 +22,7 @@ def test_leaving_the_optimum_costs(name, C, factor):
 
 
 def test_half_and_double_cost_about_a_sixth_of_the_compute():
-    half, kept, double = departures("besiroglu2024", 5.76e23).itertuples()
+    half, kept, double = departures(SURFACES["besiroglu2024"], 5.76e23).itertuples()
     assert kept.loss_gap == 0 and kept.C_over == pytest.approx(1)
     for row in (half, double):
         assert 0.003 < row.loss_gap < 0.007
@@ -31,12 +32,12 @@ def test_half_and_double_cost_about_a_sixth_of_the_compute():
 
 
 def test_a_law_without_draws_has_no_interval():
-    assert np.isnan(departures("hoffmann2022", 1e21).loss_gap_low).all()
+    assert np.isnan(departures(SURFACES["hoffmann2022"], 1e21).loss_gap_low).all()
 
 
 def test_a_law_of_the_optimum_only_is_refused():
     with pytest.raises(ValueError, match="'hoffmann2022_envelope' has no loss for every N and D"):
-        departures("hoffmann2022_envelope", 1e21)
+        departures(get_source("hoffmann2022_envelope"), 1e21)
 
 
 @settings(deadline=None, max_examples=50)
@@ -50,4 +51,4 @@ def test_compute_is_found_again(C):
 def test_no_compute_reaches_the_irreducible_loss():
     law = SURFACES["hoffmann2022"]
     assert np.isnan(compute_for(law, law.fit.params["E"] * 0.99))
-    assert np.isnan(crossing(lambda x: 1.0))
+    assert np.isnan(find_crossing(lambda x: 1.0))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scaling import fit_law
 from scaling.planning.departures import compute_of_size
 from scaling.planning.inference import equal_loss, plan_inference, tokens_for_loss
+from scaling.planning.plan import to_plain
 from scaling.planning.sources import get_source, surface_sources
 
 SURFACES = {name: get_source(name) for name in surface_sources()}
@@ -28,13 +29,14 @@ def test_nothing_on_a_grid_is_cheaper(name, C, demand):
 
 @pytest.mark.parametrize("name", SURFACES)
 def test_without_demand_the_optimum_stays(name):
-    plan, best = plan_inference(name, 5.76e23, 0), SURFACES[name].point(5.76e23)
+    plan, best = plan_inference(SURFACES[name], 5.76e23, 0), SURFACES[name].point(5.76e23)
     assert pytest.approx((best["N_opt"], best["D_opt"]), rel=1e-4) == (plan.N, plan.D)
     assert plan.saving == pytest.approx(0, abs=1e-8)
 
 
 def test_more_demand_asks_for_a_smaller_model():
-    plans = [plan_inference("besiroglu2024", 5.76e23, demand) for demand in (1e11, 1e12, 1e13)]
+    law = SURFACES["besiroglu2024"]
+    plans = [plan_inference(law, 5.76e23, demand) for demand in (1e11, 1e12, 1e13)]
     assert plans[0].N > plans[1].N > plans[2].N
     assert plans[0].saving < plans[1].saving < plans[2].saving
 
@@ -49,14 +51,13 @@ def test_the_papers_example():
 
 
 def test_smaller_for_cheap_inference_is_a_number():
-    plan = plan_inference("besiroglu2024", 5.76e23, 2e12)
+    plan = plan_inference(SURFACES["besiroglu2024"], 5.76e23, 2e12)
     table = plan.table.set_index("factor")
     assert table.over[1.0] == pytest.approx(1)
     assert 1 - table.over.min() <= plan.saving + 1e-9
     assert (table.training_flops.drop(1.0) > table.training_flops[1.0]).all()
     assert table.inference_flops[0.5] == pytest.approx(table.inference_flops[1.0] / 2)
-    assert plan.to_dict()["table"][0]["factor"] == 0.25
-    assert repr(plan).startswith("serving 2T tokens: 50.5B on 2.01T tokens")
+    assert to_plain(plan)["table"][0]["factor"] == 0.25
 
 
 def test_a_law_of_counted_flops_counts_its_own(grid):
@@ -69,11 +70,9 @@ def test_a_law_of_counted_flops_counts_its_own(grid):
 
 def test_a_model_too_small_never_gets_there():
     assert np.isnan(tokens_for_loss(SURFACES["hoffmann2022"], 1e6, 2.0))
-    assert np.isnan(equal_loss("hoffmann2022", 1e21, 0, [1e-3]).D).all()
+    assert np.isnan(equal_loss(SURFACES["hoffmann2022"], 1e21, 0, [1e-3]).D).all()
 
 
-def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="inference_tokens must be zero or more"):
-        plan_inference("hoffmann2022", 1e21, -1)
+def test_a_law_of_the_optimum_only_is_refused():
     with pytest.raises(ValueError, match="'kaplan2020' has no loss for every N and D"):
-        plan_inference("kaplan2020", 1e21, 1e9)
+        plan_inference(get_source("kaplan2020"), 1e21, 1e9)

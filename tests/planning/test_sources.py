@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from scaling import fit_law, load_fit
 from scaling.laws.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
-from scaling.planning.sources import SHIPPED, SOURCES, get_source, surface_sources
+from scaling.planning.budgets import parse_budget
+from scaling.planning.sources import SHIPPED, SOURCES, compare_laws, get_source, surface_sources
 from scaling.tables.runs import runs_to_csv
 
 CHINCHILLA = 5.76e23
@@ -53,14 +54,14 @@ def test_every_law_answers_alike(name, C):
     N, D, L = law.N_opt(C).value, law.D_opt(C).value, law.L_opt(C).value
     assert law.tokens_per_param(C).value == pytest.approx(D / N)
     assert law.point(C)["N_opt"] == pytest.approx(N)
-    assert law.has_loss == np.isfinite(L)
+    assert np.isfinite(L) == (name not in {"hoffmann2022_envelope", "hoffmann2022_isoflop"})
     assert law.has_surface == (name in surface_sources())
     assert law.N_opt(2 * C).value > N and law.D_opt(2 * C).value > D
     if name != "kaplan2020":  # its C is C_min
         assert law.flops_per_token(N) * D == pytest.approx(C, rel=0.03)
     if law.has_surface:
         assert law.loss(N, D).value == pytest.approx(L)
-    assert law.has_draws == np.isfinite(law.N_opt(C).low) == (name == "besiroglu2024")
+    assert bool(len(law.fit.draws)) == np.isfinite(law.N_opt(C).low) == (name == "besiroglu2024")
 
 
 @pytest.mark.parametrize("approach", ["envelope", "isoflop"])
@@ -99,7 +100,7 @@ def test_a_fit_a_file_a_table_and_a_folder_are_laws(tmp_path, grid):
     for path in (tmp_path / "fitted", tmp_path / "fitted" / "fit.json", tmp_path):
         law = get_source(path)
         assert law.N_opt(1e13).value == pytest.approx(wanted, rel=1e-3)
-        assert law.has_draws and law.has_surface
+        assert len(law.fit.draws) and law.has_surface
         assert law.C_meaning.startswith("counted")
     assert get_source(law) is law
     assert get_source(str(tmp_path / "runs.csv")).point(1e13)["N_opt"] == pytest.approx(wanted)
@@ -123,3 +124,24 @@ def test_what_is_no_law_is_refused(tmp_path, grid):
     lone = fit_law(grid(noise=0.01), "power_N", bootstrap=0)
     with pytest.raises(ValueError, match=r"cannot plan: .*no compute-optimal frontier"):
         get_source(lone)
+
+
+def test_all_laws_stand_side_by_side():
+    table = compare_laws(CHINCHILLA, LOADED.values()).set_index("law")
+    assert [*table.index] == [*SOURCES]
+    for name in SOURCES:
+        assert table.N_opt[name] == LOADED[name].N_opt(CHINCHILLA).value
+    assert np.isnan(table.L_opt["hoffmann2022_envelope"])
+    assert np.isfinite(table.N_opt_low["besiroglu2024"])
+    assert table.flops_over.drop("kaplan2020").to_numpy() == pytest.approx(1, rel=0.01)
+    assert table.flops_over["kaplan2020"] == pytest.approx(1.8, rel=0.03)  # its C is C_min
+    assert table.N_opt.idxmax() == "kaplan2020"
+
+
+def test_budgets_and_laws_are_the_users():
+    C = parse_budget("512 A100 for 30 days", utilisation=0.5).flops
+    table = compare_laws(C, [LOADED["hoffmann2022"]])
+    assert [*table.law] == ["hoffmann2022"]
+    assert table.C[0] == pytest.approx(512 * 30 * 86400 * 156e12)
+    with pytest.raises(ValueError, match="law 'mine' is neither"):
+        get_source("mine")
