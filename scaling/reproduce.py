@@ -29,7 +29,7 @@ from scaling.replication.entries import Replication, chosen_entries, replicate
 class ReproduceCommand:
     """Which entries to check, how often to refit, and where to put what is found."""
 
-    out: str = "${results}/published"  # folder for checks.csv, audit.csv and README.md
+    out: str = "${results}/try/published"  # folder for checks.csv, audit.csv and README.md
     bootstrap: int = 4000  # refits behind every interval
     only: list[str] | None = None  # names of entries; None: all of them
     seed: int = 0  # of the bootstrap

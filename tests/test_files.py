@@ -2,9 +2,10 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
-from scaling.files import HOST, partials, remove_debris, write_bytes, write_text
+from scaling.files import HOST, partials, remove_debris, write_bytes, write_table, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -55,3 +56,13 @@ def test_what_a_killed_write_leaves_is_debris(tmp_path):
     assert len(partials(tmp_path / "r.json")) == 1
     remove_debris(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_has_the_digits_that_every_processor_agrees_on(tmp_path):
+    path = tmp_path / "table.csv"
+    table = pd.DataFrame({"x": [1 / 3, 1e23], "n": [7, 12345678901], "ok": [True, False]})
+    write_table(path, table)
+    assert path.read_text() == "x,n,ok\n0.33333333,7,True\n1e+23,12345678901,False\n"
+    before = path.read_text()
+    write_table(path, table.assign(x=table.x * (1 + 1e-12)))
+    assert path.read_text() == before

@@ -1,11 +1,10 @@
-"""python -m scaling.course: tables, figures and statements of the course, in results/course."""
+"""python -m scaling.course: tables, figures and statements of the course."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.console import Console
@@ -22,7 +21,8 @@ from scaling.course.page import counted, course_page, course_sections, ours_of
 from scaling.course.section import Section
 from scaling.course.statements import REPRODUCED, statements_table
 from scaling.course.tables import Model
-from scaling.files import write_text
+from scaling.figures.saving import save_figure
+from scaling.files import write_table, write_text
 from scaling.quantities import positive_quantity
 
 FIGURES: dict[str, Callable[..., Figure]] = {  # section -> figure of its first tables
@@ -38,7 +38,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {  # section -> figure of its first 
 class CourseCommand:
     """A model of your own to stand beside the course's, and where to put what comes out."""
 
-    out: str = "${results}/course"  # folder for tables (CSV), figures (PNG, SVG) and README.md
+    out: str = "${results}/try/course"  # folder for tables (CSV), figures (PNG) and README.md
     params: str | None = None  # size of your model, as in 7B
     tokens: str | None = None  # what it was trained on, as in 2T
     name: str = "yours"  # what your model is called
@@ -58,9 +58,9 @@ def main(composed: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for section in sections:
         _write(folder, section)
-        drawn = f"{section.name}.png and .svg" if section.has_figure else f"{section.name}.csv"
+        drawn = f"{section.name}.png" if section.has_figure else f"{section.name}.csv"
         console.print(f"{section.title}: {folder / drawn}", markup=False)
-    write_text(folder / "statements.csv", statements.to_csv(index=False))
+    write_table(folder / "statements.csv", statements)
     write_text(folder / "README.md", course_page(sections, statements, _said(command)))
     console.print(counted(statements))
     for row in statements.loc[statements.verdict != REPRODUCED].to_dict("records"):
@@ -69,15 +69,11 @@ def main(composed: DictConfig) -> None:
 
 
 def _write(folder: Path, section: Section) -> None:
-    """Tables in full precision, the figure as PNG and SVG; the same files every time."""
+    """Tables as CSV, the figure as PNG; the same files every time, on every processor."""
     for name, table in section.tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
-    if not section.has_figure:
-        return
-    figure = FIGURES[section.name](**section.tables)
-    figure.savefig(folder / f"{section.name}.png", dpi=160)
-    with rc_context({"svg.hashsalt": section.name}):
-        figure.savefig(folder / f"{section.name}.svg", metadata={"Date": None})
+        write_table(folder / f"{name}.csv", table)
+    if section.has_figure:
+        save_figure(FIGURES[section.name](**section.tables), folder / f"{section.name}.png")
 
 
 def _own_model(command: CourseCommand) -> list[Model]:

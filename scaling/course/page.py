@@ -183,12 +183,11 @@ def course_page(sections: list[Section], statements: pd.DataFrame, command: str)
             f"## {section.title}\n{section.text}",
             *([f"![{section.title}]({section.name}.png)"] if section.has_figure else []),
             *(_table(shown) for shown in section.shown),
-            f"In full precision: {files}"
-            + (f"; for print: `{section.name}.svg`." if section.has_figure else "."),
+            f"With 8 digits: {files}.",
         ]
     parts.append(
         "## Every statement\nA statement is reproduced where our number rounds to the printed one, "
-        "or lies in the printed range. In full precision: `statements.csv`."
+        "or lies in the printed range. With 8 digits: `statements.csv`."
     )
     header = ["statement", "ours", "verdict", "how, and why it differs"]
     for name, rows in statements.groupby("section", sort=False):
