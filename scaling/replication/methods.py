@@ -18,7 +18,7 @@ from scaling.replication.checks import (
     compare_intervals,
 )
 from scaling.replication.references import CHINCHILLA, RATIO
-from scaling.tables.published import PUBLISHED, Table
+from scaling.tables.published import PUBLISHED, PublishedTable
 
 METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
     "parametric": "parametric",
@@ -69,7 +69,7 @@ class Printed(NamedTuple):
     where: str
 
 
-def printed_values(entry: str, table: Table, method: str, quantity: str) -> list[Printed]:
+def printed_values(entry: str, table: PublishedTable, method: str, quantity: str) -> list[Printed]:
     """What papers print for a method on the runs of this table, or on the runs behind it."""
     if entry not in HOFFMANNS_POINTS:
         return _own_exponents(table, quantity)
@@ -83,7 +83,7 @@ def printed_values(entry: str, table: Table, method: str, quantity: str) -> list
     return found
 
 
-def _own_exponents(table: Table, quantity: str) -> list[Printed]:
+def _own_exponents(table: PublishedTable, quantity: str) -> list[Printed]:
     """Of the alpha and beta that the authors of the table print for the customary objective."""
     if quantity == RATIO:
         return []
@@ -101,13 +101,13 @@ def _own_exponents(table: Table, quantity: str) -> list[Printed]:
     ]
 
 
-def method_checks(entry: str, table: Table, report: Report) -> pd.DataFrame:
+def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataFrame:
     """Exponents and tokens per parameter of every method beside the printed ones.
 
     Parameters
     ----------
     entry : str
-    table : Table
+    table : PublishedTable
     report : Report, as `scaling.fitting.report.fit_all` returns it, with intervals
 
     Returns
@@ -127,7 +127,7 @@ def method_checks(entry: str, table: Table, report: Report) -> pd.DataFrame:
     return checks_table(checks)
 
 
-def _of_method(entry: str, table: Table, fit: Fit) -> Iterator[Check]:
+def _of_method(entry: str, table: PublishedTable, fit: Fit) -> Iterator[Check]:
     exponents = fit.exponents()
     for quantity in QUANTITIES:
         found = fit.tokens_per_param(CHINCHILLA) if quantity == RATIO else exponents[quantity]
