@@ -119,6 +119,7 @@ def read_published(name: str) -> pd.DataFrame:
     table = get_table(name)
     runs = _named(_read(table) if table.file else papers.cerebras_models(), table.columns)
     dropped = runs.loss.rank(ascending=False, method="first") <= table.highest_left_out
+    highest = runs[dropped].to_dict("records")
     kept = runs.loc[~dropped].reset_index(drop=True)
     kept.attrs = {
         "source": name,
@@ -126,7 +127,7 @@ def read_published(name: str) -> pd.DataFrame:
         "url": table.url,
         "sha256": table.sha256,
         "filter": table.filter,
-        "excluded": [[row.run_id, _why(row, table)] for row in runs[dropped].itertuples()],
+        "excluded": [[row["run_id"], _why(row, table)] for row in highest],
     }
     return kept
 
@@ -199,9 +200,9 @@ def _named(raw: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return runs
 
 
-def _why(row: Any, table: PublishedTable) -> str:
-    ratio = row.tokens / row.params
-    return f"loss {row.loss:.3f} is {table.reason} ({ratio:.2g} tokens per parameter)"
+def _why(row: dict, table: PublishedTable) -> str:
+    ratio = row["tokens"] / row["params"]
+    return f"loss {row['loss']:.3f} is {table.reason} ({ratio:.2g} tokens per parameter)"
 
 
 # ---------------------------------------------------------------- the registry
