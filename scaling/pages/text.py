@@ -98,18 +98,25 @@ def markdown(sections: Iterable[Section], level: int = 2) -> str:
 
 
 def _markdown_parts(section: Section, level: int) -> list[str]:
-    parts = [f"{'#' * level} {section.title}", *section.text]
-    parts += ["\n".join(f"- {item}" for item in section.items)] if section.items else []
+    parts = [*section.text]
+    parts += [markdown_list(section.items)] if section.items else []
     parts += [f"![{section.title}]({stem}.png)" for stem in section.figures]
     for table in section.tables:
         parts += [table.caption] if table.caption else []
         parts.append(markdown_table(table.heads, table.cells()))
-    return parts
+    title = f"{'#' * level} {section.title}"
+    return ["\n".join([title, *parts[:1]]), *parts[1:]]
+
+
+def markdown_list(items: Iterable[str]) -> str:
+    """Return a list of items in Markdown."""
+    return "\n".join(f"- {item}" for item in items)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
+    """Return a table in Markdown; a "|" within a cell is escaped."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

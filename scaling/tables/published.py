@@ -119,7 +119,7 @@ def read_published(name: str) -> pd.DataFrame:
     table = get_table(name)
     runs = _named(_read(table) if table.file else papers.cerebras_models(), table.columns)
     dropped = runs.loss.rank(ascending=False, method="first") <= table.highest_left_out
-    highest = runs[dropped].to_dict("records")
+    highest = runs.loc[dropped].to_dict("records")
     kept = runs.loc[~dropped].reset_index(drop=True)
     kept.attrs = {
         "source": name,
