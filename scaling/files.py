@@ -31,12 +31,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: pd.DataFrame, digits: int = DIGITS) -> None:
     """Write a table as CSV, its numbers in the digits that every processor agrees on.
 
     A table that is read back to go on from there is written in full precision instead.
     """
-    write_text(path, table.to_csv(index=False, float_format=f"%.{DIGITS}g"))
+    write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g"))
 
 
 def partials(path: Path) -> list[Path]:

@@ -83,9 +83,12 @@ def written(value: Any, write: Format = "") -> str:
     return format(value, write) if isinstance(write, str) else write(value)
 
 
-def with_interval(value: Any, low: Any, high: Any, write: Format = ".3g") -> str:
+def with_interval(
+    value: Any, low: Any, high: Any, write: Format = ".3g", write_ends: Format | None = None
+) -> str:
     """Write "value [low, high]"; the value alone where there is no interval."""
-    ends = f" [{written(low, write)}, {written(high, write)}]" if low == low else ""
+    inner = write if write_ends is None else write_ends
+    ends = f" [{written(low, inner)}, {written(high, inner)}]" if low == low else ""
     return written(value, write) + ends
 
 

@@ -11,7 +11,7 @@ from scaling.fitting.audit import audit_laws
 from scaling.fitting.report import fit_all
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.laws.table import LAWS
-from scaling.replication.checks import Check, checks_table
+from scaling.replication.checks import Check, checks_table, keep_stable_digits
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.methods import METHODS, method_checks
 from scaling.replication.references import law_checks, reference_checks
@@ -107,7 +107,8 @@ def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replicat
     refit = _compute_law if _is_of_compute(entry) else _every_method
     by_fit, audit = refit(entry, runs, n_bootstrap=n_bootstrap, seed=seed)
     audit.insert(0, "entry", entry)
-    return Replication(entry, _join([by_formula, *by_fit]), audit, rows=len(runs))
+    checks = keep_stable_digits(_join([by_formula, *by_fit]))
+    return Replication(entry, checks, audit, rows=len(runs))
 
 
 def _is_of_compute(entry: str) -> bool:

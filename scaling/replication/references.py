@@ -31,6 +31,7 @@ CHINCHILLA = 5.76e23  # FLOPs: the budget of Gopher and of Chinchilla
 RATIO = f"tokens_per_param at {CHINCHILLA:.3g}"
 REACHED = 1e-7  # relative excess of an objective that counts as its minimum
 FLAT = 1e-6  # relative excess at which a careful optimiser may still have stopped
+STABLE = 1e-6  # relative difference below which processors disagree about its digits
 SAME = 2e-6  # relative difference of parameters that are one optimum
 SAME_RATIO = 2e-5  # the same of D_opt / N_opt, far outside of the runs
 NEAR = 1e-3  # relative difference of parameters beside one optimum
@@ -119,7 +120,8 @@ def _compared(
     for name, value in reference.params.items():
         found = fit.param(name)
         verdict, ok = _judge(reference, value, found.value, fit.objective / theirs - 1)
-        note = f"{abs(found.value / value - 1):.1e} away"
+        off = abs(found.value / value - 1)
+        note = f"{off:.1e} away" if off > STABLE else f"within {STABLE:g}"
         if other is not None:
             note = f"the minimum of {other.objective_name} has {other.params[name]:.6g}"
         known = {"quantity": name, "published": value, "verdict": verdict, "ok": ok, "note": note}
