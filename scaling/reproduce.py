@@ -58,7 +58,9 @@ def main(composed: DictConfig) -> None:
 def _print(console: Console, done: list[Replication], checks: pd.DataFrame) -> None:
     """Every entry, then the core and the findings, which a reader sees last."""
     print_sections(console, map(grouped_section, done))
-    print_sections(console, [core_section(checks), findings_section(checks)])
+    print_sections(console, [core_section(checks)])
+    for finding in findings_section(checks).items:
+        console.print(f"finding: {finding}", markup=False)
 
 
 def _write(folder: Path, done, checks: pd.DataFrame, command: ReproduceCommand) -> None:
