@@ -1,9 +1,13 @@
 """What the ticks and colours of every figure are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from scaling.figures.paper import SHADES, readable_ticks, suffixed
+from scaling.figures.paper import SHADES, interval_note, readable_ticks, suffixed
+from scaling.fitting.report import fit_all
+from scaling.fitting.result import Bootstrap
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,15 @@ def test_colours_are_ordered_in_grey_print():
     lightness = SHADES(np.linspace(0, 1, 9))[:, :3] @ [0.299, 0.587, 0.114]
     assert np.all(np.diff(lightness) > 0.03)
     assert lightness[-1] < 0.75
+
+
+def test_kinds_of_bootstrap_stand_in_the_order_of_the_fits(report):
+    kinds = ("seed", "pairs", "wild")
+    fits = [replace(report.fits[0], bootstrap=Bootstrap(kind, 9, 9)) for kind in kinds]
+    assert "seed/pairs/wild bootstrap" in interval_note(*fits)
+    assert "wild/pairs/seed bootstrap" in interval_note(*fits[::-1])
+
+
+@pytest.fixture(scope="module")
+def report(grid):
+    return fit_all(grid(noise=0.01, sizes=6), n_bootstrap=0, audit=False)
