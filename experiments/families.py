@@ -16,6 +16,7 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.figures.families import families_figure
+from scaling.figures.saving import save_figure
 from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
@@ -106,7 +107,7 @@ and `predicted_tokens`. Exponents and tokens per parameter can be compared, with
 ![Bowls and compute-optimal sizes of the three families](families.png)
 
 Files: `runs.csv` (one row per model, column `family`), `families.csv` (the table, in full
-precision), `families.svg`.
+precision).
 """
 
 
@@ -126,8 +127,7 @@ def main():
     write_text(FOLDER / "runs.csv", runs_to_csv(runs))
     write_text(FOLDER / "families.csv", table.to_csv(index=False))
     write_text(FOLDER / "README.md", page(table, runs))
-    figure.savefig(FOLDER / "families.png", dpi=160)
-    figure.savefig(FOLDER / "families.svg", metadata={"Date": None})
+    save_figure(figure, FOLDER / "families.png")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import platformdirs
 
+DIGITS = 8  # of a table in a record: so many are the same on every processor
 HOST = re.sub(r"\W", "-", platform.node())  # others may write into a shared folder
 
 
@@ -29,6 +30,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pd.DataFrame, digits: int = DIGITS) -> None:
+    """Write a table as CSV, its numbers in the digits that every processor agrees on.
+
+    A table that is read back to go on from there is written in full precision instead.
+    """
+    write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g"))
 
 
 def partials(path: Path) -> list[Path]:

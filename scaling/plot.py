@@ -1,4 +1,4 @@
-"""python -m scaling.plot runs=PATH: draw every figure of a runs table as PNG and SVG."""
+"""python -m scaling.plot runs=PATH: draw every figure of a runs table."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.figures.saving import check_format
 from scaling.results import FitConfig
 
 
@@ -20,6 +21,7 @@ class PlotCommand:
     runs: str = MISSING  # a CSV file, or a results folder with runs.csv
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     out: str | None = None  # folder for the figures; None: beside the table
+    format: str = "png"  # of the figures: png, svg or pdf
     results: str = "results"
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -33,16 +35,17 @@ def main(composed: DictConfig) -> None:
     """Read, fit, draw."""
     command = resolve(composed, PlotCommand)
     console = Console(soft_wrap=True)
+    check_format(command.format)
     path = Path(command.runs)
     runs, curves = results.read_tables(path, command.columns)
     report = results.fit_tables(runs, curves, command.fit)
     beside = path if path.is_dir() else path.parent
     folder = beside if command.out is None else Path(command.out)
-    figures, refused = results.write_figures(folder, runs, curves, report)
+    figures, refused = results.write_figures(folder, runs, curves, report, command.format)
     for name, reason in refused.items():
         console.print(f"figure {name} not drawn: {reason}")
     for figure in figures:
-        console.print(f"{figure.resolve()} and .svg")
+        console.print(figure.resolve())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from scaling.figures import all_figures
+from scaling.figures.saving import save_figure
 from scaling.files import write_text
 from scaling.fitting.conventions import convention_table
 from scaling.fitting.criterion import Objective
@@ -121,14 +122,15 @@ def is_fitted(folder: Path, made_from: str) -> bool:
 
 
 def write_figures(
-    folder: Path, runs: pd.DataFrame, curves: pd.DataFrame | None, report: Report
+    folder: Path,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    report: Report,
+    kind: str = "png",
 ) -> tuple[list[Path], dict[str, str]]:
-    """Draw every figure as PNG and SVG; return the PNG paths, and why others were not drawn."""
+    """Write every figure as png, svg or pdf; return their paths, and why others were not drawn."""
     figures, refused = all_figures(runs, curves, report)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-        paths.append(folder / f"{name}.png")
-    return paths, refused
+    paths = {folder / f"{name}.{kind}": figure for name, figure in figures.items()}
+    for path, figure in paths.items():
+        save_figure(figure, path)
+    return [*paths], refused

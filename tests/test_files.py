@@ -3,9 +3,18 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
-from scaling.files import HOST, partials, read_table, remove_debris, write_bytes, write_text
+from scaling.files import (
+    HOST,
+    partials,
+    read_table,
+    remove_debris,
+    write_bytes,
+    write_table,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -64,3 +73,13 @@ def test_a_table_of_data_has_numbers_as_printed_and_text_as_it_stands(tmp_path):
     table = read_table(path)
     assert table.N[0] == 1.7976931348623157e308 and math.isnan(table.N[1])
     assert [*table.note] == ["", "NA"] and [*table.table] == ["3", "A3"]
+
+
+def test_a_table_has_the_digits_that_every_processor_agrees_on(tmp_path):
+    path = tmp_path / "table.csv"
+    table = pd.DataFrame({"x": [1 / 3, 1e23], "n": [7, 12345678901], "ok": [True, False]})
+    write_table(path, table)
+    assert path.read_text() == "x,n,ok\n0.33333333,7,True\n1e+23,12345678901,False\n"
+    before = path.read_text()
+    write_table(path, table.assign(x=table.x * (1 + 1e-12)))
+    assert path.read_text() == before

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from scaling.pages.fits import fit_lines, optima_cells, print_report, results_page
+from scaling.pages.fits import fit_lines, optima_section, print_report, results_page
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
     FitConfig,
@@ -117,7 +117,7 @@ def test_convention_follows_the_table_unless_chosen(runs):
     assert convention_of(FitConfig(C="6ND"), runs) == Convention("total", "6ND")
 
 
-def test_every_figure_is_written_twice(runs, report, tmp_path):
+def test_every_figure_is_written_as_png(runs, report, tmp_path):
     paths, refused = write_figures(tmp_path, runs, None, report)
     assert {p.stem for p in paths} | set(refused) == {
         "compute",
@@ -127,7 +127,7 @@ def test_every_figure_is_written_twice(runs, report, tmp_path):
         "ratio",
     }
     assert len(paths) >= 4
-    assert all(p.exists() and p.with_suffix(".svg").exists() for p in paths)
+    assert {p.name for p in tmp_path.iterdir()} == {f"{p.stem}.png" for p in paths}
 
 
 def test_the_page_names_convention_methods_and_excluded_runs(runs, report):
@@ -161,7 +161,8 @@ def test_refusals_are_lines_too(report):
 def test_optima_recover_the_surface(report):
     from scaling.fitting.report import optima_table
 
-    cells = list(optima_cells(optima_table(report)))
+    [table] = optima_section(optima_table(report), report.convention).tables
+    cells = table.cells()
     ratios = {(row[0], row[1]): float(row[5].split(" ")[0]) for row in cells}
     G = (60 / 200) ** (1 / 0.7)
     truth = (1e12 / 6) ** 0.5 / G / ((1e12 / 6) ** 0.5 * G)

@@ -1,4 +1,4 @@
-"""python -m scaling.course: tables, figures and statements of the course, in results/course."""
+"""python -m scaling.course: tables, figures and statements of the course."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from scaling.course.figures import course_figures
 from scaling.course.page import course_page
 from scaling.course.statements import REPRODUCED, count_verdicts, statements_table, write_ours
 from scaling.course.tables import Model, course_tables
-from scaling.files import write_text
+from scaling.figures.saving import save_figure
+from scaling.files import write_table, write_text
 from scaling.quantities import positive_quantity
 
 
@@ -20,7 +21,7 @@ from scaling.quantities import positive_quantity
 class CourseCommand:
     """A model of your own to stand beside the course's, and where to put what comes out."""
 
-    out: str = "${results}/course"  # folder for tables (CSV), figures (PNG) and README.md
+    out: str = "${results}/try/course"  # folder for tables (CSV), figures (PNG) and README.md
     params: str | None = None  # size of your model, as in 7B
     tokens: str | None = None  # what it was trained on, as in 2T
     name: str = "yours"  # what your model is called
@@ -40,9 +41,9 @@ def main(composed: DictConfig) -> None:
     statements = statements_table(tables)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in {**tables, "statements": statements}.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False))
+        write_table(folder / f"{name}.csv", table)
     for name, figure in course_figures(tables).items():
-        figure.savefig(folder / f"{name}.png", dpi=160)
+        save_figure(figure, folder / f"{name}.png")
         console.print(f"{folder / name}.png", markup=False)
     write_text(folder / "README.md", course_page(tables, statements, _restate(command)))
     console.print(count_verdicts(statements))

@@ -1,4 +1,4 @@
-"""Tables and fits -> matplotlib figures on paper; never fits, never saves, no pyplot."""
+"""Tables and fits -> matplotlib figures; never fits, no pyplot; `saving` alone writes files."""
 
 from scaling.figures.compute import compute_figure
 from scaling.figures.contour import contour_figure

@@ -8,29 +8,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from scaling.figures.paper import (
-    COLUMN,
-    SHADES,
-    STYLE,
-    draw_estimate,
-    draw_left_out,
-    drawn_runs,
-    finish,
-    fit_name,
-    interval_note,
-    legend_above,
-    limits,
-    log_scale,
-    paper_figure,
-    with_interval,
-)
+from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.tables.observations import Convention
 
 HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def compute_figure(
     runs: pd.DataFrame,
     curves: pd.DataFrame | None = None,
@@ -53,45 +38,45 @@ def compute_figure(
     refusal : str
         Why there is no fit; written below.
     """
-    obs, stopped, convention = drawn_runs(runs, fit, convention=convention)
+    obs, stopped, convention = paper.drawn_runs(runs, fit, convention=convention)
     paths = _paths(pd.concat([obs, stopped]) if len(stopped) else obs, curves)
-    fig = paper_figure(COLUMN, 3.7)
+    fig = paper.paper_figure(paper.COLUMN, 3.7)
     ax = fig.add_subplot()
-    sizes = limits([*obs.N, *stopped.N], 1.05)
+    sizes = paper.limits([*obs.N, *stopped.N], 1.05)
     norm = LogNorm(*sizes)
-    low, high = limits(obs.L, 1.03)
+    low, high = paper.limits(obs.L, 1.03)
     high *= HEADROOM if paths else 1.0
     in_view = [C[high >= L] for _, _, C, L in paths]
-    log_scale(ax, "x", "C", *limits(np.concatenate([obs.C, *in_view])), gap=0.19)
-    log_scale(ax, "y", "L", low, high)
+    paper.log_scale(ax, "x", "C", *paper.limits(np.concatenate([obs.C, *in_view])), gap=0.19)
+    paper.log_scale(ax, "y", "L", low, high)
     if paths:
         ax.set_ylabel("Loss (nats/token)")
         ax.plot([], [], color="0.4", lw=0.7, label="training loss (smoothed), a line per run")
     for run_id, N, C, L in paths:
         line = ":" if run_id in {*stopped.run_id} else "-"
-        ax.plot(C, L, line, color=SHADES(norm(N)), lw=0.7, alpha=0.8, gid=f"curve:{run_id}")
+        ax.plot(C, L, line, color=paper.SHADES(norm(N)), lw=0.7, alpha=0.8, gid=f"curve:{run_id}")
     kept = obs.loc[obs.status == "ok"]
     ax.scatter(
         kept.C,
         kept.L,
         s=14,
         c=kept.N,
-        cmap=SHADES,
+        cmap=paper.SHADES,
         norm=norm,
         edgecolors="white",
         linewidths=0.4,
         zorder=3,
         label="held-out loss at the end of a run",
     )
-    draw_left_out(ax, obs, stopped, "C")
+    paper.draw_left_out(ax, obs, stopped, "C")
     if fit is not None:
         _draw_envelope(ax, fit)
-    bar = fig.colorbar(ScalarMappable(norm, SHADES), ax=ax, aspect=30, pad=0.02)
-    log_scale(bar.ax, "y", "N", *sizes)
-    legend_above(fig)
+    bar = fig.colorbar(ScalarMappable(norm, paper.SHADES), ax=ax, aspect=30, pad=0.02)
+    paper.log_scale(bar.ax, "y", "N", *sizes)
+    paper.legend_above(fig)
     if fit is not None:
-        return finish(fig, convention, f"{fit.method}: {fit.note}", interval_note(fit))
-    return finish(fig, convention, f"no envelope: {refusal}" if refusal else "")
+        return paper.finish(fig, convention, f"{fit.method}: {fit.note}", paper.interval_note(fit))
+    return paper.finish(fig, convention, f"no envelope: {refusal}" if refusal else "")
 
 
 def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
@@ -109,12 +94,12 @@ def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
 
 
 def _draw_envelope(ax: Axes, fit: Fit) -> None:
-    C = np.geomspace(*limits(fit.minima.C if len(fit.minima) else fit.sampled["C"], 1.0), 50)
+    C = np.geomspace(*paper.limits(fit.minima.C if len(fit.minima) else fit.sampled["C"], 1.0), 50)
     if len(fit.minima):
         marks = {"color": "black", "ms": 1.8, "mew": 0, "zorder": 4}
         ax.plot(fit.minima.C, fit.minima.L, "o", label="lowest loss at each C", **marks)
-    exponent = with_interval(fit.param("L_exponent"), decimals=3)
+    exponent = paper.with_interval(fit.param("L_exponent"), decimals=3)
     floor = fit.params["L_floor"]
     law = f"L - {floor:.3g}" if floor else "L"
-    label = f"{fit_name(fit)}: ${law} \\propto C^{{c}}$, c = {exponent}"
-    draw_estimate(ax, C, fit.L_opt(C), "black", label, zorder=5)
+    label = f"{paper.fit_name(fit)}: ${law} \\propto C^{{c}}$, c = {exponent}"
+    paper.draw_estimate(ax, C, fit.L_opt(C), "black", label, zorder=5)

@@ -6,22 +6,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.figures.paper import (
-    PAGE,
-    STYLE,
-    budget_groups,
-    draw_estimate,
-    draw_left_out,
-    draw_ungrouped,
-    drawn_runs,
-    finish,
-    fit_name,
-    interval_note,
-    legend_above,
-    limits,
-    log_scale,
-    paper_figure,
-)
+from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
 from scaling.laws.table import LAWS
@@ -30,7 +15,7 @@ FIELD = "0.6"  # contours stand behind the runs
 LEVELS = np.linspace(0.03, 0.9, 9)  # shares of the panel where the loss is lower
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     """Contours of the fitted loss over C and N with the efficient frontier, and IsoFLOP slices.
 
@@ -50,23 +35,26 @@ def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     """
     if fit.law.startswith("power_"):
         raise ValueError(f"contours need a law of N and D, got {fit.law!r}; use a parametric fit")
-    obs, stopped, convention = drawn_runs(runs, fit)
-    fig = paper_figure(PAGE, 3.5)
+    obs, stopped, convention = paper.drawn_runs(runs, fit)
+    fig = paper.paper_figure(paper.PAGE, 3.5)
     left, right = fig.subplots(1, 2)
-    C_range, N_range = limits([*obs.C, *stopped.C], 1.5), limits([*obs.N, *stopped.N], 1.5)
-    log_scale(left, "x", "C", *C_range, gap=0.15)
-    log_scale(left, "y", "N", *N_range)
-    log_scale(right, "x", "N", *N_range, gap=0.11)
-    log_scale(right, "y", "L", *limits(obs.L, 1.05))
+    C_range, N_range = (
+        paper.limits([*obs.C, *stopped.C], 1.5),
+        paper.limits([*obs.N, *stopped.N], 1.5),
+    )
+    paper.log_scale(left, "x", "C", *C_range, gap=0.15)
+    paper.log_scale(left, "y", "N", *N_range)
+    paper.log_scale(right, "x", "N", *N_range, gap=0.11)
+    paper.log_scale(right, "y", "L", *paper.limits(obs.L, 1.05))
     _draw_contours(left, fit, C_range, N_range)
     _draw_slices(left, right, fit, obs)
     if fit.law in FRONTIERS:
         _draw_frontier(left, right, fit, C_range)
-    draw_left_out(left, obs, stopped, "C", "N")
-    draw_left_out(right, obs, stopped, "N")
-    legend_above(fig, columns=4)
-    note = f"{fit_name(fit)}: {LAWS[fit.law].formula}, {fit.n_runs} runs"
-    return finish(fig, convention, note, fit.reason, interval_note(fit))
+    paper.draw_left_out(left, obs, stopped, "C", "N")
+    paper.draw_left_out(right, obs, stopped, "N")
+    paper.legend_above(fig, columns=4)
+    note = f"{paper.fit_name(fit)}: {LAWS[fit.law].formula}, {fit.n_runs} runs"
+    return paper.finish(fig, convention, note, fit.reason, paper.interval_note(fit))
 
 
 def _predicted(fit: Fit, C, N) -> np.ndarray:
@@ -83,21 +71,21 @@ def _draw_contours(ax: Axes, fit: Fit, C_range, N_range) -> None:
 
 
 def _draw_slices(left: Axes, right: Axes, fit: Fit, obs: pd.DataFrame) -> None:
-    groups, others = budget_groups(obs)
+    groups, others = paper.budget_groups(obs)
     for budget, rows, colour, marker, name in groups:
         dots = {"color": colour, "marker": marker, "ls": "", "ms": 4.5, "mec": "white", "mew": 0.4}
         left.plot(rows.C, rows.N, label=name, **dots)
         right.plot(rows.N, rows.L, **dots)
         N = np.geomspace(rows.N.min() / 1.2, rows.N.max() * 1.2, 80)
         right.plot(N, _predicted(fit, budget, N), color=colour, lw=0.9)
-    draw_ungrouped(left, others, "C", "N")
-    draw_ungrouped(right, others, "N", "L")
+    paper.draw_ungrouped(left, others, "C", "N")
+    paper.draw_ungrouped(right, others, "N", "L")
 
 
 def _draw_frontier(left: Axes, right: Axes, fit: Fit, C_range) -> None:
     C = np.geomspace(*C_range, num=60)
     inside = np.array([fit.N_opt(c).status != "extrapolated" for c in C])
-    draw_estimate(left, C, fit.N_opt(C), "black", "_frontier", ls="--", lw=0.8)
+    paper.draw_estimate(left, C, fit.N_opt(C), "black", "_frontier", ls="--", lw=0.8)
     sampled = C[inside]
     left.plot(sampled, fit.N_opt(sampled).value, color="black", label="efficient frontier")
     right.plot(fit.N_opt(sampled).value, fit.L_opt(sampled).value, color="black")

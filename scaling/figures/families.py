@@ -6,24 +6,12 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from scaling.figures import paper
 from scaling.figures.isoflop import bowl_axes, draw_bowl, draw_power_law, near
-from scaling.figures.paper import (
-    PAGE,
-    STYLE,
-    budget_groups,
-    draw_left_out,
-    draw_ungrouped,
-    drawn_runs,
-    finish,
-    interval_note,
-    legend_above,
-    one_convention,
-    paper_figure,
-)
 from scaling.fitting.result import Fit
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit]) -> Figure:
     """One column per family: its IsoFLOP bowls, and N_opt(C) through their minima.
 
@@ -37,29 +25,29 @@ def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit])
     -----
     The columns have no loss axis in common: losses of different objectives cannot be compared.
     """
-    convention = one_convention(*fits.values())
-    fig = paper_figure(PAGE, 5.2)
+    convention = paper.one_convention(*fits.values())
+    fig = paper.paper_figure(paper.PAGE, 5.2)
     axes = fig.subplots(2, len(tables), squeeze=False)
     laws = []
     budgets = {b for fit in fits.values() for b in fit.minima.budget}
     for (above, below), (title, runs) in zip(axes.T, tables.items(), strict=True):
         fit = fits.get(title)
-        obs, stopped, _ = drawn_runs(runs, fit, convention=convention)
-        groups, others = budget_groups(obs, among=budgets)
+        obs, stopped, _ = paper.drawn_runs(runs, fit, convention=convention)
+        groups, others = paper.budget_groups(obs, among=budgets)
         minima = {} if fit is None else {b["budget"]: b for b in fit.minima.to_dict("records")}
         for group in groups:
             draw_bowl(above, group, minima.get(group.budget))
-        draw_ungrouped(above, others, "N", "L")
+        paper.draw_ungrouped(above, others, "N", "L")
         bowl_axes(above, [*obs.N, *stopped.N])
-        draw_left_out(above, obs, stopped, "N")
+        paper.draw_left_out(above, obs, stopped, "N")
         above.set_title(title, fontsize=8, loc="left")
         shown = [(g, minima[g.budget]) for g in groups if fit and near(minima[g.budget], obs)]
         laws.append((below, fit, shown))
-    legend_above(fig, columns=5)
+    paper.legend_above(fig, columns=5)
     for ax, fit, shown in laws:
         if fit is None:
             ax.set_axis_off()
         else:
             draw_power_law(ax, fit, shown, "N", "a")
     apart = "losses of different objectives cannot be compared; exponents and ratios can"
-    return finish(fig, convention, apart, interval_note(*fits.values()))
+    return paper.finish(fig, convention, apart, paper.interval_note(*fits.values()))

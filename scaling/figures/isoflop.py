@@ -6,35 +6,14 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.figures.paper import (
-    COLUMN,
-    LABELS,
-    PAGE,
-    STYLE,
-    Group,
-    budget_groups,
-    draw_bar,
-    draw_estimate,
-    draw_left_out,
-    draw_ungrouped,
-    drawn_runs,
-    finish,
-    fit_name,
-    interval_ends,
-    interval_note,
-    legend_above,
-    limits,
-    log_scale,
-    paper_figure,
-    with_interval,
-)
+from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.tables.observations import Convention
 
 NEAR = 2.0  # a minimum further outside of the sizes than this factor is not drawn
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def isoflop_figure(
     runs: pd.DataFrame,
     fit: Fit | None = None,
@@ -46,35 +25,31 @@ def isoflop_figure(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
+    runs, convention, refusal : as in `scaling.figures.compute.compute_figure`
     fit : Fit of method "isoflop", optional
         Bowls whose minimum it refuses are hollow and say why; without a fit only the runs are
         drawn.
-    convention : Convention, optional
-        Of N and C where there is no fit; the table's default if omitted.
-    refusal : str
-        Why there is no fit; written below.
     """
-    obs, stopped, convention = drawn_runs(runs, fit, convention=convention)
-    fig = paper_figure(COLUMN if fit is None else PAGE, 3.3)
+    obs, stopped, convention = paper.drawn_runs(runs, fit, convention=convention)
+    fig = paper.paper_figure(paper.COLUMN if fit is None else paper.PAGE, 3.3)
     axes = fig.subplots(1, 1 if fit is None else 3, squeeze=False)[0]
     bowls = {} if fit is None else {row["budget"]: row for row in fit.minima.to_dict("records")}
-    groups, others = budget_groups(obs)
+    groups, others = paper.budget_groups(obs)
     for group in groups:
         draw_bowl(axes[0], group, bowls.get(group.budget))
-    draw_ungrouped(axes[0], others, "N", "L")
+    paper.draw_ungrouped(axes[0], others, "N", "L")
     if any(bowl["status"] == "ok" for bowl in bowls.values()):
         axes[0].plot([], [], "*", mfc="white", mec="black", mew=0.8, ms=8, label="minimum")
     bowl_axes(axes[0], [*obs.N, *stopped.N, *(b["N_opt"] for b in bowls.values() if near(b, obs))])
-    draw_left_out(axes[0], obs, stopped, "N")
-    legend_above(fig, columns=2 if fit is None else 5)
+    paper.draw_left_out(axes[0], obs, stopped, "N")
+    paper.legend_above(fig, columns=2 if fit is None else 5)
     if fit is None:
-        return finish(fig, convention, f"no fit: {refusal}" if refusal else "")
+        return paper.finish(fig, convention, f"no fit: {refusal}" if refusal else "")
     found = [(group, bowls[group.budget]) for group in groups if near(bowls[group.budget], obs)]
     for ax, symbol, exponent in ((axes[1], "N", "a"), (axes[2], "D", "b")):
         draw_power_law(ax, fit, found, symbol, exponent)
     left_out = f"minima left out: {fit.reason}" if fit.reason else ""
-    return finish(fig, convention, interval_note(fit), left_out)
+    return paper.finish(fig, convention, paper.interval_note(fit), left_out)
 
 
 def near(bowl: dict, obs: pd.DataFrame) -> bool:
@@ -84,13 +59,13 @@ def near(bowl: dict, obs: pd.DataFrame) -> bool:
 
 def bowl_axes(ax: Axes, sizes: list[float]) -> None:
     """Axes of a panel of bowls: N on a log scale around these sizes, loss beside it."""
-    log_scale(ax, "x", "N", *limits(sizes, 1.3), gap=0.16)
-    ax.set_ylabel(LABELS["L"])
+    paper.log_scale(ax, "x", "N", *paper.limits(sizes, 1.3), gap=0.16)
+    ax.set_ylabel(paper.LABELS["L"])
     ax.margins(y=0.08)
     ax.tick_params(labelsize=8, width=0.6)
 
 
-def draw_bowl(ax: Axes, group: Group, bowl: dict | None) -> None:
+def draw_bowl(ax: Axes, group: paper.Group, bowl: dict | None) -> None:
     """Runs of a budget, their parabola and its minimum; hollow where the fit refuses it."""
     good = bowl is None or bowl["status"] == "ok"
     style = {"color": group.colour, "mfc": group.colour if good else "none", "mew": 0.8}
@@ -114,16 +89,18 @@ def draw_bowl(ax: Axes, group: Group, bowl: dict | None) -> None:
 def draw_power_law(ax: Axes, fit: Fit, found: list, symbol: str, exponent: str) -> None:
     """Draw N_opt or D_opt against C, through the minima with their intervals."""
     quantity = f"{symbol}_opt"
-    C = np.geomspace(*limits(fit.sampled["C"], 1.2), 50)
+    C = np.geomspace(*paper.limits(fit.sampled["C"], 1.2), 50)
     law = getattr(fit, quantity)(C)
-    value = with_interval(fit.exponents()[f"{symbol}_exponent"])
+    value = paper.with_interval(fit.exponents()[f"{symbol}_exponent"])
     power = f"${symbol}_\\mathrm{{opt}} \\propto C^{{{exponent}}}$"
-    draw_estimate(ax, C, law, "0.25", f"{fit_name(fit)}: {power},\n{exponent} = {value}")
+    paper.draw_estimate(
+        ax, C, law, "0.25", f"{paper.fit_name(fit)}: {power},\n{exponent} = {value}"
+    )
     shown = [*law.value]
     for group, bowl in found:
-        draw_bar(ax, bowl, quantity, color=group.colour, marker=group.marker)
-        shown += [bowl[quantity], *interval_ends(bowl, quantity)]
-    log_scale(ax, "x", "C", *limits(C, 1.0), gap=0.27)
-    log_scale(ax, "y", symbol, *limits(shown, 1.15))
-    ax.set_ylabel(f"{LABELS[symbol]}$_\\mathrm{{opt}}$")
-    legend_above(ax)
+        paper.draw_bar(ax, bowl, quantity, color=group.colour, marker=group.marker)
+        shown += [bowl[quantity], *paper.interval_ends(bowl, quantity)]
+    paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.27)
+    paper.log_scale(ax, "y", symbol, *paper.limits(shown, 1.15))
+    ax.set_ylabel(f"{paper.LABELS[symbol]}$_\\mathrm{{opt}}$")
+    paper.legend_above(ax)

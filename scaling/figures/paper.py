@@ -174,7 +174,7 @@ def finish(fig: Figure, convention: Convention, *notes: str) -> Figure:
 
 def interval_note(*fits: Fit) -> str:
     """What bands and bars are, if there are any."""
-    kinds = {fit.bootstrap.kind for fit in fits if fit.bootstrap.n}
+    kinds = dict.fromkeys(fit.bootstrap.kind for fit in fits if fit.bootstrap.n)
     return f"bands and bars: {LEVEL:.0%} intervals, {'/'.join(kinds)} bootstrap" if kinds else ""
 
 

@@ -7,20 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.figures.paper import (
-    COLUMN,
-    STYLE,
-    draw_bar,
-    finish,
-    fit_name,
-    interval_ends,
-    interval_note,
-    legend_above,
-    limits,
-    log_scale,
-    one_convention,
-    paper_figure,
-)
+from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
 
@@ -34,7 +21,7 @@ LOOKS = {
 MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the sizes"}
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     """Tokens per parameter of the compute-optimal model against C, by every method.
 
@@ -54,11 +41,11 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     fits = [fit for fit in fits if fit.law in FRONTIERS]
     if not fits:
         raise ValueError("tokens per parameter need a parametric, isoflop or envelope fit")
-    convention = one_convention(*fits)
+    convention = paper.one_convention(*fits)
     sampled = [end for fit in fits for end in fit.sampled["C"]]
     C = np.geomspace(min(sampled) / 1.5, max(sampled) * reach, 60)
     C = np.unique([*C, *sampled])
-    fig = paper_figure(COLUMN, 3.4)
+    fig = paper.paper_figure(paper.COLUMN, 3.4)
     ax = fig.add_subplot()
     shown = [RULE_OF_THUMB]
     for fit in fits:
@@ -67,10 +54,10 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     ax.axhline(
         RULE_OF_THUMB, color="black", ls=(0, (6, 3)), lw=0.8, label="20 tokens per parameter"
     )
-    log_scale(ax, "x", "C", *limits(C, 1.0), gap=0.19)
-    log_scale(ax, "y", "D/N", *limits(shown, 1.3))
-    legend_above(fig, columns=2)
-    return finish(fig, convention, interval_note(*fits))
+    paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.19)
+    paper.log_scale(ax, "y", "D/N", *paper.limits(shown, 1.3))
+    paper.legend_above(fig, columns=2)
+    return paper.finish(fig, convention, paper.interval_note(*fits))
 
 
 def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
@@ -80,7 +67,7 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
     outside = np.array([fit.tokens_per_param(c).status == "extrapolated" for c in C])
     inside = np.where(outside, np.nan, ratio.value)
     ax.plot(C, ratio.value, "--", color=colour, lw=0.9, alpha=0.7)
-    ax.plot(C, inside, color=colour, marker=marker, markevery=8, ms=3.5, label=fit_name(fit))
+    ax.plot(C, inside, color=colour, marker=marker, markevery=8, ms=3.5, label=paper.fit_name(fit))
     if np.all(np.isfinite(ratio.low)):
         ax.fill_between(C, ratio.low, ratio.high, where=~outside, color=colour, alpha=0.25, lw=0)
         ax.fill_between(C, ratio.low, ratio.high, color=colour, alpha=0.08, lw=0)
@@ -90,6 +77,8 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
 def _draw_minima(ax: Axes, fit: Fit, colour) -> list[float]:
     shown, quantity = [], "tokens_per_param"
     for bowl in fit.minima.loc[np.isfinite(fit.minima[quantity])].to_dict("records"):
-        draw_bar(ax, bowl, quantity, color=colour, marker="o", label=MINIMA[bowl["status"]])
-        shown += [bowl[quantity], *interval_ends(bowl, quantity)] if bowl["status"] == "ok" else []
+        paper.draw_bar(ax, bowl, quantity, color=colour, marker="o", label=MINIMA[bowl["status"]])
+        shown += (
+            [bowl[quantity], *paper.interval_ends(bowl, quantity)] if bowl["status"] == "ok" else []
+        )
     return shown

@@ -8,21 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.figures.paper import (
-    PAGE,
-    STYLE,
-    draw_estimate,
-    draw_left_out,
-    drawn_runs,
-    finish,
-    fit_name,
-    interval_note,
-    legend_above,
-    limits,
-    log_scale,
-    paper_figure,
-    with_interval,
-)
+from scaling.figures import paper
 from scaling.fitting.result import Estimate, Fit
 from scaling.tables.observations import Convention
 
@@ -34,7 +20,7 @@ MEANING = {
 }
 
 
-@rc_context(STYLE)
+@rc_context(paper.STYLE)
 def triptych_figure(
     runs: pd.DataFrame,
     LN: Fit | None = None,
@@ -47,11 +33,9 @@ def triptych_figure(
 
     Parameters
     ----------
-    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
+    runs, convention : as in `scaling.figures.compute.compute_figure`
     LN, LD, LC : Fit of a law of one variable, optional
         Without one its panel shows the runs alone.
-    convention : Convention, optional
-        Of N and C where there is no fit; the table's default if omitted.
 
     References
     ----------
@@ -59,42 +43,46 @@ def triptych_figure(
     """
     laws = {"N": LN, "D": LD, "C": LC}
     present = [law for law in laws.values() if law is not None]
-    obs, stopped, convention = drawn_runs(runs, *present, convention=convention)
-    low, high = limits([*obs.L, *_floors(laws, obs.L.min() / FAR)], 1.05)
-    fig = paper_figure(PAGE, 3.1)
+    obs, stopped, convention = paper.drawn_runs(runs, *present, convention=convention)
+    low, high = paper.limits([*obs.L, *_floors(laws, obs.L.min() / FAR)], 1.05)
+    fig = paper.paper_figure(paper.PAGE, 3.1)
     for ax, symbol in zip(fig.subplots(1, 3, sharey=True), laws, strict=True):
-        log_scale(
+        paper.log_scale(
             ax,
             "x",
             symbol,
-            *limits([*obs[symbol], *stopped[symbol]]),
+            *paper.limits([*obs[symbol], *stopped[symbol]]),
             gap=0.27 if symbol == "C" else 0.17,
         )
-        log_scale(ax, "y", "L", low, high, gap=0.12)
+        paper.log_scale(ax, "y", "L", low, high, gap=0.12)
         ax.yaxis.label.set_visible(symbol == "N")
         rows = obs.loc[obs.status == "ok"]
         ax.plot(rows[symbol], rows.L, "o", ms=2.5, color="0.6", label="runs")
-        draw_left_out(ax, obs, stopped, symbol)
-    legend_above(fig, columns=4)
+        paper.draw_left_out(ax, obs, stopped, symbol)
+    paper.legend_above(fig, columns=4)
     for ax, (symbol, law) in zip(fig.axes, laws.items(), strict=True):
         if law is not None:
             _draw_law(ax, law, symbol)
     notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law and law.note]
     conditional = "runs are conditional: each loss depends on the other two quantities as well"
-    return finish(fig, convention, "; ".join([*notes, conditional]), interval_note(*present))
+    return paper.finish(
+        fig, convention, "; ".join([*notes, conditional]), paper.interval_note(*present)
+    )
 
 
 def _draw_law(ax: Axes, law: Fit, symbol: str) -> None:
-    x = np.geomspace(*limits(law.sampled[symbol], 1.0), 60)
+    x = np.geomspace(*paper.limits(law.sampled[symbol], 1.0), 60)
     E = "E + " if "E" in law.params else ""
-    name = fit_name(law).replace(law.method, MEANING.get(law.method, law.method))
-    alpha = with_interval(law.param("alpha"), decimals=2 if E else 3)
+    name = paper.fit_name(law).replace(law.method, MEANING.get(law.method, law.method))
+    alpha = paper.with_interval(law.param("alpha"), decimals=2 if E else 3)
     label = f"{name}:\n{E}A/${symbol}^{{\\alpha}}$, α = {alpha}"
-    draw_estimate(ax, x, _loss(law, symbol, x), "#2b1a5a", label)
+    paper.draw_estimate(ax, x, _loss(law, symbol, x), "#2b1a5a", label)
     if E:
         floor = law.param("E")
-        ax.axhline(floor.value, color="0.3", ls=":", lw=0.9, label=f"E = {with_interval(floor)}")
-    legend_above(ax)
+        ax.axhline(
+            floor.value, color="0.3", ls=":", lw=0.9, label=f"E = {paper.with_interval(floor)}"
+        )
+    paper.legend_above(ax)
 
 
 def _loss(law: Fit, symbol: str, values) -> Estimate:

@@ -130,9 +130,6 @@ PUBLISHED_LAWS: dict[str, PublishedLaw] = {
     row["name"]: _make_law(**row) for row in _read("published_laws").to_dict("records")
 }
 
-# Besiroglu et al. 2024, table 1: standard errors of E, A, B, alpha, beta; and a = .513.
-BESIROGLU_STD = {"E": 0.03, "A": 124.58, "B": 1293.23, "alpha": 0.02, "beta": 0.02}
-
 HOFFMANN_EXPONENTS = {  # table 2: value, 10 % and 90 % quantile; N_opt ~ C^a, D_opt ~ C^b
     "envelope": {"N_exponent": (0.50, 0.488, 0.502), "D_exponent": (0.50, 0.501, 0.512)},
     "isoflop": {"N_exponent": (0.49, 0.462, 0.534), "D_exponent": (0.51, 0.483, 0.529)},

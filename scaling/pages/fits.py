@@ -1,18 +1,27 @@
 """Fits for people: optima, methods, audit and conventions, on the terminal and as a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from scaling.fitting.audit import Audit
 from scaling.fitting.report import Report, disagreement_table, optima_table
-from scaling.pages.text import markdown_table
+from scaling.pages.text import (
+    Column,
+    Section,
+    Table,
+    markdown,
+    markdown_list,
+    print_sections,
+    shown,
+    shown_interval,
+)
 from scaling.quantities import format_quantity
 from scaling.tables.observations import N_MEANING, Convention
 
+RULE_OF_THUMB = 20  # training tokens per parameter (Hoffmann et al. 2022)
 METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "isoflop_bowl": "bowl",
     "isoflop": "isoflop",
@@ -21,25 +30,74 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "parametric": "parametric",
     "envelope": "envelope",
 }
-OPTIMA = {"N_opt": "N_opt", "D_opt": "D_opt", "L_opt": "L_opt", "tokens_per_param": "tokens/param"}
+RATIO = "tokens/param"
+HEADS = {"N_opt": "N_opt", "tokens_per_param": RATIO}  # where methods are told apart
+BUDGET, METHOD = shown("C", "C (FLOPs)", ".3g"), shown("method", write=METHODS.__getitem__)
+QUANTITIES = (
+    shown_interval("N_opt", write=format_quantity),
+    shown_interval("D_opt", write=format_quantity),
+    shown_interval("L_opt", write=".4g"),
+    shown_interval("tokens_per_param", RATIO, format_quantity),
+)
+OPTIMA = (BUDGET, METHOD, *QUANTITIES, shown("status"))
+JUDGED = Column("method", lambda row: f"{METHODS[row['method']]} ({row['status']})")
+NARROW = (BUDGET, JUDGED, *QUANTITIES)  # for a terminal
+AUDIT = (
+    shown("law"),
+    shown("mean_abs_error", "mean error", ".2%"),
+    shown("bias", write=".2%"),
+    shown("coverage", "held at 90 %", ".0%"),
+    shown("training_error", "in training", ".2%"),
+    shown("n_params", "params"),
+    shown("status"),
+)
+CONVENTIONS = (
+    Column("N", lambda row: f"{row['N']}: {N_MEANING[row['N']]}"),
+    METHOD,
+    shown_interval("N_exponent", "a in N_opt ~ C^a", ".3f"),
+    shown_interval("N_opt", write=format_quantity),
+    shown_interval("tokens_per_param", RATIO, format_quantity),
+    shown("tokens_per_param", "over 20", lambda ratio: f"x{ratio / RULE_OF_THUMB:.2f}"),
+    shown("status"),
+)
 
 
-def optima_cells(optima: pd.DataFrame, between: str = " ") -> Iterator[list[str]]:
-    """Rows of the printed table: C, method, four values with their intervals, status."""
+# ---------------------------------------------------------------- sections
+
+
+def optima_section(
+    optima: pd.DataFrame, convention: Convention, columns: tuple[Column, ...] = OPTIMA
+) -> Section:
+    """Compute-optimal N, D, L and tokens per parameter by budget and method."""
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
     known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
-    for row in known.to_dict("records"):
-        numbers = []
-        for q in OPTIMA:
-            digits = "{:.4g}".format if q == "L_opt" else format_quantity
-            value, low, high = (digits(row[q + end]) for end in ("", "_low", "_high"))
-            numbers.append(f"{value}{between}[{low}, {high}]")
-        yield [f"{row['C']:.3g}", METHODS[row["method"]], *numbers, row["status"]]
+    text = (
+        f"{convention.describe()}. Brackets: 90 % bootstrap intervals. *bowl* is the parabola of "
+        "one budget, *power bowl* its counterpart of two powers; the other methods are laws "
+        "through all budgets."
+    )
+    return Section("Compute-optimal models", (text,), tables=(Table(known, columns),))
 
 
-def optima_header() -> list[str]:
-    """Column heads that go with `optima_cells`."""
-    return ["C (FLOPs)", "method", *OPTIMA.values(), "status"]
+def conventions_section(conventions: pd.DataFrame) -> Section:
+    """What the same runs say under each N, and how that compares with 20."""
+    title = "What N means decides the answer"
+    if conventions.empty:
+        return Section(title, ("The table knows one N only.",))
+    text = (
+        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB} is the rule of "
+        "thumb of Hoffmann et al. 2022, whose N is total."
+    )
+    return Section(title, (text,), tables=(Table(conventions, CONVENTIONS),))
+
+
+def fit_sections(report: Report) -> list[Section]:
+    """Every method or why it was refused, where they disagree, and the audit of laws."""
+    return [
+        Section("Fits", items=tuple(fit_lines(report))),
+        _list_section("Where the methods disagree", _compare(report), "One method only."),
+        _audit_section(report),
+    ]
 
 
 def fit_lines(report: Report) -> Iterator[str]:
@@ -54,42 +112,44 @@ def fit_lines(report: Report) -> Iterator[str]:
         yield f"{method}: refused, {reason}"
 
 
-def disagreement_lines(report: Report) -> Iterator[str]:
+def excluded_section(runs: pd.DataFrame) -> Section:
+    """One item per run that no fit uses."""
+    rows = runs.loc[runs.status != "ok"].to_dict("records")
+    return _list_section("Excluded runs", map(_explain, rows), "None.")
+
+
+def _explain(row: Mapping[Any, Any]) -> str:
+    label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
+    return f"{label}: {row['status']}, {row.get('reason', 'as the table says')}"
+
+
+def _list_section(title: str, items: Iterable[str], otherwise: str) -> Section:
+    items = tuple(items)
+    return Section(title, () if items else (otherwise,), items)
+
+
+def _compare(report: Report) -> Iterator[str]:
     """How far the methods are apart in N_opt and tokens per parameter, a line per budget."""
-    table = disagreement_table(report)
-    if table.empty:
-        return
-    shown = table.loc[table.quantity.isin(["N_opt", "tokens_per_param"])]
-    for row in shown.to_dict("records"):
-        low, high = (format_quantity(row[end]) for end in ("lowest", "highest"))
-        common = {True: "; all intervals share values", False: "; the intervals share no value"}
-        yield (
-            f"{OPTIMA[row['quantity']]} at {row['C']:.3g} FLOPs: {low} "
-            f"({row['lowest_method']}) to {high} ({row['highest_method']}), "
-            f"x{row['ratio']:.3g}{common.get(row['overlap'], '')}"
-        )
+    common = {True: "; all intervals share values", False: "; the intervals share no value"}
+    for row in disagreement_table(report).to_dict("records"):
+        if row["quantity"] in HEADS:
+            low, high = (format_quantity(row[end]) for end in ("lowest", "highest"))
+            yield (
+                f"{HEADS[row['quantity']]} at {row['C']:.3g} FLOPs: {low} "
+                f"({row['lowest_method']}) to {high} ({row['highest_method']}), "
+                f"x{row['ratio']:.3g}{common.get(row['overlap'], '')}"
+            )
 
 
-AUDIT = {
-    "law": "law",
-    "mean_abs_error": "mean error",
-    "bias": "bias",
-    "coverage": "held at 90 %",
-    "training_error": "in training",
-    "n_params": "params",
-    "status": "status",
-}
+def _audit_section(report: Report) -> Section:
+    title, audit = "Extrapolation audit", report.audit
+    if audit is None:
+        reason = dict(report.refusals).get("audit", "not asked for")
+        return Section(title, (f"Refused: {reason}.",))
+    return Section(title, (_recommend(audit),), tables=(Table(audit.ranking, AUDIT),))
 
 
-def audit_cells(audit: Audit) -> Iterator[list[str]]:
-    """Rows of the printed audit, the law that predicts best first."""
-    for row in audit.ranking.to_dict("records"):
-        digits = {"mean_abs_error": 2, "bias": 2, "coverage": 0, "training_error": 2}
-        shares = [f"{row[q]:.{n}%}" if pd.notna(row[q]) else "-" for q, n in digits.items()]
-        yield [row["law"], *shares, str(row["n_params"]), row["status"]]
-
-
-def audit_line(audit: Audit) -> str:
+def _recommend(audit: Audit) -> str:
     """What was left out, and which law the audit recommends."""
     first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
     others = [law for law in as_good if law != audit.recommended]
@@ -100,105 +160,38 @@ def audit_line(audit: Audit) -> str:
     )
 
 
-def excluded_lines(runs: pd.DataFrame) -> Iterator[str]:
-    """One line per run that no fit uses."""
-    for row in runs.to_dict("records"):
-        if row["status"] != "ok":
-            label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
-            yield f"{label}: {row['status']}, {row.get('reason', 'as the table says')}"
+# ---------------------------------------------------------------- the terminal and the page
 
 
 def print_optima(console: Console, optima: pd.DataFrame, convention: Convention) -> None:
     """Print compute-optimal N, D, L and tokens/param by budget and method."""
-    head = optima_header()
-    table = Table(*head[:-1], title="Compute-optimal models: value [90 % interval]", box=box.SIMPLE)
-    table.padding = (0, 0)
-    budget = None
-    for C, method, *numbers, status in optima_cells(optima, between="\n"):
-        if budget != C:
-            table.add_section()
-        table.add_row("" if budget == C else C, f"{method}\n{status}", *numbers)
-        budget = C
-    console.print(table)
-    console.print(convention.describe())
+    print_sections(console, [optima_section(optima, convention, NARROW)])
 
 
 def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
     """Print optima, every fit or why it was refused, and the runs that no fit uses."""
     print_optima(console, optima_table(report), report.convention)
-    for line in [*fit_lines(report), *disagreement_lines(report)]:
-        console.print(line, markup=False)
-    if report.audit is not None:
-        console.print(audit_line(report.audit))
-        table = Table(*AUDIT.values(), box=box.SIMPLE)
-        for row in audit_cells(report.audit):
-            table.add_row(*row)
-        console.print(table)
-    for line in excluded_lines(runs):
-        console.print(f"excluded: {line}", markup=False)
-
-
-RULE_OF_THUMB = 20  # training tokens per parameter (Hoffmann et al. 2022)
-
-
-def convention_cells(conventions: pd.DataFrame) -> Iterator[list[str]]:
-    """Rows of the table of conventions: N, method, exponent, N_opt, ratio, ratio / 20, status."""
-    for row in conventions.to_dict("records"):
-        cells = [f"{row['N']}: {N_MEANING[row['N']]}", METHODS[row["method"]]]
-        for name, digits in (
-            ("N_exponent", "{:.3f}".format),
-            ("N_opt", format_quantity),
-            ("tokens_per_param", format_quantity),
-        ):
-            value, low, high = (row[name + end] for end in ("", "_low", "_high"))
-            known = value == value
-            cells.append(f"{digits(value)} [{digits(low)}, {digits(high)}]" if known else "-")
-        share = row["tokens_per_param"] / RULE_OF_THUMB
-        cells.append(f"x{share:.2f}" if share == share else "-")
-        yield [*cells, row["status"]]
-
-
-def convention_section(conventions: pd.DataFrame) -> str:
-    """What the same runs say under each N, and how that compares with 20."""
-    if conventions.empty:
-        return "The table knows one N only."
-    head = ["N", "method", "a in N_opt ~ C^a", "N_opt", "tokens/param", "over 20", "status"]
-    return (
-        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB} is the rule of "
-        "thumb of Hoffmann et al. 2022, whose N is total.\n\n"
-        + markdown_table(head, list(convention_cells(conventions)))
-    )
+    print_sections(console, [*fit_sections(report), excluded_section(runs)])
 
 
 def results_page(
     title: str, command: str, facts: list[str], runs, report, conventions, figures
 ) -> str:
     """Write the one-page README.md of a results folder."""
-    excluded = list(excluded_lines(runs))
     sections = [
+        optima_section(optima_table(report), report.convention),
+        conventions_section(conventions),
+        *fit_sections(report),
+        excluded_section(runs),
+    ]
+    parts = [
         f"# {title}",
         f"Made by `{command}`.",
-        "\n".join(f"- {fact}" for fact in facts),
-        f"## Compute-optimal models\n{report.convention.describe()}. Brackets: 90 % bootstrap "
-        "intervals. *bowl* is the parabola of one budget, *power bowl* its counterpart of two "
-        "powers; the other methods are laws through all budgets.",
-        markdown_table(optima_header(), list(optima_cells(optima_table(report)))),
-        "## What N means decides the answer\n" + convention_section(conventions),
-        "## Fits\n" + "\n".join(f"- {line}" for line in fit_lines(report)),
-        "## Where the methods disagree\n"
-        + ("\n".join(f"- {line}" for line in disagreement_lines(report)) or "One method only."),
-        "## Extrapolation audit\n" + _audit_section(report),
-        "## Excluded runs\n" + ("\n".join(f"- {line}" for line in excluded) or "None."),
+        markdown_list(facts),
+        markdown(sections),
         "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),
         "Files: `runs.csv` (one row per model), `curves.csv` (training curves), `fits.csv` (every "
         "number of every method, in full precision), `optima.csv` (the table above), `audit.csv`, "
         "`fit.json` (the parametric fit with its draws), `config.yaml` (what was asked for).",
     ]
-    return "\n\n".join(sections) + "\n"
-
-
-def _audit_section(report: Report) -> str:
-    if report.audit is None:
-        return f"Refused: {dict(report.refusals).get('audit', 'not asked for')}."
-    table = markdown_table([*AUDIT.values()], list(audit_cells(report.audit)))
-    return f"{audit_line(report.audit)}\n\n{table}"
+    return "\n\n".join(parts) + "\n"

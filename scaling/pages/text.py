@@ -83,9 +83,12 @@ def written(value: Any, write: Format = "") -> str:
     return format(value, write) if isinstance(write, str) else write(value)
 
 
-def with_interval(value: Any, low: Any, high: Any, write: Format = ".3g") -> str:
+def with_interval(
+    value: Any, low: Any, high: Any, write: Format = ".3g", write_ends: Format | None = None
+) -> str:
     """Write "value [low, high]"; the value alone where there is no interval."""
-    ends = f" [{written(low, write)}, {written(high, write)}]" if low == low else ""
+    inner = write if write_ends is None else write_ends
+    ends = f" [{written(low, inner)}, {written(high, inner)}]" if low == low else ""
     return written(value, write) + ends
 
 
@@ -98,18 +101,25 @@ def markdown(sections: Iterable[Section], level: int = 2) -> str:
 
 
 def _markdown_parts(section: Section, level: int) -> list[str]:
-    parts = [f"{'#' * level} {section.title}", *section.text]
-    parts += ["\n".join(f"- {item}" for item in section.items)] if section.items else []
+    parts = [*section.text]
+    parts += [markdown_list(section.items)] if section.items else []
     parts += [f"![{section.title}]({stem}.png)" for stem in section.figures]
     for table in section.tables:
         parts += [table.caption] if table.caption else []
         parts.append(markdown_table(table.heads, table.cells()))
-    return parts
+    title = f"{'#' * level} {section.title}"
+    return ["\n".join([title, *parts[:1]]), *parts[1:]]
+
+
+def markdown_list(items: Iterable[str]) -> str:
+    """Return a list of items in Markdown."""
+    return "\n".join(f"- {item}" for item in items)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
+    """Return a table in Markdown; a "|" within a cell is escaped."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

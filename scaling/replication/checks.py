@@ -1,15 +1,18 @@
 """One comparison of a published number with ours, and the table of many."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from scaling.fitting.result import Estimate
+
 NAN = float("nan")
 OVERLAP, APART = "intervals overlap", "intervals exclude each other"
+SAME_DIGITS = "agrees to the printed digits"
 HELD, MISSED = "inside of our interval", "outside of our interval"
 
 
@@ -60,11 +63,44 @@ class Check:
     note: str = ""
 
 
+def judge_digits(check: Check, otherwise: str = "differs", unit: float = 1.0) -> Check:
+    """Give the verdict whether ours rounds to the published number, printed in this unit."""
+    is_same = agrees(check.ours / unit, check.published / unit)
+    return replace(check, verdict=SAME_DIGITS if is_same else otherwise, ok=is_same)
+
+
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
     """One row per check, one column per attribute of `Check`."""
     names = [field.name for field in fields(Check)]
     table = pd.DataFrame([asdict(check) for check in checks], columns=names)
     return table.astype({"ok": bool, "is_finding": bool})
+
+
+def with_estimate(check: Check, found: Estimate, **more) -> Check:
+    """Give a check our number and its interval, and what else is known."""
+    return replace(check, ours=found.value, low=found.low, high=found.high, **more)
+
+
+def keep_stable_digits(checks: pd.DataFrame) -> pd.DataFrame:
+    """Round our numbers to the digits that are the same on every processor.
+
+    A solver stops within about 3e-7 of an optimum: 6 digits, and 4 of the ends of an interval. A
+    sum of absolute values has edges, at which refits stop within 1e-4: 3 digits of the ends.
+    Formulas keep all.
+    """
+    is_fit = checks.objective_ours.notna()
+    has_edges = checks.objective_name.str.contains("abs(", regex=False)
+    ends = is_fit * (4 - has_edges)
+    digits = {"ours": is_fit * 6, "low": ends, "high": ends}
+    rounded = {
+        name: [_round(x, n) for x, n in zip(checks[name], kept, strict=True)]
+        for name, kept in digits.items()
+    }
+    return checks.assign(**rounded)
+
+
+def _round(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}") if digits else value
 
 
 def half_unit(printed: float) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from scaling.fitting.audit import audit_laws
 from scaling.fitting.report import fit_all
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.laws.table import LAWS
-from scaling.replication.checks import Check, checks_table
+from scaling.replication.checks import Check, checks_table, keep_stable_digits
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.methods import METHODS, method_checks
 from scaling.replication.references import law_checks, reference_checks
@@ -19,6 +20,7 @@ from scaling.tables.published import PUBLISHED, get_table, read_published
 from scaling.tables.runs import load_runs
 
 ENTRIES = tuple(dict.fromkeys([*PUBLISHED, *FORMULAS]))
+Refit = tuple[list[pd.DataFrame], pd.DataFrame]  # tables of checks, and an audit
 ONE_VARIABLE = "not applicable: one model per budget, so that N and D are one variable"
 
 
@@ -100,12 +102,13 @@ def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replicat
         runs = load_runs(read_published(entry))
     except PublishedDataError as error:
         row = Check(entry, "", "all", verdict="unavailable", note=str(error))
-        checks = _joined([by_formula, checks_table([row])])
+        checks = _join([by_formula, checks_table([row])])
         return Replication(entry, checks, pd.DataFrame(), unavailable=str(error))
     refit = _compute_law if _is_of_compute(entry) else _every_method
-    by_fit, audit = refit(entry, runs, n_bootstrap, seed)
+    by_fit, audit = refit(entry, runs, n_bootstrap=n_bootstrap, seed=seed)
     audit.insert(0, "entry", entry)
-    return Replication(entry, _joined([by_formula, *by_fit]), audit, rows=len(runs))
+    checks = keep_stable_digits(_join([by_formula, *by_fit]))
+    return Replication(entry, checks, audit, rows=len(runs))
 
 
 def _is_of_compute(entry: str) -> bool:
@@ -114,39 +117,31 @@ def _is_of_compute(entry: str) -> bool:
     return published is not None and LAWS[published.law].variables == ("C",)
 
 
-def _every_method(entry, runs, n_bootstrap, seed) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def _every_method(entry: str, runs: pd.DataFrame, **bootstrap: Any) -> Refit:
     table = get_table(entry)
     obs, _ = observations(runs)
-    report = fit_all(runs, n_bootstrap=n_bootstrap, seed=seed)
-    checks = [
-        reference_checks(entry, obs, table.references, n_bootstrap=n_bootstrap, seed=seed),
-        method_checks(entry, table, report),
-    ]
-    audit = (
-        report.audit.ranking.copy() if report.audit else _refused(dict(report.refusals)["audit"])
-    )
-    return checks, audit
+    report = fit_all(runs, **bootstrap)
+    by_reference = reference_checks(entry, obs, table.references, **bootstrap)
+    audit = report.audit
+    ranking = _refuse(dict(report.refusals)["audit"]) if audit is None else audit.ranking.copy()
+    return [by_reference, method_checks(entry, table, report)], ranking
 
 
-def _compute_law(entry, runs, n_bootstrap, seed) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def _compute_law(entry: str, runs: pd.DataFrame, **bootstrap: Any) -> Refit:
     published = PUBLISHED_LAWS[entry]
     obs, _ = observations(runs)
     methods = [Check(entry, method, "N_exponent", verdict=ONE_VARIABLE) for method in METHODS]
-    checks = [
-        law_checks(entry, obs, published, n_bootstrap=n_bootstrap, seed=seed),
-        checks_table(methods),
-    ]
+    checks = [law_checks(entry, obs, published, **bootstrap), checks_table(methods)]
     try:
         laws = (published.law.removesuffix("_E"), published.law)
-        return checks, audit_laws(obs, laws=laws, n_bootstrap=n_bootstrap, seed=seed).ranking
+        return checks, audit_laws(obs, laws=laws, **bootstrap).ranking
     except FitError as error:
-        return checks, _refused(str(error))
+        return checks, _refuse(str(error))
 
 
-def _refused(reason: str) -> pd.DataFrame:
+def _refuse(reason: str) -> pd.DataFrame:
     return pd.DataFrame([{"law": "", "status": "refused", "reason": reason}])
 
 
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    full = [table for table in tables if len(table)]
-    return pd.concat(full, ignore_index=True)
+def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)

@@ -1,14 +1,14 @@
 """What papers print of their own constants, checked by formula: no data, no fit."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from scaling.laws import papers
-from scaling.laws.frontier import chinchilla_exponents
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.laws.table import LAWS
-from scaling.replication.checks import Check, agrees, rounding
+from scaling.replication.checks import SAME_DIGITS, Check, judge_digits, rounding
 from scaling.replication.hoffmann import hoffmann_checks
 from scaling.replication.kaplan import kaplan_checks
 from scaling.replication.methods import BESIROGLU_EXPONENT
@@ -21,23 +21,23 @@ RATIO_NEAR = 0.025  # relative difference of that and what was trained
 
 def besiroglu_checks() -> Iterator[Check]:
     """The exponent a that the printed alpha and beta give."""
-    published = PUBLISHED_LAWS["besiroglu2024"]
-    alpha, beta = published.params["alpha"], published.params["beta"]
-    ours = float(chinchilla_exponents(published.params)["N_exponent"])
-    low, high = rounding(lambda alpha, beta: beta / (alpha + beta), alpha, beta)
-    ok = agrees(ours, BESIROGLU_EXPONENT)
-    yield Check(
+    printed = [PUBLISHED_LAWS["besiroglu2024"].params[name] for name in ("alpha", "beta")]
+
+    def exponent(alpha: float, beta: float) -> float:
+        return beta / (alpha + beta)
+
+    low, high = rounding(exponent, *printed)
+    check = Check(
         "besiroglu2024",
         "beta / (alpha + beta)",
         "N_exponent",
         published=BESIROGLU_EXPONENT,
         source=papers.BESIROGLU,
-        ours=ours,
+        ours=exponent(*printed),
         low=low,
         high=high,
-        verdict="agrees to the printed digits" if ok else "differs",
-        ok=ok,
     )
+    yield judge_digits(check)
 
 
 def muennighoff_checks() -> Iterator[Check]:
@@ -53,7 +53,7 @@ def muennighoff_checks() -> Iterator[Check]:
             published=expected,
             source=papers.MUENNIGHOFF,
             ours=ours,
-            verdict="agrees to the printed digits" if ok else f"{ours - expected:+.1e} nats/token",
+            verdict=SAME_DIGITS if ok else f"{ours - expected:+.1e} nats/token",
             ok=ok,
         )
 
@@ -64,44 +64,25 @@ def cerebras_checks() -> Iterator[Check]:
     said = LAWS[published.law].loss(published.params, C=models.flops)
     for model, loss, ours in zip(models.run_id, models.loss, said, strict=True):
         off = float(ours / loss - 1)
-        yield Check(
-            "cerebras2023",
-            "their law",
-            f"L of {model}",
-            published=loss,
-            source=papers.CEREBRAS,
-            ours=float(ours),
-            verdict=f"{off:+.1%}",
-            ok=abs(off) <= LAW_NEAR,
-        )
+        check = _of_cerebras("their law", f"L of {model}", float(ours), published=loss)
+        yield replace(check, verdict=f"{off:+.1%}", ok=abs(off) <= LAW_NEAR)
     ratio = (models.tokens / models.params).to_numpy()
     ok = bool(np.all(abs(ratio / TWENTY - 1) <= RATIO_NEAR))
-    yield Check(
-        "cerebras2023",
-        "D / N",
-        "tokens_per_param, mean and range",
-        published=TWENTY,
-        source=papers.CEREBRAS,
-        ours=ratio.mean(),
-        low=ratio.min(),
-        high=ratio.max(),
-        verdict="as stated" if ok else "not as stated",
-        ok=ok,
-    )
+    check = _of_cerebras("D / N", "tokens_per_param, mean and range", ratio, published=TWENTY)
+    yield replace(check, verdict="as stated" if ok else "not as stated", ok=ok)
     share = (6 * models.params * models.tokens / models.flops).to_numpy()
     is_rising = bool(np.all(np.diff(share) > 0) and share.max() < 1)
-    yield Check(
-        "cerebras2023",
-        "6ND",
-        "6ND over printed FLOPs, mean and range",
-        source=papers.CEREBRAS,
-        ours=share.mean(),
-        low=share.min(),
-        high=share.max(),
-        verdict="6ND is less than was counted, most so for the smallest" if is_rising else "odd",
-        ok=is_rising,
-        note="the authors count attention and the vocabulary too",
-    )
+    verdict = "6ND is less than was counted, most so for the smallest" if is_rising else "odd"
+    note = "the authors count attention and the vocabulary too"
+    check = _of_cerebras("6ND", "6ND over printed FLOPs, mean and range", share, note=note)
+    yield replace(check, verdict=verdict, ok=is_rising)
+
+
+def _of_cerebras(method: str, quantity: str, ours, **known) -> Check:
+    """A number, or the mean and range of many."""
+    ends = {"low": ours.min(), "high": ours.max()} if np.ndim(ours) else {}
+    common = {"source": papers.CEREBRAS, "ours": float(np.mean(ours))}
+    return Check("cerebras2023", method, quantity, **common, **ends, **known)
 
 
 FORMULAS: dict[str, Callable[[], Iterator[Check]]] = {

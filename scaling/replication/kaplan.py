@@ -14,6 +14,8 @@ from scaling.replication.checks import Check, half_unit, rounding
 ENTRY = "kaplan2020"
 PREDICTED = {"alpha_C_min": 0.054, "N_exponent": 0.71}  # section 6.2, equations 6.4 and 6.6
 STEPS_METHOD = "minimum of L(N, S_min) at C_min = 6 N B_crit(L) S_min"
+AS_FITTED = "appendix A, as fitted"
+FITTED = PUBLISHED_ALLOCATIONS["kaplan2020_N"]
 SAME = 1e-5  # relative difference of a closed form and its numerical minimum
 SIZES = (1e2, 1e17)  # parameters between which the minimum is sought
 LOSSES = (1e-3, 1e6)  # nats/token between which the loss at a size is sought
@@ -90,7 +92,7 @@ def _check(method: str, quantity: str, published: float, where: str, ours: float
     return Check(ENTRY, method, quantity, published=published, source=source, ours=ours, **more)
 
 
-def _judged(check: Check, note: str) -> Check:
+def _judge(check: Check, note: str) -> Check:
     """Ours, as far as the rounding of its ingredients reaches, against the printed digits."""
     half = half_unit(check.published)
     is_same = check.low - half <= check.published <= check.high + half
@@ -116,27 +118,22 @@ def _derived() -> Iterator[Check]:
     steps, batch = KAPLAN_CONSTANTS["L(N,S_min)"], KAPLAN_CONSTANTS["B_crit(L)"]
     constants = steps["alpha_N"], steps["alpha_S"], batch["alpha_B"]
     printed = {key: PUBLISHED_ALLOCATIONS[f"kaplan2020_{key}"].exponent for key in "NBS"}
-    section, appendix = "section 6.2, as predicted", "appendix A, as fitted"
+    section = "section 6.2, as predicted"
     shares = {key: _share(i) for i, key in enumerate("NSB")}
     rows = (
         ("alpha_C_min", PREDICTED["alpha_C_min"], section, inverse_sum),
         ("N_exponent", PREDICTED["N_exponent"], section, shares["N"]),
-        ("N_exponent", printed["N"], appendix, shares["N"]),
-        ("exponent of B", printed["B"], appendix, shares["B"]),
-        ("exponent of S_min", printed["S"], appendix, shares["S"]),
+        ("N_exponent", printed["N"], AS_FITTED, shares["N"]),
+        ("exponent of B", printed["B"], AS_FITTED, shares["B"]),
+        ("exponent of S_min", printed["S"], AS_FITTED, shares["S"]),
     )
+    method = "1/alpha_C_min = 1/alpha_N + 1/alpha_S + 1/alpha_B"
+    note = "the printed constants of L(N, S_min) and B_crit(L) do not give it"
     for quantity, published, where, formula in rows:
         low, high = rounding(formula, *constants)
-        check = _check(
-            "1/alpha_C_min = 1/alpha_N + 1/alpha_S + 1/alpha_B",
-            quantity,
-            published,
-            where,
-            formula(*constants),
-            low=low,
-            high=high,
-        )
-        yield _judged(check, "the printed constants of L(N, S_min) and B_crit(L) do not give it")
+        ours = formula(*constants)
+        check = _check(method, quantity, published, where, ours, low=low, high=high)
+        yield _judge(check, note)
 
 
 def _share(i: int) -> Callable[..., float]:
@@ -150,22 +147,20 @@ def _at_the_critical_batch() -> Iterator[Check]:
     slope = _slope((low["N"], high["N"]))
     steps, batch = KAPLAN_CONSTANTS["L(N,S_min)"], KAPLAN_CONSTANTS["B_crit(L)"]
     closed = _share(0)(steps["alpha_N"], steps["alpha_S"], batch["alpha_B"])
-    method = STEPS_METHOD
-    yield _numerical(method, closed, slope, "closed form of section 6")
-    fitted = PUBLISHED_ALLOCATIONS["kaplan2020_N"]
-    check = _check(method, "N_exponent", fitted.exponent, "appendix A, as fitted", slope)
-    yield replace(
-        check,
-        verdict=f"ours is {1 - slope / fitted.exponent:.1%} lower",
-        is_finding=True,
-        note="the printed frontier is a fit to the best runs, not the optimum of the printed laws",
+    yield _numerical(STEPS_METHOD, closed, slope, "closed form of section 6")
+    yield _against_the_fit(
+        STEPS_METHOD,
+        slope,
+        "the printed frontier is a fit to the best runs, not the optimum of the printed laws",
     )
-    check = _check(
-        method, "N_opt at 1 PF-day", float(fitted.at(PF_DAY)), "appendix A, as fitted", high["N"]
-    )
-    yield replace(
-        check,
-        verdict=f"ours is {high['N'] / fitted.at(PF_DAY):.2f} times it",
+    printed, quantity = float(FITTED.at(PF_DAY)), "N_opt at 1 PF-day"
+    yield _check(
+        STEPS_METHOD,
+        quantity,
+        printed,
+        AS_FITTED,
+        high["N"],
+        verdict=f"ours is {high['N'] / printed:.2f} times it",
         is_finding=True,
         note=f"loss {high['L']:.3f} at batches of {high['B']:.2e} tokens and {high['S']:.0f} steps",
     )
@@ -178,17 +173,17 @@ def _without_steps() -> Iterator[Check]:
     slope = _slope((data_frontier(BUDGETS[0]), data_frontier(BUDGETS[1])))
     method = "minimum of L(N, D) at C = 6ND"
     yield _numerical(method, closed, slope, "alpha_D / (alpha_N + alpha_D) of equation 1.5")
-    fitted = PUBLISHED_ALLOCATIONS["kaplan2020_N"].exponent
-    check = _check(method, "N_exponent", fitted, "appendix A, as fitted", slope)
-    yield replace(
-        check,
-        verdict=f"ours is {1 - slope / fitted:.1%} lower",
-        is_finding=True,
-        note="L(N, D) is of runs that end at their best step, C_min counts critical batches",
-    )
+    note = "L(N, D) is of runs that end at their best step, C_min counts critical batches"
+    yield _against_the_fit(method, slope, note)
 
 
 def _numerical(method: str, closed: float, slope: float, where: str) -> Check:
     ok = bool(abs(slope / closed - 1) <= SAME)
     verdict = "the closed form" if ok else "not the closed form"
     return _check(method, "N_exponent", closed, where, slope, verdict=verdict, ok=ok)
+
+
+def _against_the_fit(method: str, slope: float, note: str) -> Check:
+    """The exponent of a minimum against that of the printed frontier, which is above it."""
+    known = {"verdict": f"ours is {1 - slope / FITTED.exponent:.1%} lower", "is_finding": True}
+    return _check(method, "N_exponent", FITTED.exponent, AS_FITTED, slope, note=note, **known)

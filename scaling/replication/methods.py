@@ -9,6 +9,7 @@ import pandas as pd
 from scaling.fitting.report import Report
 from scaling.fitting.result import Fit
 from scaling.laws import papers
+from scaling.laws.frontier import chinchilla_exponents
 from scaling.replication.checks import (
     APART,
     MISSED,
@@ -16,9 +17,10 @@ from scaling.replication.checks import (
     Check,
     checks_table,
     compare_intervals,
+    with_estimate,
 )
 from scaling.replication.references import CHINCHILLA, RATIO
-from scaling.tables.published import PUBLISHED, Table
+from scaling.tables.published import PUBLISHED, PublishedTable
 
 METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
     "parametric": "parametric",
@@ -63,51 +65,42 @@ class Printed(NamedTuple):
     """A published exponent or ratio; the ends are NaN where none are printed."""
 
     value: float
-    low: float
-    high: float
     paper: str
     where: str
+    low: float = NAN
+    high: float = NAN
 
 
-def printed_values(entry: str, table: Table, method: str, quantity: str) -> list[Printed]:
+def printed_values(entry: str, table: PublishedTable, method: str, quantity: str) -> list[Printed]:
     """What papers print for a method on the runs of this table, or on the runs behind it."""
     if entry not in HOFFMANNS_POINTS:
         return _own_exponents(table, quantity)
     if quantity == RATIO:
         N, D = CHINCHILLA_MODEL
-        return [Printed(D / N, NAN, NAN, papers.HOFFMANN, "tokens over parameters of Chinchilla")]
-    values = papers.HOFFMANN_EXPONENTS[METHODS[method]][quantity]
-    found = [Printed(*values, papers.HOFFMANN, "table 2, 10-90 %")]
+        return [Printed(D / N, papers.HOFFMANN, "tokens over parameters of Chinchilla")]
+    value, low, high = papers.HOFFMANN_EXPONENTS[METHODS[method]][quantity]
+    found = [Printed(value, papers.HOFFMANN, "table 2, 10-90 %", low, high)]
     if (method, quantity) == ("parametric", "N_exponent"):
-        found.append(Printed(BESIROGLU_EXPONENT, NAN, NAN, papers.BESIROGLU, "their a"))
+        found.append(Printed(BESIROGLU_EXPONENT, papers.BESIROGLU, "their a"))
     return found
 
 
-def _own_exponents(table: Table, quantity: str) -> list[Printed]:
+def _own_exponents(table: PublishedTable, quantity: str) -> list[Printed]:
     """Of the alpha and beta that the authors of the table print for the customary objective."""
     if quantity == RATIO:
         return []
     own = [r for r in table.references if set(r.params) == {"alpha", "beta"} and r.is_optimum]
-    mine, other = ("beta", "alpha") if quantity == "N_exponent" else ("alpha", "beta")
-    return [
-        Printed(
-            r.params[mine] / (r.params[mine] + r.params[other]),
-            NAN,
-            NAN,
-            table.citation,
-            "from alpha and beta of their own fit",
-        )
-        for r in own
-    ]
+    where = "from alpha and beta of their own fit"
+    return [Printed(chinchilla_exponents(r.params)[quantity], table.citation, where) for r in own]
 
 
-def method_checks(entry: str, table: Table, report: Report) -> pd.DataFrame:
+def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataFrame:
     """Exponents and tokens per parameter of every method beside the printed ones.
 
     Parameters
     ----------
     entry : str
-    table : Table
+    table : PublishedTable
     report : Report, as `scaling.fitting.report.fit_all` returns it, with intervals
 
     Returns
@@ -127,40 +120,26 @@ def method_checks(entry: str, table: Table, report: Report) -> pd.DataFrame:
     return checks_table(checks)
 
 
-def _of_method(entry: str, table: Table, fit: Fit) -> Iterator[Check]:
-    exponents = fit.exponents()
+def _of_method(entry: str, table: PublishedTable, fit: Fit) -> Iterator[Check]:
+    found = fit.exponents() | {RATIO: fit.tokens_per_param(CHINCHILLA)}
+    objective = {"objective_name": fit.objective_name, "objective_ours": fit.objective}
     for quantity in QUANTITIES:
-        found = fit.tokens_per_param(CHINCHILLA) if quantity == RATIO else exponents[quantity]
-        common = Check(
-            entry,
-            fit.method,
-            quantity,
-            ours=found.value,
-            low=found.low,
-            high=found.high,
-            objective_name=fit.objective_name,
-            objective_ours=fit.objective,
-            note="" if found.status == "ok" else found.status,
-        )
+        note = "" if found[quantity].status == "ok" else found[quantity].status
+        check = Check(entry, fit.method, quantity, note=note, **objective)
+        check = with_estimate(check, found[quantity])
         printed = printed_values(entry, table, fit.method, quantity)
+        yield from (_judge(check, value) for value in printed)
         if not printed:
-            yield replace(common, verdict="no published value")
-        for value in printed:
-            yield _judged(common, value)
+            yield replace(check, verdict="no published value")
 
 
-def _judged(common: Check, printed: Printed) -> Check:
-    check = replace(
-        common,
-        published=printed.value,
-        published_low=printed.low,
-        published_high=printed.high,
-        source=f"{printed.paper}, {printed.where}",
-    )
+def _judge(check: Check, printed: Printed) -> Check:
+    ends = {"published_low": printed.low, "published_high": printed.high}
+    source = f"{printed.paper}, {printed.where}"
+    check = replace(check, published=printed.value, source=source, **ends)
     verdict = compare_intervals(check)
     is_apart = verdict in (APART, MISSED)
     why = KNOWN.get((check.entry, check.method, check.quantity, printed.paper), "")
-    note = "; ".join(part for part in (check.note, why if is_apart else "") if part)
-    return replace(
-        check, verdict=verdict, ok=not is_apart or bool(why), is_finding=is_apart, note=note
-    )
+    note = "; ".join(filter(None, (check.note, why if is_apart else "")))
+    ok = not is_apart or bool(why)
+    return replace(check, verdict=verdict, ok=ok, is_finding=is_apart, note=note)

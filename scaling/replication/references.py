@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,14 @@ from scaling.laws.papers import PublishedLaw
 from scaling.laws.table import LAWS
 from scaling.replication.checks import (
     HELD,
+    NAN,
+    SAME_DIGITS,
     Check,
     agrees,
     checks_table,
     compare_intervals,
     half_unit,
+    with_estimate,
 )
 from scaling.tables.published import Reference
 
@@ -27,6 +31,7 @@ CHINCHILLA = 5.76e23  # FLOPs: the budget of Gopher and of Chinchilla
 RATIO = f"tokens_per_param at {CHINCHILLA:.3g}"
 REACHED = 1e-7  # relative excess of an objective that counts as its minimum
 FLAT = 1e-6  # relative excess at which a careful optimiser may still have stopped
+STABLE = 1e-6  # relative difference below which processors disagree about its digits
 SAME = 2e-6  # relative difference of parameters that are one optimum
 SAME_RATIO = 2e-5  # the same of D_opt / N_opt, far outside of the runs
 NEAR = 1e-3  # relative difference of parameters beside one optimum
@@ -35,18 +40,12 @@ STD_NEAR = 0.15  # relative difference of standard errors of two bootstraps
 
 def objective_of(reference: Reference) -> Objective:
     """The objective that a reference states."""
-    if reference.huber_delta is None:
-        return Objective(reference.residual, reference.loss)
-    return Objective(reference.residual, reference.loss, reference.huber_delta)
+    delta = () if reference.huber_delta is None else (reference.huber_delta,)
+    return Objective(reference.residual, reference.loss, *delta)
 
 
 def reference_checks(
-    entry: str,
-    obs: pd.DataFrame,
-    references: tuple[Reference, ...],
-    *,
-    n_bootstrap: int,
-    seed: int,
+    entry: str, obs: pd.DataFrame, references: tuple[Reference, ...], **bootstrap: Any
 ) -> pd.DataFrame:
     """Fit the chinchilla law under the objective of each reference, and compare.
 
@@ -55,8 +54,8 @@ def reference_checks(
     entry : str
     obs : DataFrame, as `scaling.tables.observations.observations` returns it
     references : tuple of Reference
-    n_bootstrap, seed : int
-        Of the intervals and standard errors.
+    **bootstrap : int
+        n_bootstrap and seed, of the intervals and standard errors.
 
     Returns
     -------
@@ -66,9 +65,7 @@ def reference_checks(
     """
     objectives = dict.fromkeys(objective_of(reference) for reference in references)
     fits = {
-        objective: fit_parametric(
-            obs, law=LAW, objective=objective, n_bootstrap=n_bootstrap, seed=seed
-        )
+        objective: fit_parametric(obs, law=LAW, objective=objective, **bootstrap)
         for objective in objectives
     }
     return checks_table(
@@ -77,7 +74,7 @@ def reference_checks(
 
 
 def law_checks(
-    entry: str, obs: pd.DataFrame, published: PublishedLaw, *, n_bootstrap: int, seed: int
+    entry: str, obs: pd.DataFrame, published: PublishedLaw, **bootstrap: Any
 ) -> pd.DataFrame:
     """Fit a published law to its own runs by our default objective; intervals decide.
 
@@ -85,32 +82,24 @@ def law_checks(
     -------
     DataFrame, one row per parameter; ok where our interval holds the published value.
     """
-    fit = fit_parametric(obs, law=published.law, n_bootstrap=n_bootstrap, seed=seed)
+    fit = fit_parametric(obs, law=published.law, **bootstrap)
     theirs = objective_at(obs, published.params, law=published.law)
-    common = _described(entry, published.source, fit, theirs)
+    common = _describe(entry, published.source, fit, theirs)
+    note = f"{fit.status}: {fit.reason}" if fit.reason else ""
+    common = replace(common, note=note, is_finding=fit.status != "ok")
     checks = []
     for name, value in published.params.items():
-        found = fit.param(name)
-        check = replace(
-            common,
-            quantity=name,
-            published=value,
-            ours=found.value,
-            low=found.low,
-            high=found.high,
-            note=f"{fit.status}: {fit.reason}" if fit.reason else "",
-            is_finding=fit.status != "ok",
-        )
+        check = with_estimate(common, fit.param(name), quantity=name, published=value)
         verdict = compare_intervals(check)
         checks.append(replace(check, verdict=verdict, ok=verdict == HELD))
     return checks_table(checks)
 
 
-def _described(entry: str, source: str, fit: Fit, theirs: float) -> Check:
+def _describe(entry: str, source: str, fit: Fit, theirs: float) -> Check:
     return Check(
-        entry=entry,
-        method=f"parametric, {fit.law}",
-        quantity="",
+        entry,
+        f"parametric, {fit.law}",
+        "",
         source=source,
         objective_name=fit.objective_name,
         objective_published=theirs,
@@ -123,35 +112,28 @@ def _compared(
 ) -> Iterator[Check]:
     objective = objective_of(reference)
     fit, is_whole = fits[objective], set(reference.params) == set(LAWS[LAW].params)
-    theirs = float("nan") if reference.objective is None else reference.objective
+    theirs = NAN if reference.objective is None else reference.objective
     if is_whole:
         theirs = objective_at(obs, reference.params, law=LAW, objective=objective)
-    common = _described(entry, reference.source, fit, theirs)
-    other = _other_optimum(reference, fits)
+    common = _describe(entry, reference.source, fit, theirs)
+    other = _find_other_optimum(reference, fits)
     for name, value in reference.params.items():
         found = fit.param(name)
-        verdict, ok = _verdict(reference, value, found.value, fit.objective / theirs - 1)
-        yield replace(
-            common,
-            quantity=name,
-            published=value,
-            ours=found.value,
-            low=found.low,
-            high=found.high,
-            verdict=verdict,
-            ok=ok,
-            is_finding=not reference.is_optimum or "beside" in verdict,
-            note=f"the minimum of {other.objective_name} has {other.params[name]:.6g}"
-            if other
-            else f"{abs(found.value / value - 1):.1e} away",
-        )
+        verdict, ok = _judge(reference, value, found.value, fit.objective / theirs - 1)
+        off = abs(found.value / value - 1)
+        note = f"{off:.1e} away" if off > STABLE else f"within {STABLE:g}"
+        if other is not None:
+            note = f"the minimum of {other.objective_name} has {other.params[name]:.6g}"
+        known = {"quantity": name, "published": value, "verdict": verdict, "ok": ok, "note": note}
+        is_finding = not reference.is_optimum or "beside" in verdict
+        yield with_estimate(common, found, is_finding=is_finding, **known)
     if is_whole and reference.is_optimum:
         yield _ratio_check(common, reference, fit)
     for name, value in reference.std.items():
         yield _std_check(common, name, value, fit)
 
 
-def _verdict(reference: Reference, theirs: float, ours: float, gap: float) -> tuple[str, bool]:
+def _judge(reference: Reference, theirs: float, ours: float, gap: float) -> tuple[str, bool]:
     """In words, and whether it is as the reference says; `gap` is ours over theirs, minus 1."""
     off = abs(ours / theirs - 1)
     if not gap <= REACHED:
@@ -166,13 +148,13 @@ def _verdict(reference: Reference, theirs: float, ours: float, gap: float) -> tu
         return "reproduced", True
     if len(reference.params) < len(LAWS[LAW].params):  # as the authors round it
         if agrees(ours, theirs):
-            return "agrees to the printed digits", True
+            return SAME_DIGITS, True
         if off <= NEAR:
             return f"beside the optimum: our objective is {-gap:.1e} lower", True
     return f"another optimum: {off:.1e} away", False
 
 
-def _other_optimum(reference: Reference, fits: Mapping[Objective, Fit]) -> Fit | None:
+def _find_other_optimum(reference: Reference, fits: Mapping[Objective, Fit]) -> Fit | None:
     """The fit of another objective that the parameters of a non-optimum belong to, if any."""
     if reference.is_optimum:
         return None
@@ -189,16 +171,10 @@ def _ratio_check(common: Check, reference: Reference, fit: Fit) -> Check:
     theirs = float(tokens_per_param(CHINCHILLA, reference.params, fit.compute))
     found = fit.tokens_per_param(CHINCHILLA)
     off = abs(found.value / theirs - 1)
-    return replace(
-        common,
-        quantity=RATIO,
-        published=theirs,
-        ours=found.value,
-        low=found.low,
-        high=found.high,
-        verdict="reproduced" if off <= SAME_RATIO else f"{off:.1e} away",
-        ok=off <= SAME_RATIO,
-    )
+    ok = off <= SAME_RATIO
+    verdict = "reproduced" if ok else f"{off:.1e} away"
+    known = {"quantity": RATIO, "published": theirs}
+    return with_estimate(common, found, verdict=verdict, ok=ok, **known)
 
 
 def _std_check(common: Check, name: str, theirs: float, fit: Fit) -> Check:
@@ -211,7 +187,7 @@ def _std_check(common: Check, name: str, theirs: float, fit: Fit) -> Check:
         quantity=f"standard error of {name}",
         published=theirs,
         ours=ours,
-        verdict=f"{off:.1%} beyond the rounding" if off else "agrees to the printed digits",
+        verdict=f"{off:.1%} beyond the rounding" if off else SAME_DIGITS,
         ok=off <= STD_NEAR,
         note=f"{fit.bootstrap.kind} bootstrap, {fit.bootstrap.converged} refits",
     )

@@ -1,13 +1,16 @@
 """Published run tables: where each lies, what is done to it, and what a fit of it should say.
 
 The files stay with their publishers: `read_published` fetches one, checks its sha256 and names its
-columns as ours.
+columns as ours. What is known of the tables stands in published.toml, what others say that a fit
+of them gives in references.csv; its reference optima are of two independent multi-starts each in
+float64, with gradient zero, its standard errors of 4,000 resamples of the rows.
 """
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from scaling import files
 from scaling.errors import PublishedDataError
 from scaling.laws import papers
 
+PARAMS = ("E", "A", "B", "alpha", "beta")
+HERE = Path(__file__).parent
 TIMEOUT = 30  # s until a silent server is given up
 
 
@@ -55,7 +60,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Table:
+class PublishedTable:
     """One published run table.
 
     Attributes
@@ -71,8 +76,8 @@ class Table:
     sha256 : str
     filter : str
         The row filter in words; empty if every row is kept.
-    reasons : callable or None
-        Takes the table in our columns, returns per row why it is left out, "" if it stays.
+    highest_left_out, reason : int, str
+        So many rows with the highest losses are left out, and why one of them is.
     references : tuple of Reference
     """
 
@@ -84,7 +89,8 @@ class Table:
     file: str = ""
     sha256: str = ""
     filter: str = ""
-    reasons: Callable[[pd.DataFrame], pd.Series] | None = None
+    highest_left_out: int = 0
+    reason: str = ""
     references: tuple[Reference, ...] = ()
 
 
@@ -112,8 +118,8 @@ def read_published(name: str) -> pd.DataFrame:
     """
     table = get_table(name)
     runs = _named(_read(table) if table.file else papers.cerebras_models(), table.columns)
-    why = table.reasons(runs) if table.reasons else pd.Series("", index=runs.index)
-    dropped = why != ""
+    dropped = runs.loss.rank(ascending=False, method="first") <= table.highest_left_out
+    highest = runs.loc[dropped].to_dict("records")
     kept = runs.loc[~dropped].reset_index(drop=True)
     kept.attrs = {
         "source": name,
@@ -121,12 +127,12 @@ def read_published(name: str) -> pd.DataFrame:
         "url": table.url,
         "sha256": table.sha256,
         "filter": table.filter,
-        "excluded": [[*pair] for pair in zip(runs.run_id[dropped], why[dropped], strict=True)],
+        "excluded": [[row["run_id"], _why(row, table)] for row in highest],
     }
     return kept
 
 
-def get_table(name: str) -> Table:
+def get_table(name: str) -> PublishedTable:
     """The published table of this name; ValueError lists the known ones."""
     if name not in PUBLISHED:
         raise ValueError(f"no published table is called {name!r}; use one of {[*PUBLISHED]}")
@@ -138,7 +144,7 @@ def cache_folder() -> Path:
     return files.cache_folder().resolve() / "published"
 
 
-def _read(table: Table) -> pd.DataFrame:
+def _read(table: PublishedTable) -> pd.DataFrame:
     path = _local(table) or _fetched(table)
     if path.suffix == ".jsonl":
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -147,7 +153,7 @@ def _read(table: Table) -> pd.DataFrame:
     return as_text.astype("float64")  # exact, as Python's float() is
 
 
-def _local(table: Table) -> Path | None:
+def _local(table: PublishedTable) -> Path | None:
     folder = os.environ.get("SCALING_DATA_DIR")
     path = Path(folder or ".").expanduser() / table.file
     if not folder or not path.is_file():
@@ -160,7 +166,7 @@ def _local(table: Table) -> Path | None:
     return path
 
 
-def _fetched(table: Table) -> Path:
+def _fetched(table: PublishedTable) -> Path:
     import pooch  # here, so that `import scaling` stays fast
 
     pooch.get_logger().setLevel("WARNING")
@@ -194,166 +200,45 @@ def _named(raw: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return runs
 
 
-def _five_highest_losses(runs: pd.DataFrame) -> pd.Series:
-    ratio = runs.tokens / runs.params
-    why = [
-        f"loss {L:.3f} is one of the five highest ({r:.2g} tokens per parameter)"
-        for L, r in zip(runs.loss, ratio, strict=True)
-    ]
-    highest = runs.loss.rank(ascending=False, method="first") <= 5
-    return pd.Series(why, index=runs.index).where(highest, "")
+def _why(row: dict, table: PublishedTable) -> str:
+    ratio = row["tokens"] / row["params"]
+    return f"loss {row['loss']:.3f} is {table.reason} ({ratio:.2g} tokens per parameter)"
 
 
-# Reference optima: float64, two independent multi-starts each, gradient at zero.
-_OPTIMA = """
-table              residual loss huber_delta objective          A          B          E           alpha       beta
-epoch2024          log    huber 1e-3  0.001018274017801  477.825868 2143.41736 1.817218099 0.347310499 0.367172433
-epoch2024          log    l1    -     1.12949465         482.005338 2085.4319  1.816863935 0.347812983 0.365854064
-epoch2024          log    mse   -     0.005730943495849  593.322102 4875.63779 1.864550095 0.360252798 0.405883362
-epoch2024          linear huber 1e-3  0.002896243195805  455.097298 2405.22323 1.820079510 0.344303484 0.372966542
-epoch2024          linear mse   -     0.04160190384665   567.805425 7581.85236 1.882813613 0.357615088 0.427620621
-epoch2024_all      log    huber 1e-3  0.001826010523069  495.726009 12845.6132 1.891338499 0.349312894 0.453049295
-epoch2024_all      log    mse   -     0.03549521578931   749.537869 370523.174 1.991830328 0.372097874 0.612048247
-kyo2024            log    huber 1e-3  0.0008400931199574 442.16406  1271.80797 1.783894128 0.342626043 0.342001900
-gemstones_hot      log    huber 1e-3  0.001981612808807  213.084514 4967622.46 2.143205648 0.292891766 0.712978596
-gemstones_hot_100b log    huber 1e-3  0.006592534164516  134.510591 381456.838 1.950826131 0.259164455 0.597301260
-gemstones_cool_end log    huber 1e-3  0.001964086431185  226.132793 271661.031 2.074783696 0.300360567 0.580167290
-gemstones_cool_end log    huber 1e-4  0.0002047790675514 226.443079 309268.814 2.079857652 0.300638970 0.585967665
-"""  # noqa: E501
-_STANDARD_ERRORS = {  # 4,000 resamples of the rows; N_exponent is a of N_opt ~ C^a
-    ("epoch2024", "log", "huber"): {"E": 0.0257, "A": 124.5, "B": 1293.3, "alpha": 0.0154}
-    | {"beta": 0.0206, "N_exponent": 0.0200},
-}
+# ---------------------------------------------------------------- the registry
 
 
-def _optima(table: str) -> tuple[Reference, ...]:
-    header, *lines = (line.split() for line in _OPTIMA.strip().splitlines())
-    rows = [dict(zip(header, line, strict=True)) for line in lines]
-    return tuple(
-        Reference(
-            source="reference optimum, two independent multi-starts",
-            params={name: float(row[name]) for name in ("E", "A", "B", "alpha", "beta")},
-            objective=float(row["objective"]),
-            residual=row["residual"],
-            loss=row["loss"],
-            huber_delta=None if row["huber_delta"] == "-" else float(row["huber_delta"]),
-            std=_STANDARD_ERRORS.get((table, row["residual"], row["loss"]), {}),
-        )
-        for row in rows
-        if row["table"] == table
-    )
+def _read_references() -> dict[str, tuple[Reference, ...]]:
+    found: dict[str, tuple[Reference, ...]] = {}
+    with open(HERE / "references.csv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["table"]] = (*found.get(row["table"], ()), _reference(row))
+    return found
 
 
-def _gemstones_own(alpha, beta, objective, huber_delta, is_optimum=True):
-    params = {"alpha": alpha, "beta": beta}
+def _reference(row: dict[str, str]) -> Reference:
+    known = {name: cell for name, cell in row.items() if cell}
+    own = {name: float(known[name]) for name in PARAMS if name in known}
+    std = {name.removeprefix("std_"): known[name] for name in known if name.startswith("std_")}
     return Reference(
-        f"{_GEMSTONES_PAPER}, their own fit",
-        params,
-        objective,
-        huber_delta=huber_delta,
-        is_optimum=is_optimum,
+        source=known["source"],
+        params=papers.PUBLISHED_LAWS[known["law"]].params if "law" in known else own,
+        objective=float(known["objective"]) if "objective" in known else None,
+        residual=known["residual"],
+        loss=known["loss"],
+        huber_delta=float(known["huber_delta"]) if "huber_delta" in known else None,
+        std={name: float(cell) for name, cell in std.items()},
+        is_optimum=known["is_optimum"] == "True",
     )
 
 
-_RAW = "https://raw.githubusercontent.com"
-_GEMSTONES_REPOSITORY = (
-    f"{_RAW}/mcleish7/gemstone-scaling-laws/5f420478f6057b0cbb4d13405fb10ca64675bccb"
-)
-_GEMSTONES_PAPER = "McLeish et al. 2025, Gemstones, arXiv:2502.06857"
-_GEMSTONES_COLUMNS = {
-    "run_name": "trunk_id",  # one training run, many checkpoints
-    "params_active_precise": "params",  # embeddings included: vocabulary 50,304 times width
-    "tokens": "tokens",
-    "final_loss": "loss",
-    "step": "steps",
-    "width": "width",
-    "depth": "n_layers",
-}
+def _read_registry() -> dict[str, PublishedTable]:
+    references = _read_references()
+    tables = tomllib.loads((HERE / "published.toml").read_text(encoding="utf-8"))
+    return {
+        name: PublishedTable(**known, references=references.get(name, ()))
+        for name, known in tables.items()
+    }
 
 
-def _gemstones(key, subset, rows, sha256, *own):
-    return Table(
-        citation=_GEMSTONES_PAPER,
-        url=f"{_GEMSTONES_REPOSITORY}/wandb_dfs/wandb_df_for_fitting_{subset}.jsonl",
-        licence="MIT",
-        columns=_GEMSTONES_COLUMNS,
-        rows=rows,
-        file=f"gemstones_{subset}.jsonl",
-        sha256=sha256,
-        references=own + _optima(key),
-    )
-
-
-def _epoch(key, rows, own=(), **row_filter):
-    return Table(
-        citation=f"{papers.BESIROGLU}; points read off figure 4 of Hoffmann et al. 2022",
-        url=f"{_GEMSTONES_REPOSITORY}/data/epoch_chinchilla_svg_extracted_data.csv",
-        licence="MIT (of the repository that serves the file)",
-        columns={"Model Size": "params", "Training FLOP": "flops", "loss": "loss"},
-        rows=rows,
-        file="epoch_chinchilla_svg_extracted_data.csv",
-        sha256="193478df4e90f040016431996c45682659306840ecdadf83cfb9cd5ca0aa1b30",
-        references=own + _optima(key),
-        **row_filter,
-    )
-
-
-# The figures that everybody quotes minimise the L1 loss, not the Huber loss that the paper names.
-_EPOCH_OWN = Reference(
-    source=f"{papers.BESIROGLU}, table 1",
-    params=papers.PUBLISHED_LAWS["besiroglu2024"].params,
-    huber_delta=1e-3,
-    std=papers.BESIROGLU_STD,
-    is_optimum=False,
-)
-
-PUBLISHED: dict[str, Table] = {
-    "epoch2024": _epoch(
-        "epoch2024",
-        240,
-        (_EPOCH_OWN,),
-        filter="the five rows with the highest loss are left out, as the citation does",
-        reasons=_five_highest_losses,
-    ),
-    "epoch2024_all": _epoch("epoch2024_all", 245),
-    "kyo2024": Table(
-        citation="kyo-takano/chinchilla, examples/llm; points of Hoffmann et al. 2022",
-        url=f"{_RAW}/kyo-takano/chinchilla/75e5858f6e7c5b60d1fab69f66258132347b060c"
-        "/examples/llm/df.csv",
-        licence="Apache-2.0",
-        columns={"N": "params", "D": "tokens", "C": "flops", "loss": "loss"},
-        rows=234,
-        file="kyo_chinchilla_234.csv",
-        sha256="2ed2c412c6b408cb26896b92c0721fe9afa6515726b0db78c33db37cbf2816f9",
-        references=_optima("kyo2024"),
-    ),
-    "gemstones_hot": _gemstones(
-        "gemstones_hot",
-        "hot",
-        220,
-        "655467b59c99383403d6f73f5b7f23c02aea3f12935dc110382d8a8b43a0ff5d",
-        _gemstones_own(0.29287, 0.71287, 0.0019816129, 1e-3),
-    ),
-    "gemstones_hot_100b": _gemstones(
-        "gemstones_hot_100b",
-        "hot_100b+",
-        770,
-        "1da97ce3d1394e0223826c8f5ca081cb0fb289ec65d2707fb5430721e92e9659",
-        _gemstones_own(0.25911, 0.59727, 0.0065925344, 1e-3),
-    ),
-    "gemstones_cool_end": _gemstones(
-        "gemstones_cool_end",
-        "cool_end",
-        199,
-        "bdf01b6b21bafc414218124a6f9e195cee07f3d69ceacbfae2fcf069d34f4e61",
-        _gemstones_own(0.30027, 0.58024, 0.0019640865, 1e-3),
-        _gemstones_own(0.29701, 0.69040, 0.0002059406, 1e-4, is_optimum=False),
-    ),
-    "cerebras2023": Table(
-        citation=papers.CEREBRAS,
-        url="https://arxiv.org/abs/2304.03208",
-        licence="figures of the paper, typed in",
-        columns={name: name for name in ("run_id", "params", "tokens", "flops", "loss")},
-        rows=7,
-    ),
-}
+PUBLISHED: dict[str, PublishedTable] = _read_registry()

@@ -29,12 +29,10 @@ def quantities(folder, method):
 
 def test_a_record_is_complete_and_holds_no_debris(record):
     names = {p.name for p in record.iterdir() if p.name[0] != "." and p.name != "records"}
-    figures = {
-        f"{f}.{e}" for f in ("compute", "isoflop", "contour", "ratio") for e in ("png", "svg")
-    }
+    figures = {f"{name}.png" for name in ("compute", "isoflop", "contour", "ratio")}
     tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
     assert figures | tables | {"audit.csv", "fit.json"} <= names
-    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png", "svg"}
+    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png"}
 
 
 def test_its_fit_reads_back_and_says_what_its_table_says(record):

@@ -21,11 +21,9 @@ from scaling.figures import (
     ratio_figure,
     triptych_figure,
 )
-from scaling.figures.families import families_figure
-from scaling.figures.paper import LABELS, SHADES, readable_ticks, suffixed
-from scaling.fitting.isoflop import fit_isoflop
+from scaling.figures.paper import LABELS
 from scaling.fitting.report import fit_all, fit_law
-from scaling.tables.observations import Convention, RunsWarning, observations
+from scaling.tables.observations import Convention, RunsWarning
 from scaling.tables.runs import load_runs
 
 NAMES = ["compute", "isoflop", "contour", "triptych", "ratio"]
@@ -147,37 +145,6 @@ def test_logarithmic_axes_have_readable_ticks(figures, name):
         for axis in (ax.xaxis, ax.yaxis):
             if axis.get_scale() == "log" and axis.get_label_text():
                 assert len(axis.get_major_locator().tick_values(0, 1)) >= 2
-
-
-@pytest.mark.parametrize(
-    "low, high, gap, ticks",
-    [
-        (1.8e11, 1.9e12, 0.27, [2e11, 5e11, 1e12]),
-        (4.1, 5.6, 0.1, [4.2, 4.4, 4.6, 4.8, 5.0, 5.2, 5.4]),
-        (1e17, 1e25, 0.2, [1e17, 1e19, 1e21, 1e23, 1e25]),
-    ],
-)
-def test_ticks_are_round_and_apart(low, high, gap, ticks):
-    found = readable_ticks(low, high, gap)
-    assert np.all(np.diff(np.log(found)) >= gap * np.log(high / low))
-    if gap > 0.1:
-        assert found == pytest.approx(ticks)
-
-
-def test_large_numbers_have_suffixes():
-    assert [suffixed(x) for x in (500, 2e4, 1.5e6, 7e10, 1.4e12)] == [
-        "500",
-        "20k",
-        "1.5M",
-        "70B",
-        "1.4T",
-    ]
-
-
-def test_colours_are_ordered_in_grey_print():
-    lightness = SHADES(np.linspace(0, 1, 9))[:, :3] @ [0.299, 0.587, 0.114]
-    assert np.all(np.diff(lightness) > 0.03)
-    assert lightness[-1] < 0.75
 
 
 def test_compute_has_one_line_per_run_and_all_final_losses(runs, curves, report):
@@ -361,46 +328,3 @@ def test_global_state_is_left_alone(runs, curves, report):
 def test_no_pyplot_and_no_torch():
     code = "import sys, scaling.figures; assert not {'torch', 'matplotlib.pyplot'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.fixture(scope="module")
-def families(grid):
-    """Three tables around different optima."""
-    tables = {
-        "GPT": grid(noise=0.01, sizes=6),
-        "BERT": grid(noise=0.01, sizes=6, seed=1, drift=0.8),
-        "T5": grid(noise=0.01, sizes=6, seed=2, width=5.0),
-    }
-    own = Convention("total", "counted")
-    fits = {
-        name: fit_isoflop(observations(table, own)[0], convention=own, n_bootstrap=20)
-        for name, table in tables.items()
-    }
-    return tables, fits
-
-
-def test_families_stand_side_by_side_without_a_common_loss(families):
-    fig = drawn(families_figure(*families))
-    above, below = fig.axes[:3], fig.axes[3:]
-    assert [ax.get_title(loc="left") for ax in above] == ["GPT", "BERT", "T5"]
-    assert len({ax.get_ylim() for ax in above}) == 3
-    assert all(ax.get_ylabel() == LABELS["L"] for ax in above)
-    assert all(ax.get_ylabel().startswith("Parameters") for ax in below)
-    assert "losses of different objectives cannot be compared" in fig.get_supxlabel()
-    assert Convention("total", "counted").describe() in " ".join(fig.get_supxlabel().split())
-
-
-def test_a_family_without_a_fit_shows_its_runs_alone(families):
-    tables, fits = families
-    fig = families_figure(tables, {name: fits[name] for name in ("GPT", "BERT")})
-    above, below = fig.axes[:3], fig.axes[3:]
-    assert [ax.axison for ax in below] == [True, True, False]
-    assert above[2].collections or above[2].lines
-
-
-def test_the_ticks_of_three_columns_do_not_touch(families):
-    fig = drawn(families_figure(*families))
-    for ax in fig.axes:
-        boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
-        boxes = sorted(boxes, key=lambda box: box.x0)
-        assert min((b.x0 - a.x1 for a, b in pairwise(boxes)), default=9) > 2
