@@ -11,8 +11,8 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
-from scaling.results import FitConfig
 
 
 @dataclass

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
-from scaling.results import FitConfig
+from scaling.fitting.settings import FitConfig
 
 
 @dataclass

@@ -6,9 +6,11 @@ import pandas as pd
 import pooch
 import pytest
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.report import fit_all
+from scaling.fitting.settings import FitSettings
 from scaling.laws import papers
 from scaling.laws.papers import KAPLAN_CONSTANTS, PF_DAY, PublishedLaw
 from scaling.pages.replication import HEADER, check_cells, core_checks, findings, replication_page
@@ -28,11 +30,11 @@ from scaling.replication.checks import (
 from scaling.replication.entries import ENTRIES, Replication, chosen_entries, replicate
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.kaplan import data_frontier, inverse_sum, steps_frontier
-from scaling.replication.references import law_checks, objective_of, reference_checks
+from scaling.replication.references import criterion_of, law_checks, reference_checks
 from scaling.tables.published import PUBLISHED, Reference
 
 COMMITTED = Path(__file__).parents[1] / "results" / "published"
-BOOTSTRAP = dict(n_bootstrap=40, seed=0)
+BOOTSTRAP = FitSettings(bootstrap=40)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,12 @@ def obs(obs_of):
 @pytest.fixture(scope="module")
 def optimum(obs):
     """What an honest author would print of these runs."""
-    fit = fit_parametric(obs, n_bootstrap=0)
+    fit = fit_parametric(Prepared.of(obs), FitSettings(bootstrap=0))
     return Reference("an author", dict(fit.params), fit.objective, huber_delta=1e-3)
 
 
 def compared(obs, *references):
-    return reference_checks("mine", obs, references, **BOOTSTRAP)
+    return reference_checks("mine", Prepared.of(obs), references, BOOTSTRAP)
 
 
 # ---------------------------------------------------------------- numbers as printed
@@ -107,7 +109,9 @@ def test_what_is_said_to_be_no_optimum_must_be_none(obs, optimum):
 
 
 def test_an_optimum_of_another_objective_is_recognised(obs, optimum):
-    least_squares = fit_parametric(obs, objective=Objective(loss="mse"), n_bootstrap=0)
+    least_squares = fit_parametric(
+        Prepared.of(obs), FitSettings(criterion=Criterion(loss="mse"), bootstrap=0)
+    )
     params = dict(least_squares.params)
     table = compared(
         obs,
@@ -116,7 +120,7 @@ def test_an_optimum_of_another_objective_is_recognised(obs, optimum):
     )
     assert table.ok.all()
     first = table[table.source == "an author"]
-    assert first.note.str.contains(Objective(loss="mse").describe(), regex=False).all()
+    assert first.note.str.contains(Criterion(loss="mse").describe(), regex=False).all()
 
 
 def test_exponents_alone_are_compared_as_printed(obs, optimum):
@@ -138,7 +142,7 @@ def test_a_printed_objective_that_we_miss_is_not_ok(obs, optimum):
 
 
 def test_standard_errors_are_those_of_the_bootstrap(obs, optimum):
-    draws = fit_parametric(obs, n_bootstrap=40, seed=0).draws
+    draws = fit_parametric(Prepared.of(obs), FitSettings(bootstrap=40, seed=0)).draws
     a = draws.beta / (draws.alpha + draws.beta)
     std = {"alpha": draws.alpha.std(), "N_exponent": a.std(), "beta": 2 * draws.beta.std()}
     table = compared(obs, replace(optimum, std=std)).set_index("quantity")
@@ -149,8 +153,8 @@ def test_standard_errors_are_those_of_the_bootstrap(obs, optimum):
 
 
 def test_an_unstated_delta_is_the_customary_one():
-    assert objective_of(Reference("", {}, loss="l1")) == Objective(loss="l1")
-    assert objective_of(Reference("", {}, huber_delta=1e-4)).delta == 1e-4
+    assert criterion_of(Reference("", {}, loss="l1")) == Criterion(loss="l1")
+    assert criterion_of(Reference("", {}, huber_delta=1e-4)).delta == 1e-4
 
 
 def test_a_law_of_compute_is_judged_by_its_interval():
@@ -161,10 +165,10 @@ def test_a_law_of_compute_is_judged_by_its_interval():
         weight=1.0
     )
     law = PublishedLaw("power_C_E", params, "C", "them", "them")
-    assert law_checks("mine", table, law, **BOOTSTRAP).ok.all()
+    assert law_checks("mine", Prepared.of(table), law, BOOTSTRAP).ok.all()
     far = replace_law(law, alpha=0.2)
-    assert not law_checks("mine", table, far, **BOOTSTRAP).set_index("quantity").ok.alpha
-    ours = law_checks("mine", table, law, **BOOTSTRAP)
+    assert not law_checks("mine", Prepared.of(table), far, BOOTSTRAP).set_index("quantity").ok.alpha
+    ours = law_checks("mine", Prepared.of(table), law, BOOTSTRAP)
     assert ours.objective_published[0] == objective_at(table, params, law="power_C_E")
 
 
@@ -177,7 +181,7 @@ def replace_law(law, **params):
 
 @pytest.fixture(scope="module")
 def report(grid):
-    return fit_all(grid(noise=0.003), n_bootstrap=40, audit=False)
+    return fit_all(grid(noise=0.003), bootstrap=40, audit=False)
 
 
 def table_with(**params):
@@ -306,7 +310,7 @@ def test_entries_are_named_or_refused():
 
 def test_no_interval_no_comparison():
     with pytest.raises(ValueError, match="bootstrap=0 gives no intervals"):
-        replicate("cerebras2023", n_bootstrap=0)
+        replicate("cerebras2023", bootstrap=0)
 
 
 @pytest.fixture
@@ -320,7 +324,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_a_table_that_cannot_be_had_is_a_line(offline):
-    found = replicate("kyo2024", n_bootstrap=10)
+    found = replicate("kyo2024", bootstrap=10)
     assert found.checks.verdict.tolist() == ["unavailable"] and found.checks.ok.all()
     assert "no route to host" in found.unavailable
     assert found.describe().startswith("kyo2024: unavailable, https://")
@@ -329,7 +333,7 @@ def test_a_table_that_cannot_be_had_is_a_line(offline):
 
 
 def test_the_typed_table_is_checked_by_data_and_by_formula(offline):
-    found = replicate("cerebras2023", n_bootstrap=50)
+    found = replicate("cerebras2023", bootstrap=50)
     assert found.rows == 7 and found.checks.ok.all()
     assert {"their law", "parametric, power_C_E", "isoflop"} <= set(found.checks.method)
     assert set(found.audit.law) == {"power_C", "power_C_E"}
@@ -338,7 +342,7 @@ def test_the_typed_table_is_checked_by_data_and_by_formula(offline):
 
 def test_the_240_points_are_reproduced(published):
     published(PUBLISHED["epoch2024"].file)
-    found = replicate("epoch2024", n_bootstrap=200)
+    found = replicate("epoch2024", bootstrap=200)
     stated = found.checks[found.checks.source.str.startswith("reference")]
     is_std = stated.quantity.str.startswith("standard error")  # of few resamples, hence rough
     assert set(stated.verdict[~is_std]) == {"reproduced"}

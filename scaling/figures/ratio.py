@@ -23,8 +23,8 @@ from scaling.figures.paper import (
 )
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
+from scaling.laws.papers import RULE_OF_THUMB
 
-RULE_OF_THUMB = 20.0  # tokens per parameter, Hoffmann et al. 2022
 LOOKS = {
     "parametric": ("#2b1a5a", "s"),
     "isoflop": ("#1c7f86", ""),
@@ -77,7 +77,7 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
     """Draw a method; return the values that must stay in view."""
     colour, marker = LOOKS.get(fit.method, ("0.3", "D"))
     ratio = fit.tokens_per_param(C)
-    outside = np.array([fit.tokens_per_param(c).status == "extrapolated" for c in C])
+    outside = ratio.status == "extrapolated"
     inside = np.where(outside, np.nan, ratio.value)
     ax.plot(C, ratio.value, "--", color=colour, lw=0.9, alpha=0.7)
     ax.plot(C, inside, color=colour, marker=marker, markevery=8, ms=3.5, label=fit_name(fit))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 PF_DAY = 8.64e19  # FLOPs: 1e15 FLOP/s for 86,400 s
+RULE_OF_THUMB = 20.0  # tokens per parameter: Hoffmann et al. 2022, table 3
 
 
 class PublishedLaw(NamedTuple):

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.fitting.audit import Audit
-from scaling.fitting.report import Report, disagreement_table, optima_table
+from scaling.fitting.optima import disagreement_table, optima_table
+from scaling.fitting.report import Report
+from scaling.laws.papers import RULE_OF_THUMB
 from scaling.pages.text import markdown_table
 from scaling.quantities import format_quantity
 from scaling.tables.observations import N_MEANING, Convention
@@ -138,9 +140,6 @@ def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
         console.print(f"excluded: {line}", markup=False)
 
 
-RULE_OF_THUMB = 20  # training tokens per parameter (Hoffmann et al. 2022)
-
-
 def convention_cells(conventions: pd.DataFrame) -> Iterator[list[str]]:
     """Rows of the table of conventions: N, method, exponent, N_opt, ratio, ratio / 20, status."""
     for row in conventions.to_dict("records"):
@@ -164,8 +163,8 @@ def convention_section(conventions: pd.DataFrame) -> str:
         return "The table knows one N only."
     head = ["N", "method", "a in N_opt ~ C^a", "N_opt", "tokens/param", "over 20", "status"]
     return (
-        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB} is the rule of "
-        "thumb of Hoffmann et al. 2022, whose N is total.\n\n"
+        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB:g} is the "
+        "rule of thumb of Hoffmann et al. 2022, whose N is total.\n\n"
         + markdown_table(head, list(convention_cells(conventions)))
     )
 

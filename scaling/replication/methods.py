@@ -27,7 +27,7 @@ METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
     "envelope": "envelope",
 }
 EXPONENTS = ("N_exponent", "D_exponent")
-QUANTITIES = (*EXPONENTS, RATIO)
+COMPARED = (*EXPONENTS, RATIO)
 HOFFMANNS_POINTS = ("epoch2024", "epoch2024_all", "kyo2024")
 GEMSTONES = ("gemstones_hot", "gemstones_hot_100b", "gemstones_cool_end")
 CHINCHILLA_MODEL = (70e9, 1.4e12)  # parameters, tokens
@@ -123,13 +123,13 @@ def method_checks(entry: str, table: Table, report: Report) -> pd.DataFrame:
             checks += _of_method(entry, table, fits[method])
         else:
             refused = f"refused: {refusals.get(method, 'not tried')}"
-            checks.append(Check(entry, method, ", ".join(QUANTITIES), verdict=refused))
+            checks.append(Check(entry, method, ", ".join(COMPARED), verdict=refused))
     return checks_table(checks)
 
 
 def _of_method(entry: str, table: Table, fit: Fit) -> Iterator[Check]:
     exponents = fit.exponents()
-    for quantity in QUANTITIES:
+    for quantity in COMPARED:
         found = fit.tokens_per_param(CHINCHILLA) if quantity == RATIO else exponents[quantity]
         common = Check(
             entry,

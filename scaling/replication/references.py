@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
-from scaling.laws.frontier import exponents, tokens_per_param
+from scaling.fitting.settings import FitSettings
+from scaling.laws.frontier import exponents, optimum
 from scaling.laws.papers import PublishedLaw
 from scaling.laws.table import LAWS
 from scaling.replication.checks import (
@@ -33,30 +35,25 @@ NEAR = 1e-3  # relative difference of parameters beside one optimum
 STD_NEAR = 0.15  # relative difference of standard errors of two bootstraps
 
 
-def objective_of(reference: Reference) -> Objective:
-    """The objective that a reference states."""
+def criterion_of(reference: Reference) -> Criterion:
+    """The criterion that a reference states."""
     if reference.huber_delta is None:
-        return Objective(reference.residual, reference.loss)
-    return Objective(reference.residual, reference.loss, reference.huber_delta)
+        return Criterion(reference.residual, reference.loss)
+    return Criterion(reference.residual, reference.loss, reference.huber_delta)
 
 
 def reference_checks(
-    entry: str,
-    obs: pd.DataFrame,
-    references: tuple[Reference, ...],
-    *,
-    n_bootstrap: int,
-    seed: int,
+    entry: str, data: Prepared, references: tuple[Reference, ...], settings: FitSettings
 ) -> pd.DataFrame:
-    """Fit the chinchilla law under the objective of each reference, and compare.
+    """Fit the chinchilla law under the criterion of each reference, and compare.
 
     Parameters
     ----------
     entry : str
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
+    data : Prepared
     references : tuple of Reference
-    n_bootstrap, seed : int
-        Of the intervals and standard errors.
+    settings : FitSettings
+        The bootstrap of the intervals and standard errors.
 
     Returns
     -------
@@ -64,30 +61,27 @@ def reference_checks(
         reference, and one for tokens per parameter at `CHINCHILLA` FLOPs where all parameters of an
         optimum are given.
     """
-    objectives = dict.fromkeys(objective_of(reference) for reference in references)
     fits = {
-        objective: fit_parametric(
-            obs, law=LAW, objective=objective, n_bootstrap=n_bootstrap, seed=seed
-        )
-        for objective in objectives
+        criterion: fit_parametric(data, replace(settings, criterion=criterion), law=LAW)
+        for criterion in dict.fromkeys(map(criterion_of, references))
     }
     return checks_table(
-        check for reference in references for check in _compared(entry, obs, reference, fits)
+        check for reference in references for check in _compare(entry, data.obs, reference, fits)
     )
 
 
 def law_checks(
-    entry: str, obs: pd.DataFrame, published: PublishedLaw, *, n_bootstrap: int, seed: int
+    entry: str, data: Prepared, published: PublishedLaw, settings: FitSettings
 ) -> pd.DataFrame:
-    """Fit a published law to its own runs by our default objective; intervals decide.
+    """Fit a published law to its own runs by our default criterion; intervals decide.
 
     Returns
     -------
     DataFrame, one row per parameter; ok where our interval holds the published value.
     """
-    fit = fit_parametric(obs, law=published.law, n_bootstrap=n_bootstrap, seed=seed)
-    theirs = objective_at(obs, published.params, law=published.law)
-    common = _described(entry, published.source, fit, theirs)
+    fit = fit_parametric(data, settings, law=published.law)
+    theirs = objective_at(data.obs, published.params, law=published.law)
+    common = _describe(entry, published.source, fit, theirs)
     checks = []
     for name, value in published.params.items():
         found = fit.param(name)
@@ -106,7 +100,7 @@ def law_checks(
     return checks_table(checks)
 
 
-def _described(entry: str, source: str, fit: Fit, theirs: float) -> Check:
+def _describe(entry: str, source: str, fit: Fit, theirs: float) -> Check:
     return Check(
         entry=entry,
         method=f"parametric, {fit.law}",
@@ -118,15 +112,15 @@ def _described(entry: str, source: str, fit: Fit, theirs: float) -> Check:
     )
 
 
-def _compared(
-    entry: str, obs: pd.DataFrame, reference: Reference, fits: Mapping[Objective, Fit]
+def _compare(
+    entry: str, obs: pd.DataFrame, reference: Reference, fits: Mapping[Criterion, Fit]
 ) -> Iterator[Check]:
-    objective = objective_of(reference)
-    fit, is_whole = fits[objective], set(reference.params) == set(LAWS[LAW].params)
+    criterion = criterion_of(reference)
+    fit, is_whole = fits[criterion], set(reference.params) == set(LAWS[LAW].params)
     theirs = float("nan") if reference.objective is None else reference.objective
     if is_whole:
-        theirs = objective_at(obs, reference.params, law=LAW, objective=objective)
-    common = _described(entry, reference.source, fit, theirs)
+        theirs = objective_at(obs, reference.params, law=LAW, criterion=criterion)
+    common = _describe(entry, reference.source, fit, theirs)
     other = _other_optimum(reference, fits)
     for name, value in reference.params.items():
         found = fit.param(name)
@@ -172,21 +166,21 @@ def _verdict(reference: Reference, theirs: float, ours: float, gap: float) -> tu
     return f"another optimum: {off:.1e} away", False
 
 
-def _other_optimum(reference: Reference, fits: Mapping[Objective, Fit]) -> Fit | None:
-    """The fit of another objective that the parameters of a non-optimum belong to, if any."""
+def _other_optimum(reference: Reference, fits: Mapping[Criterion, Fit]) -> Fit | None:
+    """The fit of another criterion that the parameters of a non-optimum belong to, if any."""
     if reference.is_optimum:
         return None
     distance = {
-        objective: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
-        for objective, fit in fits.items()
+        criterion: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
+        for criterion, fit in fits.items()
     }
-    nearest = min(fits, key=lambda objective: distance[objective])
-    is_other = nearest != objective_of(reference) and distance[nearest] <= NEAR
+    nearest = min(fits, key=lambda criterion: distance[criterion])
+    is_other = nearest != criterion_of(reference) and distance[nearest] <= NEAR
     return fits[nearest] if is_other else None
 
 
 def _ratio_check(common: Check, reference: Reference, fit: Fit) -> Check:
-    theirs = float(tokens_per_param(CHINCHILLA, reference.params, fit.compute))
+    theirs = float(optimum(LAW, reference.params, CHINCHILLA, fit.compute)["tokens_per_param"])
     found = fit.tokens_per_param(CHINCHILLA)
     off = abs(found.value / theirs - 1)
     return replace(
