@@ -23,7 +23,7 @@ from scaling.figures.paper import (
 )
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
-from scaling.laws.papers import RULE_OF_THUMB
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 
 LOOKS = {
     "parametric": ("#2b1a5a", "s"),
@@ -60,12 +60,16 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     C = np.unique([*C, *sampled])
     fig = paper_figure(COLUMN, 3.4)
     ax = fig.add_subplot()
-    shown = [RULE_OF_THUMB]
+    shown = [TOKENS_PER_PARAM_RULE]
     for fit in fits:
         shown += _draw_method(ax, fit, C)
     ax.plot([], [], color="0.4", ls="--", lw=0.9, label="extrapolated")
     ax.axhline(
-        RULE_OF_THUMB, color="black", ls=(0, (6, 3)), lw=0.8, label="20 tokens per parameter"
+        TOKENS_PER_PARAM_RULE,
+        color="black",
+        ls=(0, (6, 3)),
+        lw=0.8,
+        label="20 tokens per parameter",
     )
     log_scale(ax, "x", "C", *limits(C, 1.0), gap=0.19)
     log_scale(ax, "y", "D/N", *limits(shown, 1.3))

@@ -66,12 +66,12 @@ def fit_envelope(
     cut before their cooldown do worse too: their order follows the learning rates.
     """
     obs = data.obs
-    losses = _final_losses(obs) if curves is None else _interpolated(obs, curves)
+    losses = _read_final_losses(obs) if curves is None else _interpolate(obs, curves)
     at, runs = lowest = losses.lowest()
     _refuse_too_few(losses, lowest)
     reference = float(losses.log_C[at].mean())
     line = losses.frontier(lowest, reference)
-    draws, bootstrap = _refits(losses, reference, noise, settings)
+    draws, bootstrap = _refit(losses, reference, noise, settings)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
     log_C = np.log(minima.C) - np.log(line["C_ref"])
@@ -124,7 +124,7 @@ class _Losses:
         laws = power_laws(self.log_C[at], rows, reference)
         return {name: float(value[0]) for name, value in laws.items()}
 
-    def resampled(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
+    def resample(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
         """Clusters shifted by seed noise, or drawn with replacement."""
         place, names = pd.factorize(self.cluster)
         if noise is not None:
@@ -136,7 +136,7 @@ class _Losses:
         return replace(self, **{name: getattr(self, name)[pick] for name in by_run})
 
 
-def _final_losses(obs: pd.DataFrame) -> _Losses:
+def _read_final_losses(obs: pd.DataFrame) -> _Losses:
     log_N, log_D, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDL")
     grid, place = np.unique(np.log(obs.budget.fillna(obs.C).to_numpy(float)), return_inverse=True)
     at = np.arange(len(obs)), place
@@ -146,7 +146,7 @@ def _final_losses(obs: pd.DataFrame) -> _Losses:
     return _Losses(grid, log_N, tokens, losses, *_names(obs), *ends)
 
 
-def _interpolated(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
+def _interpolate(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
     """Curves on a common grid; C along a run is tokens times its FLOPs per token."""
     known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
     by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
@@ -183,10 +183,10 @@ def _refuse_too_few(losses: _Losses, lowest) -> None:
         )
 
 
-def _refits(losses: _Losses, reference, noise, settings) -> tuple[pd.DataFrame, Bootstrap]:
+def _refit(losses: _Losses, reference, noise, settings) -> tuple[pd.DataFrame, Bootstrap]:
     rng, kept, n = np.random.default_rng(settings.seed), [], settings.bootstrap
     for _ in range(n):
-        drawn = losses.resampled(rng, noise)
+        drawn = losses.resample(rng, noise)
         at, runs = drawn.lowest()
         if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
             kept.append(drawn.frontier((at, runs), reference))

@@ -37,8 +37,8 @@ def fit_LC(frontier: Fit) -> Fit:
     C = frontier.minima.budget[frontier.minima.status == "ok"].to_numpy(float)
     draws = frontier.draws
     if len(draws):
-        draws = _pure_power({name: draws[name].to_numpy()[:, None] for name in draws}, C)
-    params = _pure_power(frontier.params, C).iloc[0].to_dict()
+        draws = _fit_pure_power({name: draws[name].to_numpy()[:, None] for name in draws}, C)
+    params = _fit_pure_power(frontier.params, C).iloc[0].to_dict()
     changed = {"method": "kaplan_LC", "law": "power_C", "params": params, "draws": draws}
     return replace(frontier, **changed, minima=pd.DataFrame(), note=FRONTIER)
 
@@ -54,7 +54,7 @@ def fit_LD(joint: Fit) -> Fit:
     return _take_limit(joint, "D", {"E": "E", "A": "B", "alpha": exponent}, "N")
 
 
-def _pure_power(params, C: np.ndarray) -> pd.DataFrame:
+def _fit_pure_power(params, C: np.ndarray) -> pd.DataFrame:
     log_L = np.log(np.atleast_2d(optimum("power_frontier", params, C)["L_opt"]))
     log_A, slope = line(np.log(C), log_L)
     return pd.DataFrame({"A": np.exp(log_A), "alpha": -slope})

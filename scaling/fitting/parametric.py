@@ -71,7 +71,7 @@ def fit_parametric(
     constraints = dict(constraints or {})
     _refuse(obs, form, constraints)
     _refuse_starts(n_starts, form)
-    where = _located(obs, form, criterion, constraints)
+    where = _locate(obs, form, criterion, constraints)
     found = solve(
         where.problem,
         where.starts(n_starts) if isinstance(n_starts, int) else where.theta(n_starts),
@@ -89,7 +89,7 @@ def fit_parametric(
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
     weights = obs.weight.to_numpy(float)
     in_logs = residuals_of(obs, form, params) * np.sqrt(weights / weights.mean())
-    draws, bootstrap = _refits(obs, where, theta, settings)
+    draws, bootstrap = _refit(obs, where, theta, settings)
     return data.fit(
         method="parametric",
         law=law,
@@ -134,14 +134,14 @@ def objective_at(
     return criterion.sum(residuals, obs.weight.to_numpy(float))
 
 
-def _located(obs, law: Law, criterion: Criterion, constraints: Constraints):
+def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
     where = coordinates(obs, law, criterion.residual, constraints)
     if isinstance(where, FormulaCoordinates) and (law.simpler or law.terms):
-        return replace(where, guesses=_guesses(obs, law, criterion, constraints))
+        return replace(where, guesses=_guess_starts(obs, law, criterion, constraints))
     return where
 
 
-def _guesses(obs: pd.DataFrame, law: Law, criterion: Criterion, constraints) -> pd.DataFrame:
+def _guess_starts(obs: pd.DataFrame, law: Law, criterion: Criterion, constraints) -> pd.DataFrame:
     """Fit a simpler law first, or a sum of power terms without the constraints."""
     simpler = get_law(law.simpler) if law.simpler else law
     known = {*simpler.params} if law.simpler else set()
@@ -196,7 +196,7 @@ def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
     return "ok", ""
 
 
-def _refits(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Bootstrap]:
+def _refit(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Bootstrap]:
     if not (n := settings.bootstrap):
         return pd.DataFrame(), Bootstrap()
     runs, rng = obs.assign(L=obs[where.law.target]), np.random.default_rng(settings.seed)

@@ -1,9 +1,9 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,13 @@ class Diagnosis:
     residuals: tuple[float, ...] = ()
 
 
+@functools.cache
+def _version() -> str:
+    from importlib import metadata  # here, so that `import scaling` stays fast
+
+    return metadata.version("scaling-laboratory")
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """One fitted law.
@@ -158,7 +165,7 @@ class Fit:
     note: str = ""
     data: Data = field(default_factory=Data)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
-    version: str = field(default_factory=lambda: metadata.version("scaling-laboratory"))
+    version: str = field(default_factory=_version)
     _drawn: dict[str, np.ndarray] = field(init=False, repr=False)
 
     def __post_init__(self):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 PF_DAY = 8.64e19  # FLOPs: 1e15 FLOP/s for 86,400 s
-RULE_OF_THUMB = 20.0  # tokens per parameter: Hoffmann et al. 2022, table 3
+TOKENS_PER_PARAM_RULE = 20.0  # the rule of thumb drawn from Hoffmann et al. 2022, table 3
 
 
 class PublishedLaw(NamedTuple):

@@ -10,7 +10,7 @@ from rich.table import Table
 from scaling.fitting.audit import Audit
 from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
-from scaling.laws.papers import RULE_OF_THUMB
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import markdown_table
 from scaling.quantities import format_quantity
 from scaling.tables.observations import N_MEANING, Convention
@@ -152,7 +152,7 @@ def convention_cells(conventions: pd.DataFrame) -> Iterator[list[str]]:
             value, low, high = (row[name + end] for end in ("", "_low", "_high"))
             known = value == value
             cells.append(f"{digits(value)} [{digits(low)}, {digits(high)}]" if known else "-")
-        share = row["tokens_per_param"] / RULE_OF_THUMB
+        share = row["tokens_per_param"] / TOKENS_PER_PARAM_RULE
         cells.append(f"x{share:.2f}" if share == share else "-")
         yield [*cells, row["status"]]
 
@@ -163,9 +163,9 @@ def convention_section(conventions: pd.DataFrame) -> str:
         return "The table knows one N only."
     head = ["N", "method", "a in N_opt ~ C^a", "N_opt", "tokens/param", "over 20", "status"]
     return (
-        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB:g} is the "
-        "rule of thumb of Hoffmann et al. 2022, whose N is total.\n\n"
-        + markdown_table(head, list(convention_cells(conventions)))
+        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; "
+        f"{TOKENS_PER_PARAM_RULE:g} is the rule of thumb of Hoffmann et al. 2022, whose N is "
+        "total.\n\n" + markdown_table(head, list(convention_cells(conventions)))
     )
 
 

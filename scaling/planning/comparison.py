@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from scaling.laws.frontier import QUANTITIES
 from scaling.planning.budgets import Budget, parse_budget
 from scaling.planning.sources import SOURCES, LawLike, LawSource, get_source
+
+QUANTITIES = ("N_opt", "D_opt", "L_opt", "tokens_per_param")
 
 
 def compare_laws(

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from scaling.fitting.result import Estimate
-from scaling.laws.papers import RULE_OF_THUMB as RULE
 from scaling.planning.departures import compute_for, compute_of_size, loss_gap
 from scaling.planning.sources import LawLike, get_source
 from scaling.quantities import (
@@ -16,6 +15,7 @@ from scaling.quantities import (
     positive_quantity,
 )
 
+RULE = 20.0  # tokens per parameter: Hoffmann et al. 2022, table 3
 ABOUT = 1.25  # a training this factor from the optimal tokens still counts as about optimal
 
 

@@ -74,12 +74,12 @@ def cerebras_checks() -> Iterator[Check]:
             ok=abs(off) <= LAW_NEAR,
         )
     ratio = (models.tokens / models.params).to_numpy()
-    ok = bool(np.all(abs(ratio / papers.RULE_OF_THUMB - 1) <= RATIO_NEAR))
+    ok = bool(np.all(abs(ratio / papers.TOKENS_PER_PARAM_RULE - 1) <= RATIO_NEAR))
     yield Check(
         "cerebras2023",
         "D / N",
         "tokens_per_param, mean and range",
-        published=papers.RULE_OF_THUMB,
+        published=papers.TOKENS_PER_PARAM_RULE,
         source=papers.CEREBRAS,
         ours=ratio.mean(),
         low=ratio.min(),

@@ -162,6 +162,18 @@ def test_a_fit_says_what_it_was_made_from(runs):
     assert fit.data != other.data
 
 
+def test_a_path_a_name_and_a_table_are_fitted_alike(runs, tmp_path):
+    runs.rename(columns={"total_params": "size"}).to_csv(tmp_path / "runs.csv", index=False)
+    options = {"bootstrap": 5, "kind": "seed", "residual": "linear", "loss": "mse", "seed": 3}
+    whole = fit_all(tmp_path / "runs.csv", columns={"size": "total_params"}, audit=False, **options)
+    alone = fit_law(runs, **options)
+    assert whole["parametric"].params == alone.params
+    assert whole["parametric"].objective_name == alone.objective_name
+    assert whole["isoflop"].bootstrap.kind == "seed"
+    with pytest.raises(ValueError, match="there is no runs table at nowhere"):
+        fit_all("nowhere")
+
+
 def test_every_objective_and_constraint_goes_through(runs):
     fit = fit_law(runs, residual="linear", loss="mse", constraints={"beta": "alpha"}, bootstrap=0)
     assert fit.objective_name == Criterion("linear", "mse").describe()

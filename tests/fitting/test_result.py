@@ -63,6 +63,16 @@ def test_arrays_of_compute_give_arrays():
     assert repr(found) == "Estimate(5 values, status='ok')"
 
 
+def test_every_value_has_its_own_status():
+    C = np.array([1e17, 1e20, 5.76e23])
+    for estimate in (fit().N_opt, fit().L_opt):
+        assert estimate(C).status.tolist() == [estimate(c).status for c in C]
+    assert repr(fit().N_opt(C)) == "Estimate(3 values, status='extrapolated, ok')"
+    assert set(fit(status="at_bound").N_opt(C).status) == {"at_bound"}
+    grown = fit().loss(N=np.array([1e9, 1e13]), D=1e10)
+    assert grown.status.tolist() == ["ok", "extrapolated"]
+
+
 def test_losses_have_intervals_too():
     one = fit().loss(N=1e9, D=1e10)
     many = fit().loss(N=np.array([1e9, 2e9]), D=np.array([1e10, 1e10]))
@@ -103,6 +113,18 @@ def test_fits_are_frozen_and_name_their_parameters():
         fit().status = "ok"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValueError, match="chinchilla has no parameter 'gamma'; it has"):
         fit().param("gamma")
+
+
+def test_nothing_that_is_done_to_a_fit_changes_its_answers():
+    frozen = fit(constraints={"beta": "alpha"})
+    for mapping in (frozen.params, frozen.constraints, frozen.sampled):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["alpha"] = 9.0
+    answers = repr((frozen.N_opt(1e20), frozen.param("alpha"), frozen.params, frozen.exponents()))
+    frozen.draws.loc[:, "alpha"] = 9.0
+    del frozen.draws["beta"]
+    again = frozen.N_opt(1e20), frozen.param("alpha"), frozen.params, frozen.exponents()
+    assert repr(again) == answers
 
 
 def test_parameters_are_floats_that_print_with_intervals():
