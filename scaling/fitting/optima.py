@@ -39,7 +39,7 @@ def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataF
     DataFrame with columns C (FLOPs), method, the `QUANTITIES`, each with _low and _high, and
         status.
     """
-    table = pd.DataFrame(_list_optima(report, budgets))
+    table = pd.DataFrame([_tell(*number) for number in _list_optima(report, budgets)])
     if not len(table):
         return pd.DataFrame(columns=["C", "method", *QUANTITIES, "status"])
     keys = ["C", "method", "status"]
@@ -94,12 +94,8 @@ def fits_table(report: Report) -> pd.DataFrame:
         compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
         note. A refused method is one row of status "refused".
     """
-    rows = []
-    for fit in report.fits:
-        numbers = {name: fit.param(name) for name in fit.params}
-        numbers |= fit.exponents() if fit.law in FRONTIERS else {}
-        rows += [_tell(fit.method, name, np.nan, number) for name, number in numbers.items()]
-    table = pd.DataFrame(rows + list(_list_optima(report, None)))
+    numbers = [*_list_params(report), *_list_optima(report, None)]
+    table = pd.DataFrame([_tell(*number) for number in numbers])
     refused = pd.DataFrame(
         [{"method": m, "status": "refused", "reason": why} for m, why in report.refusals],
         columns=["method", "status", "reason"],
@@ -112,35 +108,33 @@ def fits_table(report: Report) -> pd.DataFrame:
     return pd.concat([table, refused], ignore_index=True) if len(refused) else table
 
 
-def _list_optima(report: Report, budgets: list[float] | None) -> Iterator[dict]:
+Number = tuple[str, str, float, Estimate]  # method, quantity, C (FLOPs), its value
+
+
+def _list_params(report: Report) -> Iterator[Number]:
+    for fit in report.fits:
+        numbers = {name: fit.param(name) for name in fit.params}
+        numbers |= fit.exponents() if fit.law in FRONTIERS else {}
+        yield from ((fit.method, name, np.nan, number) for name, number in numbers.items())
+
+
+def _list_optima(report: Report, budgets: list[float] | None) -> Iterator[Number]:
     for fit in [fit for fit in report.fits if fit.law in FRONTIERS]:
-        for C in report.budgets if budgets is None else budgets:
-            for quantity in QUANTITIES:
-                yield _tell(fit.method, quantity, C, getattr(fit, quantity)(C))
-        if fit.method in BOWLS and budgets is None:
-            yield from _list_bowls(fit)
-
-
-def _list_bowls(fit: Fit) -> Iterator[dict]:
-    for bowl in fit.minima.to_dict("records"):
-        for q in QUANTITIES:
-            low, high = (bowl.get(f"{q}_{end}", np.nan) for end in ("low", "high"))
-            number = Estimate(bowl[q], low, high, bowl["status"])
-            yield _tell(f"{fit.method}_bowl", q, bowl["budget"], number)
+        for C, quantity in product(report.budgets if budgets is None else budgets, QUANTITIES):
+            yield fit.method, quantity, C, getattr(fit, quantity)(C)
+        if fit.method not in BOWLS or budgets is not None:
+            continue
+        for bowl, quantity in product(fit.minima.to_dict("records"), QUANTITIES):
+            value, low, high = (bowl.get(quantity + end, np.nan) for end in ENDS)
+            number = Estimate(value, low, high, bowl["status"])
+            yield f"{fit.method}_bowl", quantity, bowl["budget"], number
 
 
 def _tell(method: str, quantity: str, C: float, number: Estimate) -> dict:
-    return {
-        "method": method,
-        "quantity": quantity,
-        "C": C,
-        "value": number.value,
-        "low": number.low,
-        "high": number.high,
-        "unit": UNITS.get(quantity, ""),
-        "status": number.status,
-        "level": number.level,
-    }
+    row = {"method": method, "quantity": quantity, "C": C}
+    row |= {"value": number.value, "low": number.low, "high": number.high}
+    row |= {"unit": UNITS.get(quantity, ""), "status": number.status, "level": number.level}
+    return row
 
 
 def _describe(fit: Fit) -> dict:

@@ -35,6 +35,9 @@ class Frozen(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return self._values | dict(other)
+
     def __repr__(self) -> str:
         if self._drawn is None:
             return repr(self._values)
