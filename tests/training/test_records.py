@@ -6,8 +6,8 @@ import pytest
 from test_readme import ROOT
 
 from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.optima import optima_table
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.report import optima_table
 from scaling.fitting.result import load_fit
 from scaling.fitting.settings import FitConfig, FitSettings
 from scaling.results import fit_tables, read_tables
