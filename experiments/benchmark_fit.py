@@ -27,6 +27,8 @@ from scipy.special import huber, logsumexp
 from scaling.files import write_text
 from scaling.fitting.bootstrap import resample
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.published import PUBLISHED
@@ -50,7 +52,7 @@ def timed(action, *args, **options):
 
 def ours(obs, starts, n=0):
     """Our fit from these starts, and its refits."""
-    return fit_parametric(obs, n_starts=starts, n_bootstrap=n)
+    return fit_parametric(Prepared.of(obs), FitSettings(bootstrap=n), n_starts=starts)
 
 
 def peer(obs, weights, start, unit=1.0, **options):

@@ -22,6 +22,8 @@ from scaling.fitting.bootstrap import default_kind
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
@@ -91,7 +93,7 @@ def verdicts(design, seed, n):
     for method, (fit, kinds) in METHODS.items():
         for kind in kinds:
             try:
-                found = fit(obs, n_bootstrap=n, kind=kind, seed=seed)
+                found = fit(Prepared.of(obs), FitSettings(bootstrap=n, kind=kind, seed=seed))
             except FitError:
                 continue
             row = {"design": design, "method": method, "kind": found.bootstrap.kind}

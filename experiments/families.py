@@ -21,6 +21,7 @@ from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
 from scaling.pages.text import markdown_table
 from scaling.quantities import format_quantity
 from scaling.results import read_tables
@@ -37,7 +38,7 @@ SWEEPS = {
 TITLES = {"gpt": "GPT, causal LM", "bert": "BERT, masked LM", "t5": "T5, span corruption"}
 METHODS = {"isoflop": fit_isoflop, "isoflop_power": fit_isoflop_power, "parametric": fit_parametric}
 CONVENTION = Convention("total", "counted")
-QUANTITIES = {"a": ".3f", "b": ".3f", "tokens_per_param": ".3g"}
+DIGITS = {"a": ".3f", "b": ".3f", "tokens_per_param": ".3g"}
 
 
 def fitted(family, runs, C):
@@ -47,7 +48,7 @@ def fitted(family, runs, C):
     for method, fit in METHODS.items():
         row = {"family": family, "method": method, "runs": len(obs), "C": C}
         try:
-            found = fit(obs, convention=CONVENTION)
+            found = fit(Prepared.of(obs, CONVENTION))
         except FitError as error:
             rows.append(row | {"status": "refused", "reason": str(error)})
             continue
@@ -70,7 +71,7 @@ def told(runs):
 def cells(row):
     """Return a row of the printed table."""
     yield from (TITLES[row["family"]], row["method"])
-    for name, digits in QUANTITIES.items():
+    for name, digits in DIGITS.items():
         value, low, high = (row.get(name + end, float("nan")) for end in ("", "_low", "_high"))
         yield f"{value:{digits}} [{low:{digits}}, {high:{digits}}]" if value == value else "-"
     yield format_quantity(row["N_opt"]) if row["N_opt"] == row["N_opt"] else "-"

@@ -20,6 +20,8 @@ from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.frontier import optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
@@ -58,11 +60,11 @@ def errors():
         truth = optimum("chinchilla", law, TARGET)["D_opt"]
         for drift in DRIFTS:
             for width in WIDTHS:
-                obs, _ = observations(noiseless_runs(law, width, drift))
+                data = Prepared.of(observations(noiseless_runs(law, width, drift))[0])
                 row = {"surface": name, "drift": drift, "width": width}
                 for method, fit in METHODS.items():
                     try:
-                        found = fit(obs, n_bootstrap=0).D_opt(TARGET).value
+                        found = fit(data, FitSettings(bootstrap=0)).D_opt(TARGET).value
                     except FitError:
                         found = float("nan")
                     yield row | {"method": method, "D_opt_error": found / truth - 1}

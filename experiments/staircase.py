@@ -23,6 +23,7 @@ from scaling.files import write_text
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.observations import Convention, observations
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
@@ -60,11 +61,11 @@ def exponents(name, cells, convention):
     """Yield a by every method for one step of the staircase, or why a method has none."""
     rows, points = collect(cells, FOLDER)
     runs, curves = load_runs(rows), load_curves(points)
-    obs, _ = observations(runs, convention)
+    data = Prepared.of(observations(runs, convention)[0], convention)
     methods = {
-        "envelope": lambda: fit_envelope(obs, curves, convention=convention),
-        "isoflop": lambda: fit_isoflop(obs, convention=convention),
-        "parametric": lambda: fit_parametric(obs, convention=convention),
+        "envelope": lambda: fit_envelope(data, curves=curves),
+        "isoflop": lambda: fit_isoflop(data),
+        "parametric": lambda: fit_parametric(data),
     }
     for method, fit in methods.items():
         row = {"step": name, "N": convention.N, "C": convention.C, "method": method}

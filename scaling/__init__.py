@@ -8,17 +8,11 @@ Training grids is the work of `python -m scaling.sweep`. Nothing here imports to
 
 from scaling.errors import FitError
 from scaling.fitting.audit import Audit
+from scaling.fitting.estimate import Estimate
+from scaling.fitting.optima import disagreement_table, fits_table, optima_table
 from scaling.fitting.profile import Profile
-from scaling.fitting.report import (
-    Report,
-    disagreement_table,
-    fit_all,
-    fit_law,
-    fits_table,
-    optima_table,
-    profile_law,
-)
-from scaling.fitting.result import Estimate, Fit, load_fit
+from scaling.fitting.report import Report, fit_all, fit_law, profile_law
+from scaling.fitting.result import Fit, load_fit
 from scaling.planning.plan import Plan, make_plan
 from scaling.tables.observations import Convention, RunsWarning
 from scaling.tables.runs import load_curves, load_runs

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
-from scaling.results import FitConfig
 
 
 @dataclass
@@ -39,7 +39,7 @@ def main(composed: DictConfig) -> None:
     console = Console(soft_wrap=True)
     runs, curves = results.read_tables(Path(command.runs), command.columns)
     for name, wanted in (("family", command.family), ("objective", command.objective)):
-        runs = chosen(runs, name, wanted)
+        runs = choose_rows(runs, name, wanted)
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
     if command.out is not None:
@@ -48,7 +48,7 @@ def main(composed: DictConfig) -> None:
         console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
 
 
-def chosen(runs: pd.DataFrame, name: str, wanted: str | None) -> pd.DataFrame:
+def choose_rows(runs: pd.DataFrame, name: str, wanted: str | None) -> pd.DataFrame:
     """Rows of one family or objective; all of them without a wish.
 
     Raises

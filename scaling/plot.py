@@ -11,7 +11,7 @@ from rich.console import Console
 from scaling import results
 from scaling.commandline import CONF, one_line_errors, register, resolve
 from scaling.figures.saving import check_format
-from scaling.results import FitConfig
+from scaling.fitting.settings import FitConfig
 
 
 @dataclass

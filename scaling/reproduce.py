@@ -45,7 +45,7 @@ def main(composed: DictConfig) -> None:
     console = Console(soft_wrap=True)
     done = []
     for entry in chosen_entries(command.only):
-        done.append(replicate(entry, n_bootstrap=command.bootstrap, seed=command.seed))
+        done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
         console.print(done[-1].describe(), markup=False)
     checks = pd.concat([r.checks for r in done], ignore_index=True)
     _print(console, done, checks)

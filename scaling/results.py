@@ -1,7 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -9,35 +9,11 @@ import pandas as pd
 from scaling.figures import all_figures
 from scaling.figures.saving import save_figure
 from scaling.files import write_text
-from scaling.fitting.conventions import convention_table
-from scaling.fitting.criterion import Objective
-from scaling.fitting.report import (
-    Report,
-    fit_all,
-    fits_table,
-    optima_table,
-)
-from scaling.tables.observations import Convention, default_convention
+from scaling.fitting.optima import fits_table, optima_table
+from scaling.fitting.prepared import prepare
+from scaling.fitting.report import Report, convention_table, report_on
+from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
-
-
-@dataclass
-class FitConfig:
-    """How a runs table is fitted; None means "derive it from the table's columns"."""
-
-    N: str | None = None  # total, non_embedding, blocks, as_given
-    C: str | None = None  # counted, 6ND, as_given
-    residual: str = "log"  # of the parametric fit: log (of L) or linear
-    loss: str = "huber"  # of the residual: huber, l1 or mse
-    huber_delta: float = 1e-3
-    bootstrap: int = 1000  # refits behind every interval
-    seed: int = 0  # of the bootstrap
-
-
-def convention_of(config: FitConfig, runs: pd.DataFrame) -> Convention:
-    """Complete the configured convention from the table's own."""
-    default = default_convention(runs)
-    return Convention(config.N or default.N, config.C or default.C)
 
 
 def read_tables(path: Path, columns: dict[str, str] | None = None):
@@ -67,26 +43,14 @@ def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None
 
 
 def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> Report:
-    """Fit by every method under the configured convention."""
-    return fit_all(
-        runs,
-        curves,
-        convention=convention_of(config, runs),
-        objective=Objective(config.residual, config.loss, config.huber_delta),
-        n_bootstrap=config.bootstrap,
-        seed=config.seed,
-    )
+    """Fit by every method, as configured."""
+    data = prepare(runs, convention=config.convention(runs))
+    return report_on(data, curves, config.settings())
 
 
 def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
-    """Fit under every N that the table has; see `scaling.fitting.conventions`."""
-    return convention_table(
-        runs,
-        convention_of(config, runs).C,
-        objective=Objective(config.residual, config.loss, config.huber_delta),
-        n_bootstrap=config.bootstrap,
-        seed=config.seed,
-    )
+    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`."""
+    return convention_table(runs, config.convention(runs).C, config.settings())
 
 
 def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> str:

@@ -18,9 +18,9 @@ from scaling.commandline import CONF, PACKAGE, job_suffix, one_line_errors, regi
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.files import write_text
+from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
 from scaling.quantities import format_quantity
-from scaling.results import FitConfig
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import MIN_RUNS
@@ -216,7 +216,7 @@ def finish(
     if results.is_fitted(folder, made_from):
         console.print(f"{folder}: fits and figures are up to date")
         optima = pd.read_csv(folder / "optima.csv")
-        print_optima(console, optima, results.convention_of(config.fit, runs))
+        print_optima(console, optima, config.fit.convention(runs))
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)

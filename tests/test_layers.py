@@ -104,3 +104,10 @@ def test_analysis_needs_no_torch(name):
     module = "scaling" if name == "__init__" else f"scaling.{name}"
     code = f"import sys, {module}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
+
+
+@pytest.mark.parametrize("module", ["scaling", "scaling.planning.plan"])
+def test_the_library_is_imported_without_what_only_some_of_it_needs(module):
+    heavy = "{'matplotlib', 'requests', 'rich', 'scipy.stats', 'torch'}"
+    code = f"import sys, {module}; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)

@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import fit_lines, optima_section, print_report, results_page
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
-    FitConfig,
-    convention_of,
     data_hash,
     fit_conventions,
     fit_tables,
@@ -113,8 +112,8 @@ def test_fits_know_what_they_were_made_from(runs, report, tmp_path):
 
 
 def test_convention_follows_the_table_unless_chosen(runs):
-    assert convention_of(FitConfig(), runs) == Convention("total", "counted")
-    assert convention_of(FitConfig(C="6ND"), runs) == Convention("total", "6ND")
+    assert FitConfig().convention(runs) == Convention("total", "counted")
+    assert FitConfig(C="6ND").convention(runs) == Convention("total", "6ND")
 
 
 def test_every_figure_is_written_as_png(runs, report, tmp_path):
@@ -159,7 +158,7 @@ def test_refusals_are_lines_too(report):
 
 
 def test_optima_recover_the_surface(report):
-    from scaling.fitting.report import optima_table
+    from scaling.fitting.optima import optima_table
 
     [table] = optima_section(optima_table(report), report.convention).tables
     cells = table.cells()

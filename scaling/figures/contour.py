@@ -84,8 +84,8 @@ def _draw_slices(left: Axes, right: Axes, fit: Fit, obs: pd.DataFrame) -> None:
 
 def _draw_frontier(left: Axes, right: Axes, fit: Fit, C_range) -> None:
     C = np.geomspace(*C_range, num=60)
-    inside = np.array([fit.N_opt(c).status != "extrapolated" for c in C])
-    paper.draw_estimate(left, C, fit.N_opt(C), "black", "_frontier", ls="--", lw=0.8)
-    sampled = C[inside]
+    N_opt = fit.N_opt(C)
+    paper.draw_estimate(left, C, N_opt, "black", "_frontier", ls="--", lw=0.8)
+    sampled = C[N_opt.status != "extrapolated"]
     left.plot(sampled, fit.N_opt(sampled).value, color="black", label="efficient frontier")
     right.plot(fit.N_opt(sampled).value, fit.L_opt(sampled).value, color="black")

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 
-RULE_OF_THUMB = 20.0  # tokens per parameter, Hoffmann et al. 2022
 LOOKS = {
     "parametric": ("#2b1a5a", "s"),
     "isoflop": ("#1c7f86", ""),
@@ -47,12 +47,16 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     C = np.unique([*C, *sampled])
     fig = paper.paper_figure(paper.COLUMN, 3.4)
     ax = fig.add_subplot()
-    shown = [RULE_OF_THUMB]
+    shown = [TOKENS_PER_PARAM_RULE]
     for fit in fits:
         shown += _draw_method(ax, fit, C)
     ax.plot([], [], color="0.4", ls="--", lw=0.9, label="extrapolated")
     ax.axhline(
-        RULE_OF_THUMB, color="black", ls=(0, (6, 3)), lw=0.8, label="20 tokens per parameter"
+        TOKENS_PER_PARAM_RULE,
+        color="black",
+        ls=(0, (6, 3)),
+        lw=0.8,
+        label="20 tokens per parameter",
     )
     paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.19)
     paper.log_scale(ax, "y", "D/N", *paper.limits(shown, 1.3))
@@ -64,7 +68,7 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
     """Draw a method; return the values that must stay in view."""
     colour, marker = LOOKS.get(fit.method, ("0.3", "D"))
     ratio = fit.tokens_per_param(C)
-    outside = np.array([fit.tokens_per_param(c).status == "extrapolated" for c in C])
+    outside = ratio.status == "extrapolated"
     inside = np.where(outside, np.nan, ratio.value)
     ax.plot(C, ratio.value, "--", color=colour, lw=0.9, alpha=0.7)
     ax.plot(C, inside, color=colour, marker=marker, markevery=8, ms=3.5, label=paper.fit_name(fit))

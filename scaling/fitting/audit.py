@@ -8,19 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from scaling.errors import FitError
-from scaling.fitting.criterion import Objective
+from scaling.fitting.estimate import LEVEL
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.result import LEVEL, Fit
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import Fit
+from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.laws.table import get_law
-from scaling.tables.observations import Convention
 
 AUDITED = ("chinchilla", "chinchilla_tied", "kaplan")
 MIN_SHARE = 0.15  # of the runs is left out, in whole budgets from the largest down
 MIN_HELD_OUT = 3
 ROUNDING = 1e-9
+RANKING = (  # columns
+    *("law", "mean_abs_error", "bias", "max_abs_error", "as_good", "coverage", "level"),
+    *("training_error", "n_params", "n_training", "n_held_out", "C_from", "C_to", "status"),
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -59,26 +64,21 @@ class Audit:
 
 
 def audit_laws(
-    obs: pd.DataFrame,
+    data: Prepared,
+    settings: FitSettings = DEFAULTS,
     *,
     laws: tuple[str, ...] = AUDITED,
-    objective: Objective | None = None,
-    convention: Convention | None = None,
     min_share: float = MIN_SHARE,
-    n_bootstrap: int = 1000,
-    kind: str | None = None,
-    seed: int = 0,
 ) -> Audit:
     """Fit every law to the smaller budgets and predict the runs of the largest.
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
+    data : Prepared
+    settings : FitSettings
     laws : tuple of str
         Keys of `LAWS`. A law of C alone describes the compute-optimal frontier and is
         fitted to, and judged by, the best run of every budget.
-    objective, convention, n_bootstrap, kind, seed
-        As in `scaling.fitting.parametric.fit_parametric`.
     min_share : float, in (0, 1)
         Whole budgets are left out, from the largest down, until at least this share of the runs
         and 3 runs are.
@@ -92,53 +92,48 @@ def audit_laws(
     FitError
         Nothing would be left to fit.
     """
-    held_out = _largest(obs, min_share)
+    obs = data.obs
+    held_out = _hold_out(obs, min_share)
+    best = obs.loc[obs.groupby("budget").L.idxmin()]
     rows, predictions = [], []
     for law in laws:
-        table = _best_of_each_budget(obs) if get_law(law).variables == ("C",) else obs
+        table = best if get_law(law).variables == ("C",) else obs
         hidden = table.index.isin(obs.index[held_out])
         training, test = table.loc[~hidden].reset_index(drop=True), table.loc[hidden]
         row = {"law": law, "n_params": len(get_law(law).params), "n_training": len(training)}
         row |= {"n_held_out": len(test), "C_from": test.C.min(), "C_to": test.C.max()}
         try:
-            fit = fit_parametric(
-                training,
-                law=law,
-                objective=objective,
-                convention=convention,
-                n_bootstrap=n_bootstrap,
-                kind=kind,
-                seed=seed,
-            )
+            fit = fit_parametric(Prepared.of(training, data.convention), settings, law=law)
         except FitError as error:
             rows.append(row | {"status": "refused", "reason": str(error)})
             continue
-        predicted = _predict(fit, test)
-        predictions.append(predicted)
-        rows.append(row | _score(predicted, fit))
-    order = ["law", "mean_abs_error", "bias", "max_abs_error", "coverage", "level"]
-    order += ["training_error", *(c for c in rows[0] if c not in ("law", "status", "reason"))]
-    ranking = pd.DataFrame(rows).reindex(columns=[*dict.fromkeys(order), "status", "reason"])
-    ranking = ranking.sort_values("mean_abs_error", ignore_index=True)
+        predictions.append(_predict(fit, test))
+        rows.append(row | _score(predictions[-1], fit))
+    ranking = (
+        pd.DataFrame(rows)
+        .reindex(columns=[*RANKING])
+        .sort_values("mean_abs_error", ignore_index=True)
+    )
     found = pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame()
-    as_good = [_as_good(found, law, ranking.law.iloc[0]) for law in ranking.law]
-    ranking.insert(4, "as_good", as_good)
+    ranking["as_good"] = [_is_as_good(found, law, ranking.law.iloc[0]) for law in ranking.law]
     return Audit(ranking.fillna({"reason": ""}), found)
 
 
-def _as_good(predictions: pd.DataFrame, law: str, best: str) -> bool:
+def _is_as_good(predictions: pd.DataFrame, law: str, best: str) -> bool:
     """Whether a t interval of the paired difference of absolute errors holds zero."""
     if predictions.empty or law == best:
         return not predictions.empty
     errors = predictions.pivot(index="run_id", columns="law", values="error").abs()
     if law not in errors or len(errors := errors[[law, best]].dropna()) < 2:
         return False
+    from scipy.special import stdtrit  # here, so that `import scaling` stays fast
+
     worse = errors[law] - errors[best]
-    margin = student_t.ppf((1 + LEVEL) / 2, len(worse) - 1) * worse.std() / np.sqrt(len(worse))
+    margin = stdtrit(len(worse) - 1, (1 + LEVEL) / 2) * worse.std() / np.sqrt(len(worse))
     return bool(worse.mean() <= margin)
 
 
-def _largest(obs: pd.DataFrame, min_share: float) -> np.ndarray:
+def _hold_out(obs: pd.DataFrame, min_share: float) -> np.ndarray:
     """Mask of the runs of the largest budgets; one of no budget goes by its own C."""
     least = max(MIN_HELD_OUT, min_share * len(obs))
     budgets = obs.budget.fillna(obs.C)
@@ -155,10 +150,6 @@ def _largest(obs: pd.DataFrame, min_share: float) -> np.ndarray:
             f"there are {len(ordered)} budgets: train smaller ones"
         )
     return mask
-
-
-def _best_of_each_budget(obs: pd.DataFrame) -> pd.DataFrame:
-    return obs.loc[obs.groupby("budget").L.idxmin()]
 
 
 def _predict(fit: Fit, runs: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +169,7 @@ def _score(predicted: pd.DataFrame, fit: Fit) -> dict:
         "max_abs_error": predicted.error.abs().max(),
         "coverage": predicted.held.mean() if len(fit.draws) else np.nan,
         "level": LEVEL,
-        "training_error": float(np.sqrt(np.mean(np.square(fit.residuals)))),
+        "training_error": float(np.sqrt(np.mean(np.square(fit.diagnosis.residuals)))),
         "status": fit.status,
         "reason": fit.reason,
     }

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
-from scaling.fitting.bootstrap import Resamples, resample
+from scaling.fitting.bootstrap import resample
 from scaling.fitting.lines import power_laws
-from scaling.fitting.result import Bootstrap, Fit, interval, sampled_ranges
-from scaling.laws.frontier import fit_compute
-from scaling.tables.observations import Convention
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import Bootstrap, Fit, interval
+from scaling.fitting.settings import FitSettings
+from scaling.laws.frontier import QUANTITIES
 
 OWN = 3  # coefficients of one budget's bowl
 MIN_SIZES = OWN + 1  # three determine a bowl; the fourth can contradict it
@@ -19,7 +20,7 @@ MAX_SPREAD = 1.5  # largest C over smallest C that still is one budget
 
 
 @dataclass(frozen=True)
-class Group:
+class BudgetRuns:
     """The runs of one budget (FLOPs): their places in obs, logarithms, and why not to fit them."""
 
     budget: float
@@ -30,7 +31,7 @@ class Group:
     refusal: str
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> "Group":
+    def of(cls, rows: pd.DataFrame) -> "BudgetRuns":
         """Runs of one budget; refused with too few sizes, or where C is not one value."""
         log_N, log_D, log_C = (np.log(rows[symbol].to_numpy(float)) for symbol in "NDC")
         sizes, spread = len(np.unique(log_N)), float(np.exp(np.ptp(log_C)))
@@ -76,27 +77,14 @@ class Bowl:
 
     def optima(self) -> dict[str, np.ndarray]:
         """Optima in raw units under the names of the minima table."""
+        logs = (self.log_N, self.log_D, self.log_L, self.log_D - self.log_N)
         with np.errstate(over="ignore"):  # a minimum that a resample leaves open is infinite
-            return {
-                "N_opt": np.exp(self.log_N),
-                "D_opt": np.exp(self.log_D),
-                "L_opt": np.exp(self.log_L),
-                "tokens_per_param": np.exp(self.log_D - self.log_N),
-            }
+            return dict(zip(QUANTITIES, map(np.exp, logs), strict=True))
 
 
 @dataclass(frozen=True)
 class Bowls:
-    """One bowl per group, and what they share.
-
-    Attributes
-    ----------
-    each : list of Bowl
-    n_shared : int
-        Parameters fitted to all groups together.
-    shared : dict, name -> array, shape (sets,)
-        Their values, and what is derived of them.
-    """
+    """One bowl per budget; how many parameters all share, and those by name, shape (sets,)."""
 
     each: list[Bowl]
     n_shared: int = 0
@@ -104,7 +92,7 @@ class Bowls:
 
 
 @dataclass(frozen=True)
-class Shape:
+class BowlKind:
     """A kind of bowl.
 
     Attributes
@@ -115,7 +103,7 @@ class Shape:
     no_minimum : str
         Why one has no minimum.
     refit : callable
-        groups, log_L and weights, both of shape (sets or 1, rows) -> Bowls.
+        Runs by budget, log_L and weights, both of shape (sets or 1, rows) -> Bowls.
     remark : str
         What to know of the shared parameters.
     """
@@ -123,20 +111,27 @@ class Shape:
     method: str
     name: str
     no_minimum: str
-    refit: Callable[[list[Group], np.ndarray, np.ndarray], Bowls]
+    refit: Callable[[list[BudgetRuns], np.ndarray, np.ndarray], Bowls]
     remark: str = ""
 
 
-def fit_bowls(
-    obs: pd.DataFrame,
-    shape: Shape,
-    convention: Convention | None,
-    n_bootstrap: int,
-    kind: str | None,
-    seed: int,
-    excluded: tuple[tuple[str, str], ...],
-) -> Fit:
-    """Fit one bowl of the given shape per budget, and power laws through their minima.
+def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
+    """Fit one bowl per budget, then N_opt, D_opt and L_opt over C through their minima.
+
+    Parameters
+    ----------
+    data : Prepared
+    settings : FitSettings
+        All bowls and lines are refitted; by seed noise unless told otherwise, for pairs leave out
+        whole sizes of a bowl.
+    kind : BowlKind
+
+    Returns
+    -------
+    Fit of law "power_frontier". `minima` has one row per budget: budget (FLOPs), N_opt, D_opt,
+        L_opt, tokens_per_param, their _low and _high if resampled, n_runs, curvature, status,
+        reason. A bowl without a minimum is "no_minimum", one with it outside of the sampled sizes
+        "extrapolated"; neither enters the power laws.
 
     Raises
     ------
@@ -144,93 +139,77 @@ def fit_bowls(
         Fewer than two budgets with an interior minimum, with the reason of each; or no more runs
         than coefficients.
     """
-    groups = [Group.of(rows) for _, rows in obs.groupby("budget")]
+    obs = data.obs
+    budgets = [BudgetRuns.of(rows) for _, rows in obs.groupby("budget")]
     log_L, weights = np.log(obs.L.to_numpy(float))[None], obs.weight.to_numpy(float)[None]
-    bowls = shape.refit(groups, log_L, weights)
-    minima = pd.DataFrame([_verdict(g, b, shape) for g, b in _pairs(groups, bowls)])
+    bowls = kind.refit(budgets, log_L, weights)
+    fitted = [(b, bowl) for b, bowl in zip(budgets, bowls.each, strict=True) if _is_fitted(b, bowl)]
+    rows = [_judge(b, bowl, kind) for b, bowl in zip(budgets, bowls.each, strict=True)]
+    minima = pd.DataFrame(rows)
     usable = (minima.status == "ok").to_numpy()
-    _refuse_too_few(minima, groups, bowls, shape)
+    spare = sum(len(b.rows) - OWN for b, _ in fitted) - bowls.n_shared  # degrees of freedom
+    if usable.sum() < 2:
+        raise FitError(
+            f"{kind.method} needs 2 budgets with an interior minimum, {usable.sum()} of "
+            f"{len(minima)} have one: {_list_refusals(minima)}"
+        )
+    if spare < 1:
+        raise FitError(
+            f"{kind.method} fits {OWN * len(fitted) + bowls.n_shared} coefficients ({OWN} per "
+            f"budget, {bowls.n_shared} shared) to {sum(len(b.rows) for b, _ in fitted)} runs; "
+            "train more sizes"
+        )
     log_C = np.log(minima.budget.to_numpy(float)[usable])
-    params = _power_laws(bowls, usable, log_C).iloc[0].to_dict()
-    log_fitted = _log_fitted(log_L[0], groups, bowls)
+    log_fitted = log_L[0].copy()  # without a bowl, what was measured
+    for b, bowl in fitted:
+        log_fitted[b.rows] = bowl.log_fitted[0]
     draws, drawn, bootstrap = pd.DataFrame(), None, Bootstrap()
-    if n_bootstrap:
-        rng = np.random.default_rng(seed)
-        plan = _plan(obs, log_fitted, len(obs) - _spare(groups, bowls), n_bootstrap, rng, kind)
-        drawn = shape.refit(groups, np.atleast_2d(plan.target), np.atleast_2d(plan.weights))
+    if n := settings.bootstrap:
+        rng = np.random.default_rng(settings.seed)
+        plan = resample(obs, log_fitted, len(obs) - spare, n, rng, settings.kind or "seed")
+        drawn = kind.refit(budgets, np.atleast_2d(plan.target), np.atleast_2d(plan.weights))
         draws = _power_laws(drawn, usable, log_C).dropna(ignore_index=True)
-        bootstrap = Bootstrap(plan.kind, n_bootstrap, len(draws), plan.noise)
+        bootstrap = Bootstrap(plan.kind, n, len(draws), plan.noise)
+        minima = _with_intervals(minima, drawn)
     residuals = obs.L.to_numpy(float) - np.exp(log_fitted)
-    return Fit(
-        method=shape.method,
+    return data.fit(
+        method=kind.method,
         law="power_frontier",
-        params=params,
+        params=_power_laws(bowls, usable, log_C).iloc[0].to_dict(),
         status="ok",
-        reason=_refusals(minima),
+        reason=_list_refusals(minima),
         objective=float((weights[0] * residuals**2).sum()),
-        objective_name=f"sum of (L_{shape.name} - L)^2, (nats/token)^2, over budgets with a bowl",
+        objective_name=f"sum of (L_{kind.name} - L)^2, (nats/token)^2, over budgets with a bowl",
         n_runs=int(minima.n_runs[usable].sum()),
-        excluded=excluded,
-        convention=convention or Convention("as_given", "as_given"),
-        compute=fit_compute(obs),
-        sampled=sampled_ranges(obs),
         draws=draws,
         bootstrap=bootstrap,
-        minima=_with_intervals(minima, drawn),
-        note=_note(bowls, drawn, shape),
+        minima=minima,
+        note=_describe_shared(bowls, drawn, kind),
     )
 
 
-def _pairs(groups: list[Group], bowls: Bowls):
-    return zip(groups, bowls.each, strict=True)
+def _is_fitted(runs: BudgetRuns, bowl: Bowl) -> bool:
+    """Whether there is a bowl, with or without a minimum."""
+    return not runs.refusal and bool(np.isfinite(bowl.log_fitted[0]).all())
 
 
-def _verdict(group: Group, bowl: Bowl, shape: Shape) -> dict:
-    row = {"budget": group.budget}
-    row |= {name: float(values[0]) for name, values in bowl.optima().items()}
-    row |= {"n_runs": len(group.rows), "curvature": float(bowl.curvature[0])}
-    if group.refusal:
-        return row | {"status": "no_minimum", "reason": group.refusal}
-    if not np.isfinite(bowl.log_N[0]):
-        return row | {"status": "no_minimum", "reason": shape.no_minimum}
-    low, high = group.log_N.min(), group.log_N.max()
-    if low < bowl.log_N[0] < high:
-        return row | {"status": "ok", "reason": ""}
-    side = "below" if bowl.log_N[0] <= low else "above"
-    reason = f"the minimum lies {side} the sampled sizes; train such sizes"
-    return row | {"status": "extrapolated", "reason": reason}
+def _judge(runs: BudgetRuns, bowl: Bowl, kind: BowlKind) -> dict:
+    optima = {name: float(values[0]) for name, values in bowl.optima().items()}
+    sizes = {"n_runs": len(runs.rows), "curvature": float(bowl.curvature[0])}
+    status, reason = "ok", ""
+    if runs.refusal or not np.isfinite(bowl.log_N[0]):
+        status, reason = "no_minimum", runs.refusal or kind.no_minimum
+    elif not runs.log_N.min() < bowl.log_N[0] < runs.log_N.max():
+        side = "below" if bowl.log_N[0] <= runs.log_N.min() else "above"
+        status = "extrapolated"
+        reason = f"the minimum lies {side} the sampled sizes; train such sizes"
+    return {"budget": runs.budget} | optima | sizes | {"status": status, "reason": reason}
 
 
-def _refusals(minima: pd.DataFrame) -> str:
+def _list_refusals(minima: pd.DataFrame) -> str:
     refused = minima[minima.status != "ok"]
     rows = zip(refused.budget, refused.reason, strict=True)
     return "; ".join(f"{budget:.3g} FLOPs: {reason}" for budget, reason in rows)
-
-
-def _fitted(groups: list[Group], bowls: Bowls) -> list[tuple[Group, Bowl]]:
-    """Groups that have a bowl, with or without a minimum."""
-    pairs = _pairs(groups, bowls)
-    return [(g, b) for g, b in pairs if not g.refusal and np.isfinite(b.log_fitted[0]).all()]
-
-
-def _spare(groups: list[Group], bowls: Bowls) -> int:
-    """Degrees of freedom that the bowls leave."""
-    return sum(len(g.rows) - OWN for g, _ in _fitted(groups, bowls)) - bowls.n_shared
-
-
-def _refuse_too_few(minima: pd.DataFrame, groups: list[Group], bowls: Bowls, shape: Shape) -> None:
-    usable = int((minima.status == "ok").sum())
-    if usable < 2:
-        raise FitError(
-            f"{shape.method} needs 2 budgets with an interior minimum, {usable} of {len(minima)} "
-            f"have one: {_refusals(minima)}"
-        )
-    if _spare(groups, bowls) < 1:
-        fitted = [len(g.rows) for g, _ in _fitted(groups, bowls)]
-        raise FitError(
-            f"{shape.method} fits {OWN * len(fitted) + bowls.n_shared} coefficients ({OWN} per "
-            f"budget, {bowls.n_shared} shared) to {sum(fitted)} runs; train more sizes"
-        )
 
 
 def _power_laws(bowls: Bowls, usable: np.ndarray, log_C: np.ndarray) -> pd.DataFrame:
@@ -239,31 +218,18 @@ def _power_laws(bowls: Bowls, usable: np.ndarray, log_C: np.ndarray) -> pd.DataF
     return pd.DataFrame(power_laws(log_C, optima, float(log_C.mean())))
 
 
-def _log_fitted(log_L: np.ndarray, groups: list[Group], bowls: Bowls) -> np.ndarray:
-    """Logarithm of what the bowls say of every run; without a bowl, what was measured."""
-    fitted = log_L.copy()
-    for group, bowl in _fitted(groups, bowls):
-        fitted[group.rows] = bowl.log_fitted[0]
-    return fitted
-
-
-def _plan(obs: pd.DataFrame, log_fitted, n_params, n, rng, kind) -> Resamples:
-    return resample(obs, log_fitted, n_params, n, rng, kind or "seed")
-
-
-def _with_intervals(minima: pd.DataFrame, drawn: Bowls | None) -> pd.DataFrame:
-    for i, bowl in enumerate(drawn.each if drawn else []):
+def _with_intervals(minima: pd.DataFrame, drawn: Bowls) -> pd.DataFrame:
+    for i, bowl in enumerate(drawn.each):
         for name, sample in bowl.optima().items():
             low, high = interval(sample[np.isfinite(sample)])
             minima.loc[i, [f"{name}_low", f"{name}_high"]] = low, high
     return minima
 
 
-def _note(bowls: Bowls, drawn: Bowls | None, shape: Shape) -> str:
-    if not bowls.shared:
-        return shape.remark
+def _describe_shared(bowls: Bowls, drawn: Bowls | None, kind: BowlKind) -> str:
     numbers = []
     for name, (value, *_) in bowls.shared.items():
         ends = "[{:.3g}, {:.3g}]".format(*interval(drawn.shared[name])) if drawn else ""
         numbers.append(f"{name} {value:.3g} {ends}".strip())
-    return f"shared by all budgets: {', '.join(numbers)}" + f"; {shape.remark}" * bool(shape.remark)
+    told = f"shared by all budgets: {', '.join(numbers)}" if numbers else ""
+    return "; ".join(filter(None, [told, kind.remark]))

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import qmc
 
 from scaling.fitting.predictors import Formula, PowerSum
 from scaling.fitting.solver import Problem
@@ -105,6 +104,13 @@ class _Base:
         return [name for name, hit in zip(self.free, low | high, strict=True) if hit]
 
 
+def _spread(dimensions: int, n: int) -> np.ndarray:
+    """Sobol points in the unit cube, `n` rounded up to a power of two."""
+    from scipy.stats import qmc  # here, so that `import scaling` stays fast
+
+    return qmc.Sobol(dimensions, scramble=False).random_base2(int(np.ceil(np.log2(n))))
+
+
 def _scaled_target(log_L, centre, exponential):
     return np.exp(log_L - centre) if exponential else log_L - centre
 
@@ -167,7 +173,7 @@ class PowerCoordinates(_Base):
 
     def starts(self, n: int) -> np.ndarray:
         """Sobol points: shares of the loss among the terms, exponents from 0.05 to 1.5."""
-        u = qmc.Sobol(len(self.free), scramble=False).random_base2(int(np.ceil(np.log2(n))))
+        u = _spread(len(self.free), n)
         inner = START_INNER if self.law.outer else START_EXPONENTS
         low, high = (
             np.log(np.array(ends))
@@ -308,7 +314,7 @@ class FormulaCoordinates(_Base):
 
     def starts(self, n: int) -> np.ndarray:
         """Sobol points over the ranges in which the law's parameters are expected."""
-        u = qmc.Sobol(len(self.free), scramble=False).random_base2(int(np.ceil(np.log2(n))))
+        u = _spread(len(self.free), n)
         ends = np.log([self.law.params[name].start for name in self.free])
         logs = ends[:, 0] + u * (ends[:, 1] - ends[:, 0])
         scales = [self.law.params[name].is_scale for name in self.free]

@@ -12,7 +12,7 @@ LOSSES = ("huber", "l1", "mse")
 
 
 @dataclass(frozen=True)
-class Objective:
+class Criterion:
     """Sum over runs of weight * loss(residual).
 
     Attributes
@@ -68,7 +68,7 @@ class Objective:
         return np.clip(residuals, -self.delta, self.delta)
 
     def describe(self) -> str:
-        """The objective as a line of text, as in "sum of Huber(ln L_predicted - ln L; ...)"."""
+        """The criterion as a line of text, as in "sum of Huber(ln L_predicted - ln L; ...)"."""
         r = RESIDUALS[self.residual]
         if self.loss == "huber":
             return f"sum of Huber({r}; delta={self.huber_delta:g})"

@@ -7,9 +7,9 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.lines import power_laws
-from scaling.fitting.result import Bootstrap, Fit, sampled_ranges
-from scaling.laws.frontier import fit_compute
-from scaling.tables.observations import Convention
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import Bootstrap, Fit
+from scaling.fitting.settings import DEFAULTS, FitSettings
 
 MIN_SPAN = 2.0  # of C along the envelope
 GRID = 200  # log-spaced values of C across the curves
@@ -18,24 +18,20 @@ CONDITIONAL = "training losses before a run's end are conditional on its schedul
 
 
 def fit_envelope(
-    obs: pd.DataFrame,
+    data: Prepared,
+    settings: FitSettings = DEFAULTS,
     curves: pd.DataFrame | None = None,
     *,
-    convention: Convention | None = None,
     noise: float | None = None,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-    excluded: tuple[tuple[str, str], ...] = (),
 ) -> Fit:
     """Lowest loss over all runs at every C, then N_opt, D_opt, L_opt as powers of C.
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
+    data : Prepared
+    settings : FitSettings
     curves : DataFrame with columns run_id, tokens, flops, loss, optional
-        Smoothed training losses; final losses of `obs` alone if omitted, and the note says so.
-    convention, n_bootstrap, seed, excluded
-        As in `scaling.fitting.parametric.fit_parametric`.
+        Smoothed training losses; final losses of the runs alone if omitted, and the note says so.
     noise : float, optional
         Standard deviation of ln L between seeds; all losses of a cluster are shifted by such a
         draw. Without it clusters are drawn with replacement.
@@ -69,26 +65,25 @@ def fit_envelope(
     -.003), and with cooldowns it touches hardly anything but the first losses and the last. Curves
     cut before their cooldown do worse too: their order follows the learning rates.
     """
-    losses = _final_losses(obs) if curves is None else _interpolated(obs, curves)
+    obs = data.obs
+    losses = _read_final_losses(obs) if curves is None else _interpolate(obs, curves)
     at, runs = lowest = losses.lowest()
     _refuse_too_few(losses, lowest)
     reference = float(losses.log_C[at].mean())
     line = losses.frontier(lowest, reference)
-    draws, bootstrap = _refits(losses, reference, noise, n_bootstrap, seed)
+    draws, bootstrap = _refit(losses, reference, noise, settings)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
-    return Fit(
+    log_C = np.log(minima.C) - np.log(line["C_ref"])
+    log_N = np.log(line["N_ref"]) + line["N_exponent"] * log_C
+    return data.fit(
         method="envelope",
         law="power_frontier",
         params=line,
         status="ok",
-        objective=_misfit(minima, line),
+        objective=float(((np.log(minima.N) - log_N) ** 2).sum()),
         objective_name="sum over values of C of (ln N_line - ln N)^2",
         n_runs=len(obs),
-        excluded=excluded,
-        convention=convention or Convention("as_given", "as_given"),
-        compute=fit_compute(obs),
-        sampled=sampled_ranges(obs),
         draws=draws,
         bootstrap=bootstrap,
         minima=minima.assign(run_id=losses.run_id[runs]),
@@ -129,7 +124,7 @@ class _Losses:
         laws = power_laws(self.log_C[at], rows, reference)
         return {name: float(value[0]) for name, value in laws.items()}
 
-    def resampled(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
+    def resample(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
         """Clusters shifted by seed noise, or drawn with replacement."""
         place, names = pd.factorize(self.cluster)
         if noise is not None:
@@ -141,7 +136,7 @@ class _Losses:
         return replace(self, **{name: getattr(self, name)[pick] for name in by_run})
 
 
-def _final_losses(obs: pd.DataFrame) -> _Losses:
+def _read_final_losses(obs: pd.DataFrame) -> _Losses:
     log_N, log_D, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDL")
     grid, place = np.unique(np.log(obs.budget.fillna(obs.C).to_numpy(float)), return_inverse=True)
     at = np.arange(len(obs)), place
@@ -151,7 +146,7 @@ def _final_losses(obs: pd.DataFrame) -> _Losses:
     return _Losses(grid, log_N, tokens, losses, *_names(obs), *ends)
 
 
-def _interpolated(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
+def _interpolate(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
     """Curves on a common grid; C along a run is tokens times its FLOPs per token."""
     known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
     by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
@@ -188,18 +183,12 @@ def _refuse_too_few(losses: _Losses, lowest) -> None:
         )
 
 
-def _refits(losses: _Losses, reference, noise, n, seed) -> tuple[pd.DataFrame, Bootstrap]:
-    rng, kept = np.random.default_rng(seed), []
+def _refit(losses: _Losses, reference, noise, settings) -> tuple[pd.DataFrame, Bootstrap]:
+    rng, kept, n = np.random.default_rng(settings.seed), [], settings.bootstrap
     for _ in range(n):
-        drawn = losses.resampled(rng, noise)
+        drawn = losses.resample(rng, noise)
         at, runs = drawn.lowest()
         if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
             kept.append(drawn.frontier((at, runs), reference))
     kind = "none" if not n else "pairs" if noise is None else "seed"
     return pd.DataFrame(kept), Bootstrap(kind, n, len(kept), noise or float("nan"))
-
-
-def _misfit(minima: pd.DataFrame, line: dict[str, float]) -> float:
-    log_C = np.log(minima.C) - np.log(line["C_ref"])
-    expected = np.log(line["N_ref"]) + line["N_exponent"] * log_C
-    return float(((np.log(minima.N) - expected) ** 2).sum())

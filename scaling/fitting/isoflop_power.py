@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import pandas as pd
 
-from scaling.fitting.bowls import Bowl, Bowls, Group, Shape, fit_bowls
+from scaling.fitting.bowls import Bowl, BowlKind, Bowls, BudgetRuns, fit_bowls
 from scaling.fitting.isoflop import parabolas
 from scaling.fitting.lines import line
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
+from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.laws.frontier import ComputeModel, optimum
-from scaling.tables.observations import Convention
 
 BOUNDS = (0.05, 3.0)  # of both exponents
 START_EXPONENTS = (0.1, 0.3, 0.8)  # of each; the best pair of every data set is refined
@@ -20,36 +20,10 @@ RANK = 1e-7  # smallest share of a column that the others leave; less has no own
 REMARK = "the runs determine little of them but the difference, the skew of the bowls"
 
 
-def fit_isoflop_power(
-    obs: pd.DataFrame,
-    *,
-    convention: Convention | None = None,
-    n_bootstrap: int = 1000,
-    kind: str | None = None,
-    seed: int = 0,
-    excluded: tuple[tuple[str, str], ...] = (),
-) -> Fit:
-    """Fit L = E_g + A_g N^-alpha + B_g D^-beta per budget g, then N_opt, D_opt, L_opt over C.
+def fit_isoflop_power(data: Prepared, settings: FitSettings = DEFAULTS) -> Fit:
+    """Fit L = E_g + A_g N^-alpha + B_g D^-beta per budget g; results and errors as in `fit_bowls`.
 
-    Parameters
-    ----------
-    obs, convention, n_bootstrap, seed, excluded
-        As in `scaling.fitting.isoflop.fit_isoflop`.
-    kind : {"seed", "wild", "pairs"}, optional
-        As there. On simulated grids of 6 sizes and 4 budgets the 90 % intervals of seed noise
-        hold the truth in 86-93 % of 200 cases, of wild signs in 89-91 %; those of pairs in nearly
-        all, and they are twice as wide.
-
-    Returns
-    -------
-    Fit of law "power_frontier" with the `minima` of `fit_isoflop`; `note` states the exponents. A
-        bowl of which one term does not fall is "no_minimum".
-
-    Raises
-    ------
-    FitError
-        Fewer than two budgets with an interior minimum, with the reason of each; or no more runs
-        than 3 per budget and 2.
+    A bowl of which one term does not fall is "no_minimum"; `note` states the exponents.
 
     Notes
     -----
@@ -66,36 +40,40 @@ def fit_isoflop_power(
     the intervals are about twice as wide as those of the parabola, which hold the truth in 60 to
     89 % of such cases. As both exponents go to 0 the bowls become parabolas.
 
+    On simulated grids of 6 sizes and 4 budgets the 90 % intervals of seed noise hold the truth in
+    86-93 % of 200 cases, of wild signs in 89-91 %; those of pairs in nearly all, and they are twice
+    as wide.
+
     alpha and beta minimise the weighted squares that are left after the linear coefficients
     (variable projection), over all budgets whose parabola opens upward. D is C over the power of
     N that follows C/D within the budget: the exponents take up its bend (0.1 % of N_opt on 6N +
-    190 sqrt(N) FLOPs per token and grids within x3). D_opt is the budget over the group's own C/D.
+    190 sqrt(N) FLOPs per token and grids within x3). D_opt is the budget over the runs' own C/D.
     """
-    return fit_bowls(obs, POWERS, convention, n_bootstrap, kind, seed, excluded)
+    return fit_bowls(data, settings, POWERS)
 
 
-def power_bowls(groups: list[Group], log_L: np.ndarray, weights: np.ndarray) -> Bowls:
-    """One bowl per group and data set, with the exponents that suit all groups of that set."""
+def power_bowls(budgets: list[BudgetRuns], log_L: np.ndarray, weights: np.ndarray) -> Bowls:
+    """One bowl per budget and data set, with the exponents that suit all budgets of that set."""
     sets = max(len(log_L), len(weights))
     L, weights = (np.broadcast_to(a, (sets, a.shape[1])) for a in (np.exp(log_L), weights))
     upward = weights.copy()
-    for group, parabola in zip(groups, parabolas(groups, log_L, weights).each, strict=True):
-        upward[:, group.rows] *= np.isfinite(parabola.log_N)[:, None]
-    exponents = _shared_exponents([_Data.of(g, L, upward) for g in groups if not g.refusal], sets)
+    for b, parabola in zip(budgets, parabolas(budgets, log_L, weights).each, strict=True):
+        upward[:, b.rows] *= np.isfinite(parabola.log_N)[:, None]
+    exponents = _shared_exponents([_Sets.of(b, L, upward) for b in budgets if not b.refusal], sets)
     bowls = [
-        Bowl.absent(sets) if g.refusal else _bowl(g, _Data.of(g, L, weights), exponents)
-        for g in groups
+        Bowl.absent(sets) if b.refusal else _bowl(b, _Sets.of(b, L, weights), exponents)
+        for b in budgets
     ]
     alpha, beta = exponents.T
     return Bowls(bowls, 2, {"alpha": alpha, "beta": beta, "beta - alpha": beta - alpha})
 
 
-POWERS = Shape("isoflop_power", "bowl", "a term of the bowl does not fall", power_bowls, REMARK)
+POWERS = BowlKind("isoflop_power", "bowl", "a term of the bowl does not fall", power_bowls, REMARK)
 
 
 @dataclass(frozen=True)
-class _Data:
-    """One group's runs in many data sets.
+class _Sets:
+    """One budget's runs in many data sets.
 
     compute is C/D as a power of N, logs, shape (runs, 2), are ln N and the ln D of that power, less
     their centre; root, shape (sets, runs), is the square root of the weights, y that times L.
@@ -108,14 +86,14 @@ class _Data:
     y: np.ndarray
 
     @classmethod
-    def of(cls, group: Group, L: np.ndarray, weights: np.ndarray) -> "_Data":
-        per_token = group.log_C - group.log_D
-        (log_kappa,), (gamma,) = line(group.log_N, per_token[None])
-        log_D = group.log_C - log_kappa - gamma * group.log_N
-        logs = np.stack([group.log_N, log_D], axis=1)
-        root = np.sqrt(weights[:, group.rows])
+    def of(cls, runs: BudgetRuns, L: np.ndarray, weights: np.ndarray) -> "_Sets":
+        per_token = runs.log_C - runs.log_D
+        (log_kappa,), (gamma,) = line(runs.log_N, per_token[None])
+        log_D = runs.log_C - log_kappa - gamma * runs.log_N
+        logs = np.stack([runs.log_N, log_D], axis=1)
+        root = np.sqrt(weights[:, runs.rows])
         compute = ComputeModel(float(np.exp(log_kappa)), float(gamma))
-        return cls(compute, logs - logs.mean(0), logs.mean(0), root, root * L[:, group.rows])
+        return cls(compute, logs - logs.mean(0), logs.mean(0), root, root * L[:, runs.rows])
 
     def columns(self, exponents: np.ndarray) -> np.ndarray:
         """1, N^-alpha and D^-beta at every run, shape (sets, runs, 3)."""
@@ -145,11 +123,11 @@ class _Data:
         return left.transpose(0, 2, 1) @ left
 
 
-def _shared_exponents(groups: list[_Data], sets: int) -> np.ndarray:
+def _shared_exponents(budgets: list[_Sets], sets: int) -> np.ndarray:
     """Exponents alpha and beta of every data set, shape (sets, 2), from the best start."""
 
     def gram(exponents):
-        return sum((g.gram(exponents) for g in groups), np.zeros((sets, 3, 3)))
+        return sum((b.gram(exponents) for b in budgets), np.zeros((sets, 3, 3)))
 
     pairs = np.array([*product(START_EXPONENTS, repeat=2)])
     tried = [gram(np.broadcast_to(pair, (sets, 2)))[:, 2, 2] for pair in pairs]
@@ -179,16 +157,16 @@ def _step(at: np.ndarray, gram: np.ndarray, damping: np.ndarray) -> np.ndarray:
     return np.clip(at - step, low, high)
 
 
-def _bowl(group: Group, data: _Data, exponents: np.ndarray) -> Bowl:
-    columns = data.columns(exponents)
-    coefficients, _ = data.solve(columns)
+def _bowl(runs: BudgetRuns, own: _Sets, exponents: np.ndarray) -> Bowl:
+    columns = own.columns(exponents)
+    coefficients, _ = own.solve(columns)
     (alpha, beta), (E, *terms) = exponents.T, coefficients.T
-    A, B = (c * np.exp(e * m) for c, e, m in zip(terms, (alpha, beta), data.centre, strict=True))
+    A, B = (c * np.exp(e * m) for c, e, m in zip(terms, (alpha, beta), own.centre, strict=True))
     law = {"E": E, "A": A, "B": B, "alpha": alpha, "beta": beta}
-    best = optimum("chinchilla", law, group.budget, data.compute)
+    best = optimum("chinchilla", law, runs.budget, own.compute)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_N, log_L = np.log(best["N_opt"]), np.log(best["L_opt"])
         slope = alpha * A * np.exp(-alpha * log_N)
         log_fitted = np.log(np.einsum("krc,kc->kr", columns, coefficients))
-    curvature = slope * (alpha + data.compute.gamma * beta) / 2
-    return Bowl(log_N, group.log_tokens(log_N), log_L, curvature, log_fitted)
+    curvature = slope * (alpha + own.compute.gamma * beta) / 2
+    return Bowl(log_N, runs.log_tokens(log_N), log_L, curvature, log_fitted)

@@ -7,17 +7,13 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
-from scaling.fitting.coordinates import (
-    Constraints,
-    FormulaCoordinates,
-    coordinates,
-)
-from scaling.fitting.criterion import Objective
-from scaling.fitting.result import Bootstrap, Fit, Status, sampled_ranges
+from scaling.fitting.coordinates import Constraints, FormulaCoordinates, coordinates
+from scaling.fitting.criterion import Criterion
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import Bootstrap, Diagnosis, Fit, Status
+from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import Solution, solve
-from scaling.laws.frontier import ComputeModel, fit_compute
 from scaling.laws.table import Law, get_law
-from scaling.tables.observations import Convention
 
 N_STARTS = 256
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
@@ -25,17 +21,12 @@ FLAT = 1e-9  # abs(r) per run that does, where the objective itself is zero
 
 
 def fit_parametric(
-    obs: pd.DataFrame,
+    data: Prepared,
+    settings: FitSettings = DEFAULTS,
     *,
     law: str = "chinchilla",
-    objective: Objective | None = None,
     constraints: Constraints | None = None,
-    convention: Convention | None = None,
     n_starts: int | pd.DataFrame = N_STARTS,
-    n_bootstrap: int = 1000,
-    kind: str | None = None,
-    seed: int = 0,
-    excluded: tuple[tuple[str, str], ...] = (),
 ) -> Fit:
     """Minimise the summed robust loss of the residuals over all runs, from many starts.
 
@@ -43,25 +34,15 @@ def fit_parametric(
 
     Parameters
     ----------
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
-        The variables of the law, its target L (nats/token), weight and cluster.
+    data : Prepared
+    settings : FitSettings
+        Refits start from the point estimate; `scaling.fitting.bootstrap.default_kind` of bootstrap.
     law : str
         Key of `scaling.laws.table.LAWS`.
-    objective : Objective, optional
-        Residual, robust loss and delta.
     constraints : dict, parameter -> value, or -> the parameter that it equals, optional
         {"beta": "alpha"} ties two exponents, {"E": 1.69} fixes a value in raw units.
-    convention : Convention, optional
-        Recorded with the fit; "as given" if omitted.
     n_starts : int, or DataFrame with one column per parameter
         How many spread-out starts, rounded up to a power of two; or the starts, in raw units.
-    n_bootstrap : int, >= 0
-        Refits of the same objective, from the point estimate; 0 for the point estimate alone.
-    kind : {"seed", "wild", "pairs"}, optional
-        Kind of bootstrap; `scaling.fitting.bootstrap.default_kind` if omitted.
-    seed : int
-    excluded : tuple of (run_id, reason)
-        Recorded with the fit.
 
     Returns
     -------
@@ -71,8 +52,8 @@ def fit_parametric(
     Raises
     ------
     ValueError
-        The law, the objective or a constraint is unknown or impossible, or the observations lack a
-        variable of the law.
+        The law or a constraint is unknown or impossible, or the observations lack a variable of
+        the law.
     FitError
         No more runs than parameters, or fewer than three values of a variable.
 
@@ -86,81 +67,81 @@ def fit_parametric(
     ln D and ln L are centred and a Newton method goes down a ladder of delta, from least squares,
     so that most starts meet in one optimum; those that met go on as one.
     """
-    form, objective = get_law(law), objective or Objective()
+    obs, form, criterion = data.obs, get_law(law), settings.criterion
     constraints = dict(constraints or {})
-    obs = obs if "weight" in obs else obs.assign(weight=1.0)
-    obs = obs if "cluster" in obs else obs.assign(cluster=np.arange(len(obs)))
     _refuse(obs, form, constraints)
     _refuse_starts(n_starts, form)
-    where = _located(obs, form, objective, constraints)
+    where = _locate(obs, form, criterion, constraints)
     found = solve(
         where.problem,
         where.starts(n_starts) if isinstance(n_starts, int) else where.theta(n_starts),
-        objective.deltas(where.unit),
+        criterion.deltas(where.unit),
         merge=True,
     )
     values = found.objective
     best = int(np.argmin(values))
-    small = FLAT if objective.loss == "mse" else objective.delta / where.unit
+    small = FLAT if criterion.loss == "mse" else criterion.delta / where.unit
     flat = FLAT * obs.weight.sum() * small
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
     hit = where.on_bound(theta)
     status, reason = _status(hit, found, best)
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
-    residuals = residuals_of(obs, form, params, objective)
     weights = obs.weight.to_numpy(float)
-    in_logs = residuals_of(obs, form, params, Objective()) * np.sqrt(weights / weights.mean())
-    draws, bootstrap = _refits(obs, where, theta, objective, n_bootstrap, kind, seed)
-    return Fit(
+    in_logs = residuals_of(obs, form, params) * np.sqrt(weights / weights.mean())
+    draws, bootstrap = _refit(obs, where, theta, settings)
+    return data.fit(
         method="parametric",
         law=law,
         params=params,
         status=status,
         reason=reason,
-        objective=objective.sum(residuals, weights),
-        objective_name=objective.describe(),
+        objective=objective_at(obs, params, law=law, criterion=criterion),
+        objective_name=criterion.describe(),
         constraints=constraints,
         n_runs=len(obs),
-        excluded=excluded,
-        convention=convention or Convention("as_given", "as_given"),
-        compute=fit_compute(obs) if {"N", "D", "C"} <= {*obs.columns} else ComputeModel(),
-        sampled=sampled_ranges(obs),
         draws=draws,
         bootstrap=bootstrap,
-        start_agreement=float(agree.mean()),
-        gradient_norm=float(found.gradient[best]),
-        bounds_hit=tuple(hit),
-        residuals=tuple(float(r) for r in in_logs),
+        diagnosis=Diagnosis(
+            start_agreement=float(agree.mean()),
+            gradient_norm=float(found.gradient[best]),
+            bounds_hit=tuple(hit),
+            residuals=tuple(in_logs.tolist()),
+        ),
     )
 
 
-def residuals_of(obs: pd.DataFrame, law: Law, params, objective: Objective) -> np.ndarray:
-    """Residuals of the given parameters, one per run, in the unit of the objective."""
+def residuals_of(
+    obs: pd.DataFrame, law: Law, params, criterion: Criterion = DEFAULTS.criterion
+) -> np.ndarray:
+    """Residuals of the given parameters, one per run, in the unit of the criterion."""
     predicted = law.loss(params, **{v: obs[v].to_numpy(float) for v in law.variables})
     observed = obs[law.target].to_numpy(float)
-    if objective.residual == "log":
+    if criterion.residual == "log":
         return np.log(predicted) - np.log(observed)
     return predicted - observed
 
 
 def objective_at(
-    obs: pd.DataFrame, params, *, law: str = "chinchilla", objective: Objective | None = None
+    obs: pd.DataFrame,
+    params,
+    *,
+    law: str = "chinchilla",
+    criterion: Criterion = DEFAULTS.criterion,
 ) -> float:
     """Value of the objective at given parameters, for instance somebody else's."""
-    objective = objective or Objective()
-    residuals = residuals_of(obs, get_law(law), params, objective)
-    return objective.sum(residuals, obs.weight.to_numpy(float))
+    residuals = residuals_of(obs, get_law(law), params, criterion)
+    return criterion.sum(residuals, obs.weight.to_numpy(float))
 
 
-def _located(obs, law: Law, objective: Objective, constraints: Constraints):
-    where = coordinates(obs, law, objective.residual, constraints)
+def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
+    where = coordinates(obs, law, criterion.residual, constraints)
     if isinstance(where, FormulaCoordinates) and (law.simpler or law.terms):
-        return replace(where, guesses=_guesses(obs, law, objective, constraints))
+        return replace(where, guesses=_guess_starts(obs, law, criterion, constraints))
     return where
 
 
-def _guesses(obs: pd.DataFrame, law: Law, objective: Objective, constraints) -> pd.DataFrame:
+def _guess_starts(obs: pd.DataFrame, law: Law, criterion: Criterion, constraints) -> pd.DataFrame:
     """Fit a simpler law first, or a sum of power terms without the constraints."""
     simpler = get_law(law.simpler) if law.simpler else law
     known = {*simpler.params} if law.simpler else set()
@@ -172,8 +153,8 @@ def _guesses(obs: pd.DataFrame, law: Law, objective: Objective, constraints) -> 
     if set(kept) == set(simpler.params):
         return pd.DataFrame()
     obs = obs if "S_min" in obs or "S" not in obs else obs.assign(S_min=obs.S)
-    where = coordinates(obs, simpler, objective.residual, kept)
-    found = solve(where.problem, where.starts(N_STARTS), objective.deltas(where.unit), merge=True)
+    where = coordinates(obs, simpler, criterion.residual, kept)
+    found = solve(where.problem, where.starts(N_STARTS), criterion.deltas(where.unit), merge=True)
     return where.raw(found.theta[[np.argmin(found.objective)]])
 
 
@@ -215,13 +196,13 @@ def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
     return "ok", ""
 
 
-def _refits(obs, where, theta, objective, n, kind, seed) -> tuple[pd.DataFrame, Bootstrap]:
-    if not n:
+def _refit(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Bootstrap]:
+    if not (n := settings.bootstrap):
         return pd.DataFrame(), Bootstrap()
-    rng = np.random.default_rng(seed)
-    runs = obs.assign(L=obs[where.law.target])
-    plan = resample(runs, where.predict(theta), len(theta), n, rng, kind)
+    runs, rng = obs.assign(L=obs[where.law.target]), np.random.default_rng(settings.seed)
+    plan = resample(runs, where.predict(theta), len(theta), n, rng, settings.kind)
     problem = where.with_data(plan.target, plan.weights)
-    found = solve(problem, np.tile(theta, (n, 1)), objective.deltas(where.unit, warm=True))
+    deltas = settings.criterion.deltas(where.unit, warm=True)
+    found = solve(problem, np.tile(theta, (n, 1)), deltas)
     kept = found.converged
     return where.raw(found.theta[kept]), Bootstrap(plan.kind, n, int(kept.sum()), plan.noise)

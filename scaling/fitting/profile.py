@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import root_scalar
-from scipy.stats import f as f_distribution
 
 from scaling.fitting.coordinates import Constraints, coordinates
-from scaling.fitting.criterion import Objective
-from scaling.fitting.parametric import fit_parametric, residuals_of
-from scaling.fitting.result import LEVEL, Estimate, Fit
+from scaling.fitting.criterion import Criterion
+from scaling.fitting.estimate import LEVEL, Estimate
+from scaling.fitting.parametric import fit_parametric, objective_at, residuals_of
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import Fit
+from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import solve
 from scaling.laws.table import get_law
 
@@ -48,22 +49,17 @@ class Profile:
 
 
 def profile_parametric(
-    obs: pd.DataFrame,
+    data: Prepared,
     name: str,
+    criterion: Criterion = DEFAULTS.criterion,
     *,
     law: str = "chinchilla",
-    objective: Objective | None = None,
     constraints: Constraints | None = None,
 ) -> Profile:
     """Fix one parameter at values around its estimate and fit the others again.
 
-    Parameters
-    ----------
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
-    name : str
-        A free parameter of the law.
-    law, objective, constraints
-        As in `scaling.fitting.parametric.fit_parametric`.
+    Parameters as in `scaling.fitting.parametric.fit_parametric`, and the `name` of a free parameter
+    of the law.
 
     Returns
     -------
@@ -83,32 +79,32 @@ def profile_parametric(
     the mean of psi' comes from the density of the residuals around zero. Rows of one training run
     count as independent: with many rows a run, trust the bootstrap instead.
     """
-    objective, constraints = objective or Objective(), dict(constraints or {})
-    form = get_law(law)
+    obs, form, constraints = data.obs, get_law(law), dict(constraints or {})
     if name not in form.params or name in constraints:
         free = [n for n in form.params if n not in constraints]
         raise ValueError(f"cannot profile {name!r} of {form.formula}; it is free in {free}")
-    shared = {"law": law, "objective": objective, "n_bootstrap": 0}
-    best = fit_parametric(obs, constraints=constraints, **shared)
-    cutoff = best.objective + _allowed_excess(obs, best, objective)
-    tried: list[dict] = [best.params | {"objective": best.objective}]
+    best = fit_parametric(
+        data, FitSettings(criterion, bootstrap=0), law=law, constraints=constraints
+    )
+    cutoff = best.objective + _allow_excess(obs, best, criterion)
+    tried: list[dict] = [{**best.params, "objective": best.objective}]
 
     def excess(value: float) -> float:
         fixed = constraints | {name: value}
         params = {n: fixed.get(to, to) if isinstance(to, str) else to for n, to in fixed.items()}
         if set(fixed) != set(form.params):
-            where = coordinates(obs, form, objective.residual, fixed)
+            where = coordinates(obs, form, criterion.residual, fixed)
             nearest = min(tried, key=lambda row: abs(np.log(row[name] / value)))
             starts = [where.theta(pd.DataFrame([row])) for row in (nearest, tried[0])]
-            deltas = objective.deltas(where.unit, warm=True)
+            deltas = criterion.deltas(where.unit, warm=True)
             found = solve(where.problem, np.concatenate(starts), deltas)
             params = where.raw(found.theta[[np.argmin(found.objective)]]).iloc[0].to_dict()
-        residuals = residuals_of(obs, form, params, objective)
-        tried.append(params | {"objective": objective.sum(residuals, obs.weight.to_numpy(float))})
-        return tried[-1]["objective"] - cutoff
+        objective = objective_at(obs, params, law=law, criterion=criterion)
+        tried.append(params | {"objective": objective})
+        return objective - cutoff
 
     bounds = _search_bounds(best.params[name], form.params[name])
-    low, high = (_end(excess, best.params[name], bound) for bound in bounds)
+    low, high = (_find_end(excess, best.params[name], bound) for bound in bounds)
     open_end = low in bounds or high in bounds
     if form.params[name].is_scale:
         low, high = (0.0 if low == bounds[0] else low), (np.inf if high == bounds[1] else high)
@@ -124,7 +120,7 @@ def _search_bounds(value: float, parameter) -> tuple[float, float]:
     return parameter.lower, parameter.upper
 
 
-def _end(excess, value: float, bound: float) -> float:
+def _find_end(excess, value: float, bound: float) -> float:
     """Where the excess crosses zero between value and bound; the bound if it does not."""
     span = np.log(bound / value)
     inside, step = 0.0, np.copysign(FIRST_STEP, span)
@@ -136,6 +132,8 @@ def _end(excess, value: float, bound: float) -> float:
         step = span
         if excess(bound) <= 0:
             return bound
+    from scipy.optimize import root_scalar  # here, so that `import scaling` stays fast
+
     inside = inside or np.copysign(SMALLEST_STEP, span)
     found = root_scalar(
         lambda at: excess(value * np.exp(at)), bracket=(inside, step), xtol=TOLERANCE
@@ -143,25 +141,24 @@ def _end(excess, value: float, bound: float) -> float:
     return float(value * np.exp(found.root))
 
 
-def _allowed_excess(obs: pd.DataFrame, best: Fit, objective: Objective) -> float:
-    residuals = residuals_of(obs, get_law(best.law), best.params, objective)
+def _allow_excess(obs: pd.DataFrame, best: Fit, criterion: Criterion) -> float:
+    from scipy.special import fdtri  # here, so that `import scaling` stays fast
+
+    residuals = residuals_of(obs, get_law(best.law), best.params, criterion)
     weights = obs.weight.to_numpy(float)
     spare = max(len(obs) - len(best.params) + len(best.constraints), 1)
-    psi = np.sign(residuals) if objective.loss == "l1" else objective.score(residuals)
-    kappa = (weights * psi**2).sum() / spare / _mean_curvature(residuals, objective)
-    return float(f_distribution.ppf(LEVEL, 1, spare) * kappa / 2)
+    psi = np.sign(residuals) if criterion.loss == "l1" else criterion.score(residuals)
+    kappa = (weights * psi**2).sum() / spare / _mean_curvature(residuals, criterion)
+    return float(fdtri(1, spare, LEVEL) * kappa / 2)
 
 
-def _mean_curvature(residuals: np.ndarray, objective: Objective) -> float:
+def _mean_curvature(residuals: np.ndarray, criterion: Criterion) -> float:
     """Mean of psi', from the share of residuals inside of delta or their density at zero."""
-    if objective.loss == "mse":
+    if criterion.loss == "mse":
         return 1.0
     size = np.abs(residuals)
     spread = np.median(size) / 0.6745
-    width = max(objective.delta, 0.8 * spread * len(size) ** -0.2, np.finfo(float).tiny)
+    width = max(criterion.delta, 0.8 * spread * len(size) ** -0.2, np.finfo(float).tiny)
     inside = max((size <= width).mean(), 1 / len(size))
-    return inside if width == objective.delta else inside / width * _unit(objective)
-
-
-def _unit(objective: Objective) -> float:
-    return 1.0 if objective.loss == "l1" else objective.delta
+    unit = 1.0 if criterion.loss == "l1" else criterion.delta
+    return inside if width == criterion.delta else inside / width * unit

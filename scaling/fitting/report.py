@@ -1,52 +1,27 @@
-"""Every method on one runs table, and what they say as tidy tables."""
+"""One law, or every method, on any runs table."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.audit import Audit, audit_laws
 from scaling.fitting.coordinates import Constraints
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.envelope import fit_envelope
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.one_variable import fit_LC, fit_LD, fit_LN
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared, prepare
 from scaling.fitting.profile import Profile, profile_parametric
-from scaling.fitting.result import LEVEL, Data, Estimate, Fit
-from scaling.laws.frontier import FRONTIERS
-from scaling.tables.observations import (
-    Convention,
-    default_convention,
-    observations,
-    refuse_mixed_objectives,
-    refuse_too_few,
-    warn_of_oddities,
-)
-from scaling.tables.runs import load_runs
+from scaling.fitting.result import Fit
+from scaling.fitting.settings import DEFAULTS, FitSettings
+from scaling.tables.observations import N_COLUMNS, Convention, observations
 
-QUANTITIES = {
-    "N_opt": "parameters",
-    "D_opt": "tokens",
-    "L_opt": "nats/token",
-    "tokens_per_param": "tokens/parameter",
-}
-BOWLS = ("isoflop", "isoflop_power")
-UNITS = QUANTITIES | {
-    "E": "nats/token",
-    "A": "nats/token at N or C of 1",
-    "B": "nats/token at D of 1",
-    "C_ref": "FLOPs",
-    "N_ref": "parameters",
-    "D_ref": "tokens",
-    "L_ref": "nats/token",
-    "L_floor": "nats/token",
-}
+ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
 
 
 @dataclass(frozen=True)
@@ -77,6 +52,9 @@ class Report:
         raise KeyError(dict(self.refusals).get(method, f"no method {method!r}"))
 
 
+# ---------------------------------------------------------------- fits of any table
+
+
 def fit_law(
     runs,
     law: str = "chinchilla",
@@ -95,7 +73,7 @@ def fit_law(
 
     Parameters
     ----------
-    runs : path, registry name or DataFrame, as `scaling.tables.runs.load_runs` takes it
+    runs : path, registry name or DataFrame, as `scaling.load_runs` takes it
     law : str
         Key of `scaling.laws.table.LAWS`.
     columns : dict, their name -> our name, optional
@@ -111,22 +89,18 @@ def fit_law(
         {"beta": "alpha"} or {"E": 1.69}
     bootstrap : int
         Refits for the intervals; 0 for the point estimate alone.
-    kind, seed
-        As in `scaling.fitting.parametric.fit_parametric`, which documents results and errors.
+    kind : {"seed", "wild", "pairs"}, optional
+        Kind of bootstrap, as `scaling.fitting.bootstrap` explains; the method's default if omitted.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Fit; errors as in `scaling.fitting.parametric.fit_parametric`.
     """
-    obs, shared = _prepared(load_runs(runs, columns), convention)
-    fit = fit_parametric(
-        obs,
-        law=law,
-        objective=Objective(residual, loss, huber_delta),
-        constraints=constraints,
-        convention=shared.convention,
-        n_bootstrap=bootstrap,
-        kind=kind,
-        seed=seed,
-        excluded=shared.excluded,
-    )
-    return replace(fit, data=shared.data)
+    settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
+    prepared = prepare(runs, columns, convention)
+    return fit_parametric(prepared, settings, law=law, constraints=constraints)
 
 
 def profile_law(
@@ -147,32 +121,32 @@ def profile_law(
     little. Parameters as in `fit_law`, result and errors as in
     `scaling.fitting.profile.profile_parametric`.
     """
-    obs, _ = _prepared(load_runs(runs, columns), convention)
-    objective = Objective(residual, loss, huber_delta)
-    return profile_parametric(obs, name, law=law, objective=objective, constraints=constraints)
+    criterion, prepared = Criterion(residual, loss, huber_delta), prepare(runs, columns, convention)
+    return profile_parametric(prepared, name, criterion, law=law, constraints=constraints)
 
 
 def fit_all(
-    runs: pd.DataFrame,
+    runs,
     curves: pd.DataFrame | None = None,
     *,
+    columns: dict[str, str] | None = None,
     convention: Convention | None = None,
-    objective: Objective | None = None,
-    n_bootstrap: int = 1000,
-    audit: bool = True,
+    residual: str = "log",
+    loss: str = "huber",
+    huber_delta: float = 1e-3,
+    bootstrap: int = 1000,
+    kind: str | None = None,
     seed: int = 0,
+    audit: bool = True,
 ) -> Report:
     """Fit by every method; a method that refuses never stops the others.
 
+    Parameters as in `fit_law`, and
+
     Parameters
     ----------
-    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
-    curves : DataFrame, as `scaling.tables.runs.load_curves` returns it, optional
+    curves : DataFrame, as `scaling.load_curves` returns it, optional
         For the envelope; without it that uses final losses.
-    convention, n_bootstrap, seed
-        As in `fit_law`.
-    objective : Objective, optional
-        Of the parametric fits.
     audit : bool
         Leave out the largest budgets, refit and predict them; see `scaling.fitting.audit`.
 
@@ -181,15 +155,24 @@ def fit_all(
     Report with parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, or
         their refusals.
     """
-    obs, prepared = _prepared(runs, convention)
-    common = {"convention": prepared.convention, "n_bootstrap": n_bootstrap, "seed": seed}
-    shared: dict[str, Any] = common | {"excluded": prepared.excluded}
-    found: dict[str, Fit] = {}
+    settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
+    return report_on(prepare(runs, columns, convention), curves, settings, audit=audit)
+
+
+def report_on(
+    data: Prepared,
+    curves: pd.DataFrame | None = None,
+    settings: FitSettings = DEFAULTS,
+    *,
+    audit: bool = True,
+) -> Report:
+    """Fit by every method, as in `fit_all`."""
+    found: dict[str, Any] = {}
     refusals: dict[str, str] = {}
 
-    def attempt(method: str, fit: Callable[[], Fit]) -> None:
+    def attempt(method: str, fit: Callable[[], Any]) -> None:
         try:
-            found[method] = replace(fit(), data=prepared.data)
+            found[method] = fit()
         except FitError as error:
             refusals[method] = str(error)
 
@@ -199,190 +182,61 @@ def fit_all(
         else:
             refusals[method] = f"it is read off the {source} fit, which was refused"
 
-    attempt("parametric", lambda: fit_parametric(obs, objective=objective, **shared))
-    attempt("isoflop", lambda: fit_isoflop(obs, **shared))
-    attempt("isoflop_power", lambda: fit_isoflop_power(obs, **shared))
-    noise = found["parametric"].bootstrap.noise if "parametric" in found and n_bootstrap else None
-    attempt("envelope", lambda: fit_envelope(obs, curves, noise=noise, **shared))
+    attempt("parametric", lambda: fit_parametric(data, settings))
+    attempt("isoflop", lambda: fit_isoflop(data, settings))
+    attempt("isoflop_power", lambda: fit_isoflop_power(data, settings))
+    resampled = "parametric" in found and settings.bootstrap
+    noise = found["parametric"].bootstrap.noise if resampled else None
+    attempt("envelope", lambda: fit_envelope(data, settings, curves, noise=noise))
     derive("kaplan_LC", "isoflop", fit_LC)
     derive("kaplan_LN", "parametric", fit_LN)
     derive("kaplan_LD", "parametric", fit_LD)
-    audited = None
     if audit:
-        try:
-            audited = audit_laws(obs, objective=objective, **common)
-        except FitError as error:
-            refusals["audit"] = str(error)
-    budgets = tuple(sorted({float(budget) for budget in obs.budget.dropna()}))
-    fits, reasons = tuple(found.values()), tuple(refusals.items())
-    return Report(fits, reasons, prepared.convention, budgets, audited)
+        attempt("audit", lambda: audit_laws(data, settings))
+    audited = found.pop("audit", None)
+    budgets = tuple(sorted({float(budget) for budget in data.obs.budget.dropna()}))
+    return Report(tuple(found.values()), tuple(refusals.items()), data.convention, budgets, audited)
 
 
-def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataFrame:
-    """Compute-optimal models per budget and method.
+def convention_table(runs: pd.DataFrame, C: str, settings: FitSettings = DEFAULTS) -> pd.DataFrame:
+    """Fit under each N that the table tells apart: the ratio depends on what N leaves out.
 
     Parameters
     ----------
-    report : Report
-    budgets : list of float, FLOPs, optional
-        Those of the runs if omitted; then each bowl's own minimum stands beside the power laws
-        through all of them, as method "isoflop_bowl".
+    runs : DataFrame, as `scaling.load_runs` returns it
+    C : {"counted", "6ND", "as_given"}
+        Meaning of C, the same in every row.
+    settings : FitSettings
 
     Returns
     -------
-    DataFrame with columns C (FLOPs), method, N_opt (parameters), D_opt (tokens), L_opt
-        (nats/token), tokens_per_param, each but the first two with _low and _high, and status.
+    DataFrame with one row per N and method (isoflop, isoflop_power, parametric): N, method, C
+        (FLOPs, the largest budget), N_exponent, N_opt (parameters) and tokens_per_param there, each
+        with _low and _high, status, reason. A refused fit has status "refused" and NaN.
     """
-    table = pd.DataFrame(_long(report, budgets))
-    if not len(table):
-        return pd.DataFrame(columns=["C", "method", *QUANTITIES, "status"])
-    keys = ["C", "method", "status"]
-    wide = table.pivot(index=keys, columns="quantity", values=["value", "low", "high"])
-    wide.columns = [q if end == "value" else f"{q}_{end}" for end, q in wide.columns]
-    order = [q + end for q in QUANTITIES for end in ("", "_low", "_high")]
-    return wide.reset_index().reindex(columns=["C", "method", *order, "status"])
+    rows, seen = [], []
+    for N, needed in N_COLUMNS.items():
+        if not {*needed} <= {*runs.columns}:
+            continue
+        data = Prepared.of(observations(runs, Convention(N, C))[0], Convention(N, C))
+        if any(data.obs.N.equals(known) for known in seen):  # no head of its own, as the last
+            continue
+        seen.append(data.obs.N)
+        budget = float(data.obs.budget.max())
+        for fit in (fit_isoflop, fit_isoflop_power, fit_parametric):
+            row = {"N": N, "method": fit.__name__.removeprefix("fit_"), "C": budget}
+            try:
+                rows.append(row | _tell_convention(fit(data, settings), budget))
+            except FitError as error:
+                rows.append(row | {"status": "refused", "reason": str(error)})
+    order = [q + end for q in ("N_exponent", "N_opt", "tokens_per_param") for end in ENDS]
+    return pd.DataFrame(rows, columns=["N", "method", "C", *order, "status", "reason"])
 
 
-def disagreement_table(report: Report, budgets: list[float] | None = None) -> pd.DataFrame:
-    """How far the methods are apart at each budget.
-
-    Parameters
-    ----------
-    report : Report
-    budgets : list of float, FLOPs, optional
-        The smallest and the largest of the runs if omitted, and ten times the largest.
-
-    Returns
-    -------
-    DataFrame with columns C (FLOPs), quantity, lowest, lowest_method, highest, highest_method,
-        ratio (highest/lowest), overlap (whether the intervals of all methods have a value in
-        common; NaN without intervals).
-    """
-    if budgets is None:
-        budgets = [report.budgets[0], report.budgets[-1], 10 * report.budgets[-1]]
-    rows = []
-    for C in budgets:
-        for quantity in QUANTITIES:
-            fits = [fit for fit in report.fits if fit.law in FRONTIERS]
-            found = {fit.method: getattr(fit, quantity)(C) for fit in fits}
-            if len(found) < 2:
-                continue
-            low = min(found, key=lambda method: found[method].value)
-            high = max(found, key=lambda method: found[method].value)
-            row = {"C": C, "quantity": quantity, "lowest": found[low].value, "lowest_method": low}
-            row |= {"highest": found[high].value, "highest_method": high}
-            row["ratio"] = row["highest"] / row["lowest"]
-            ends = [(e.low, e.high) for e in found.values() if np.isfinite(e.low)]
-            common = (
-                bool(max(low for low, _ in ends) <= min(high for _, high in ends))
-                if ends
-                else np.nan
-            )
-            rows.append(row | {"overlap": common})
-    return pd.DataFrame(rows)
-
-
-def fits_table(report: Report) -> pd.DataFrame:
-    """Everything a report says, one number a row, in full precision; for fits.csv.
-
-    Returns
-    -------
-    DataFrame with columns method, law, quantity, C (FLOPs, NaN where it does not apply), value,
-        low, high, unit, status, reason, level, and what the fit was made of: objective,
-        objective_name, n_runs, n_excluded, N_convention, C_convention, kappa, gamma, bend,
-        compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
-        note. A refused method is one row of status "refused".
-    """
-    rows = []
-    for fit in report.fits:
-        numbers = {name: fit.param(name) for name in fit.params}
-        numbers |= fit.exponents() if fit.law in FRONTIERS else {}
-        rows += [_row(fit.method, name, np.nan, number) for name, number in numbers.items()]
-    table = pd.DataFrame(rows + list(_long(report, None)))
-    refused = pd.DataFrame(
-        [{"method": m, "status": "refused", "reason": why} for m, why in report.refusals],
-        columns=["method", "status", "reason"],
-    )
-    if not len(table):
-        return refused
-    described = pd.DataFrame([_description(fit) for fit in report.fits])
-    table["of"] = table.method.str.removesuffix("_bowl")
-    table = table.merge(described, on="of", how="left").drop(columns="of")
-    return pd.concat([table, refused], ignore_index=True) if len(refused) else table
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What every fit of one table records."""
-
-    convention: Convention
-    excluded: tuple[tuple[str, str], ...]
-    data: Data
-
-
-def _prepared(runs: pd.DataFrame, convention: Convention | None) -> tuple[pd.DataFrame, _Prepared]:
-    convention = convention or default_convention(runs)
-    obs, excluded = observations(runs, convention)
-    refuse_mixed_objectives(runs)
-    refuse_too_few(runs)
-    warn_of_oddities(obs)
-    pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))
-    rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
-    digest = hashlib.sha256(rows.tobytes()).hexdigest()
-    data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))
-    return obs, _Prepared(convention, pairs, data)
-
-
-def _long(report: Report, budgets: list[float] | None) -> Iterator[dict]:
-    for fit in [fit for fit in report.fits if fit.law in FRONTIERS]:
-        for C in report.budgets if budgets is None else budgets:
-            for quantity in QUANTITIES:
-                yield _row(fit.method, quantity, C, getattr(fit, quantity)(C))
-        if fit.method in BOWLS and budgets is None:
-            yield from _bowls(fit)
-
-
-def _bowls(fit: Fit) -> Iterator[dict]:
-    for bowl in fit.minima.to_dict("records"):
-        for q in QUANTITIES:
-            low, high = (bowl.get(f"{q}_{end}", np.nan) for end in ("low", "high"))
-            number = Estimate(bowl[q], low, high, bowl["status"])
-            yield _row(f"{fit.method}_bowl", q, bowl["budget"], number)
-
-
-def _row(method: str, quantity: str, C: float, number: Estimate) -> dict:
-    return {
-        "method": method,
-        "quantity": quantity,
-        "C": C,
-        "value": number.value,
-        "low": number.low,
-        "high": number.high,
-        "unit": UNITS.get(quantity, ""),
-        "status": number.status,
-        "level": LEVEL,
-    }
-
-
-def _description(fit: Fit) -> dict:
-    return {
-        "of": fit.method,
-        "law": fit.law,
-        "reason": fit.reason,
-        "objective": fit.objective,
-        "objective_name": fit.objective_name,
-        "n_runs": fit.n_runs,
-        "n_excluded": len(fit.excluded),
-        "N_convention": fit.convention.N,
-        "C_convention": fit.convention.C,
-        "kappa": fit.compute.kappa,
-        "gamma": fit.compute.gamma,
-        "bend": fit.compute.bend,
-        "compute_rms": fit.compute.rms,
-        "bootstrap": fit.bootstrap.kind,
-        "n_bootstrap": fit.bootstrap.n,
-        "n_converged": fit.bootstrap.converged,
-        "start_agreement": fit.start_agreement,
-        "gradient_norm": fit.gradient_norm,
-        "note": fit.note,
-    }
+def _tell_convention(fit: Fit, C: float) -> dict:
+    ratio = fit.tokens_per_param(C)
+    found = {"N_exponent": fit.exponents()["N_exponent"], "N_opt": fit.N_opt(C)}
+    row = {"status": ratio.status, "reason": fit.reason}
+    for name, number in (found | {"tokens_per_param": ratio}).items():
+        row |= {name + end: getattr(number, end[1:] or "value") for end in ENDS}
+    return row

@@ -1,66 +1,48 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
+import functools
 import json
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scaling.files import write_text
+from scaling.fitting.estimate import LEVEL, Estimate, Status, interval
 from scaling.laws.frontier import ComputeModel, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention
 
-Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
-LEVEL = 0.9  # of every interval
-VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
 FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its percentile interval; NaN ends where nothing was resampled.
+class Frozen(Mapping[str, Any]):
+    """Values by name that cannot be changed; numbers with draws are printed with intervals."""
 
-    Attributes
-    ----------
-    value, low, high : float, or array where C is an array
-    status : Status
-        "extrapolated" outside of the sampled compute or sizes.
-    level : float
-    """
+    def __init__(self, values: Mapping[str, Any], drawn: Mapping[str, np.ndarray] | None = None):
+        self._values, self._drawn = dict(values), drawn
 
-    value: Any
-    low: Any
-    high: Any
-    status: str
-    level: float = LEVEL
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
 
-    def __float__(self) -> float:
-        return float(self.value)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return self._values | dict(other)
 
     def __repr__(self) -> str:
-        if np.ndim(self.value):
-            return f"Estimate({np.size(self.value)} values, status={self.status!r})"
-        interval = f" [{self.low:.4g}, {self.high:.4g}]" if np.isfinite(self.low) else ""
-        return f"{self.value:.4g}{interval}" + ("" if self.status == "ok" else f" ({self.status})")
-
-
-class Params(dict):
-    """Parameters by name, as floats; printed with their intervals."""
-
-    def __init__(self, values, draws: pd.DataFrame):
-        super().__init__(values)
-        self._draws = draws
-
-    def __repr__(self) -> str:
-        return ", ".join(
-            f"{name} {Estimate(value, *interval(self._draws.get(name)), 'ok')!r}"
-            for name, value in self.items()
-        )
+        if self._drawn is None:
+            return repr(self._values)
+        ends = {name: interval(self._drawn.get(name)) for name in self}
+        return ", ".join(f"{n} {Estimate(v, *ends[n], 'ok')!r}" for n, v in self.items())
 
 
 @dataclass(frozen=True)
@@ -105,6 +87,35 @@ class Bootstrap:
     noise: float = float("nan")
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """How an optimum was reached, and what it leaves over; NaN and empty where solved directly.
+
+    Attributes
+    ----------
+    start_agreement : float
+        Share of starts that reached the optimum.
+    gradient_norm : float
+        Largest derivative of objective/delta per run at the optimum.
+    bounds_hit : tuple of str
+        Parameters that ended on a bound.
+    residuals : tuple of float
+        ln L_predicted - ln L of the runs, times the root of their weight over the mean weight.
+    """
+
+    start_agreement: float = float("nan")
+    gradient_norm: float = float("nan")
+    bounds_hit: tuple[str, ...] = ()
+    residuals: tuple[float, ...] = ()
+
+
+@functools.cache
+def _version() -> str:
+    from importlib import metadata  # here, so that `import scaling` stays fast
+
+    return metadata.version("scaling-laboratory")
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """One fitted law.
@@ -112,64 +123,60 @@ class Fit:
     Attributes
     ----------
     method : str
-        parametric, isoflop, envelope, kaplan_LC, kaplan_LN or kaplan_LD.
+        parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN or kaplan_LD.
     law : str
         Key of `LAWS`, or "power_frontier" for power laws of N_opt, D_opt and L_opt.
-    params : dict, name -> value in raw units
+    params : mapping, name -> value in raw units
     status, reason : Status and, unless ok, why
     objective : float
         Value of what `objective_name` describes, at the optimum.
-    constraints : dict, parameter -> value, or -> the parameter that it equals
+    constraints : mapping, parameter -> value, or -> the parameter that it equals
     n_runs : int
     excluded : tuple of (run_id, reason)
     convention : Convention
     compute : ComputeModel
-    sampled : dict, "N", "D", "C" -> (smallest, largest)
+    sampled : mapping, "N", "D", "C" -> (smallest, largest)
     draws : DataFrame, one column per parameter, one row per converged refit
+        A copy for readers: what becomes of it changes no answer of the fit.
     bootstrap : Bootstrap
-    start_agreement : float
-        Share of starts that reached the optimum; NaN where nothing is started.
-    gradient_norm : float
-        Largest derivative of objective/delta per run at the optimum; NaN where solved directly.
     minima : DataFrame
         One row per budget for isoflop and per value of C for the envelope; empty otherwise.
     note : str
         What a reader must know of the method's conditions.
     data : Data
-    bounds_hit : tuple of str
-        Parameters that ended on a bound.
-    residuals : tuple of float
-        ln L_predicted - ln L of the runs, times the root of their weight over the mean weight.
+    diagnosis : Diagnosis
     version : str
         Of this package.
     """
 
     method: str
     law: str
-    params: dict[str, float]
+    params: Mapping[str, float]
     status: Status
     objective: float
     objective_name: str
     n_runs: int
     convention: Convention
     compute: ComputeModel
-    sampled: dict[str, tuple[float, float]]
+    sampled: Mapping[str, tuple[float, float]]
     reason: str = ""
-    constraints: dict[str, float | str] = field(default_factory=dict)
+    constraints: Mapping[str, float | str] = field(default_factory=dict)
     excluded: tuple[tuple[str, str], ...] = ()
     draws: pd.DataFrame = field(default_factory=pd.DataFrame)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
-    start_agreement: float = float("nan")
-    gradient_norm: float = float("nan")
     minima: pd.DataFrame = field(default_factory=pd.DataFrame)
     note: str = ""
     data: Data = field(default_factory=Data)
-    bounds_hit: tuple[str, ...] = ()
-    residuals: tuple[float, ...] = ()
-    version: str = field(default_factory=lambda: metadata.version("scaling-laboratory"))
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    version: str = field(default_factory=_version)
+    _drawn: dict[str, np.ndarray] = field(init=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "params", Params(self.params, self.draws))
+        drawn = {name: self.draws[name].to_numpy(float, copy=True) for name in self.draws}
+        frozen = {name: Frozen(getattr(self, name)) for name in ("constraints", "sampled")}
+        frozen["params"] = Frozen(self.params, drawn)
+        for name, value in (frozen | {"_drawn": drawn if len(self.draws) else {}}).items():
+            object.__setattr__(self, name, value)
 
     def N_opt(self, C) -> Estimate:
         """Compute-optimal parameters at C FLOPs; arrays of C give arrays."""
@@ -193,7 +200,7 @@ class Fit:
     def exponents(self) -> dict[str, Estimate]:
         """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b."""
         values = exponents(self.law, self.params, self.compute)
-        drawn = exponents(self.law, self._drawn(), self.compute) if len(self.draws) else {}
+        drawn = exponents(self.law, self._drawn, self.compute) if self._drawn else {}
         return {
             name: Estimate(float(value), *interval(drawn.get(name)), self.status)
             for name, value in values.items()
@@ -203,8 +210,7 @@ class Fit:
         """One parameter of the law with its interval."""
         if name not in self.params:
             raise ValueError(f"{self.law} has no parameter {name!r}; it has {[*self.params]}")
-        drawn = self.draws.get(name, None)
-        return Estimate(self.params[name], *interval(drawn), self.status)
+        return Estimate(self.params[name], *interval(self._drawn.get(name)), self.status)
 
     def loss(self, *, prediction: bool = False, **variables: Any) -> Estimate:
         """Expected loss (nats/token) at given N and D, or at the variables of the law.
@@ -221,58 +227,56 @@ class Fit:
         ValueError
             The method predicts the optimum only, or keeps no residuals to predict with.
         """
-        law = LAWS.get(self.law)
-        if law is None:
+        if self.law not in LAWS:
             raise ValueError(f"{self.law} predicts the optimum only; use L_opt(C)")
-        value = law.loss(self.params, **variables)
-        drawn = None
-        if len(self.draws):
-            columns = {name: values[:, None] for name, values in self._drawn().items()}
-            rows = {symbol: np.atleast_1d(v)[None, :] for symbol, v in variables.items()}
-            drawn = law.loss(columns, **rows)
-        inside = all(self._inside(symbol, v) for symbol, v in variables.items())
-        value = value if np.ndim(value) else float(value)
-        return self._estimate(value, drawn, inside, prediction)
+        rows = {symbol: np.atleast_1d(v)[None, :] for symbol, v in variables.items()}
+        value = LAWS[self.law].loss(self.params, **variables)
+        drawn = LAWS[self.law].loss(self._columns(), **rows) if self._drawn else None
+        inside = np.broadcast_arrays(*(self._inside(s, v) for s, v in variables.items()))
+        return self._estimate(value, drawn, np.all(inside, axis=0), prediction)
 
     def _optimum(self, quantity: str, C, prediction: bool = False) -> Estimate:
-        best = optimum(self.law, self.params, C, self.compute)
-        drawn = None
-        if len(self.draws):
-            columns = {name: values[:, None] for name, values in self._drawn().items()}
-            drawn = optimum(self.law, columns, np.atleast_1d(C)[None, :], self.compute)[quantity]
-        value = best[quantity] if np.ndim(C) else float(best[quantity])
-        inside = self._inside("C", C) and self._inside("N", best["N_opt"])
-        return self._estimate(value, drawn, inside, prediction)
+        best, drawn = optimum(self.law, self.params, C, self.compute), None
+        if self._drawn:
+            row = np.atleast_1d(C)[None, :]
+            drawn = optimum(self.law, self._columns(), row, self.compute)[quantity]
+        inside = self._inside("C", C) & self._inside("N", best["N_opt"])
+        return self._estimate(best[quantity], drawn, inside, prediction)
 
-    def _estimate(self, value, drawn, inside: bool, prediction: bool) -> Estimate:
-        if drawn is not None:
-            drawn = drawn * self._noise(drawn.shape) if prediction else drawn
-            drawn = drawn if np.ndim(value) else drawn[:, 0]
-        status = self.status if inside or self.status != "ok" else "extrapolated"
-        return Estimate(value, *interval(drawn), status)
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Draws of the parameters, to broadcast against a row of C, N or D."""
+        return {name: self._drawn[name][:, None] for name in self.params}
+
+    def _estimate(self, value, drawn, inside, prediction: bool) -> Estimate:
+        status = np.where(inside | (self.status != "ok"), self.status, "extrapolated")
+        if drawn is not None and prediction:
+            drawn = drawn * self._noise(drawn.shape)
+        if np.ndim(value):
+            return Estimate(value, *interval(drawn), status)
+        return Estimate(
+            float(value), *interval(None if drawn is None else drawn[:, 0]), str(status)
+        )
 
     def _noise(self, shape) -> np.ndarray:
         """Factors by which single runs miss the law: its residuals, at their unbiased size."""
-        if not self.residuals:
+        residuals = self.diagnosis.residuals
+        if not residuals:
             raise ValueError(
                 f"a {self.method} fit keeps no residuals to predict a run with; use parametric"
             )
-        spare = max(len(self.residuals) - len(self.params), 1)
-        size = np.sqrt(len(self.residuals) / spare)
-        picked = np.random.default_rng(0).choice(self.residuals, shape)
-        return np.exp(-size * picked)
+        size = np.sqrt(len(residuals) / max(len(residuals) - len(self.params), 1))
+        return np.exp(-size * np.random.default_rng(0).choice(residuals, shape))
 
-    def _drawn(self) -> dict[str, np.ndarray]:
-        return {name: self.draws[name].to_numpy(float) for name in self.params}
-
-    def _inside(self, symbol: str, values) -> bool:
+    def _inside(self, symbol: str, values) -> np.ndarray:
         low, high = self.sampled.get(symbol, (-np.inf, np.inf))
-        return bool(np.all((values >= low / SLACK) & (values <= high * SLACK)))
+        return (np.asarray(values) >= low / SLACK) & (np.asarray(values) <= high * SLACK)
 
     def save(self, path: str | Path) -> None:
         """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly."""
-        parts = {"format": FORMAT} | {name: _plain(value) for name, value in vars(self).items()}
-        lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in parts.items()]
+        parts = {"format": FORMAT} | _codec().unstructure(self)
+        parts |= parts.pop("diagnosis")
+        dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+        lines = [f"{dumps(name)}:{dumps(value)}" for name, value in parts.items()]
         write_text(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
     def __repr__(self) -> str:
@@ -289,8 +293,8 @@ class Fit:
             lines.append(
                 f"  {LEVEL:.0%} intervals: {b.kind} bootstrap, {b.converged} of {b.n} refits"
             )
-        if np.isfinite(self.start_agreement):
-            lines.append(f"  {self.start_agreement:.0%} of the starts agree")
+        if np.isfinite(self.diagnosis.start_agreement):
+            lines.append(f"  {self.diagnosis.start_agreement:.0%} of the starts agree")
         return "\n".join(lines + ([f"  note: {self.note}"] if self.note else []))
 
 
@@ -305,61 +309,30 @@ def load_fit(path: str | Path) -> Fit:
     if not Path(path).is_file():
         raise ValueError(f"there is no fit at {path}; give the path of a file that Fit.save wrote")
     try:
-        parts = json.loads(Path(path).read_text(encoding="utf-8"))
+        parts = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_number)
     except ValueError as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
     if not isinstance(parts, dict) or parts.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is no fit of format {FORMAT!r}; write it again with Fit.save")
-    parts = {name: _unplain(value) for name, value in parts.items()}
-    for name, kind in (("convention", Convention), ("data", Data), ("bootstrap", Bootstrap)):
-        parts[name] = kind(**parts[name])
-    compute = parts["compute"]
-    parts["compute"] = ComputeModel(**(compute | {"sizes": tuple(compute["sizes"])}))
-    parts["sampled"] = {symbol: tuple(ends) for symbol, ends in parts["sampled"].items()}
-    parts["excluded"] = tuple(tuple(pair) for pair in parts["excluded"])
-    for name in ("bounds_hit", "residuals"):
-        parts[name] = tuple(parts[name])
-    for name in ("draws", "minima"):
-        parts[name] = pd.DataFrame(parts[name])
-    return Fit(**parts)
+    parts["diagnosis"] = {f.name: parts[f.name] for f in fields(Diagnosis) if f.name in parts}
+    return _codec().structure(parts, Fit)
 
 
-def _plain(value: Any) -> Any:
-    """JSON's types; numbers that JSON lacks as a dict with their name."""
-    if isinstance(value, pd.DataFrame):
-        return {name: _plain(column.tolist()) for name, column in value.items()}
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Convention | Data | Bootstrap | ComputeModel):
-        return _plain(asdict(value))
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"number": str(value)}
-    return value.item() if isinstance(value, np.generic) else value
+def _codec():
+    """Dataclasses and tables as JSON's types; a number that JSON lacks as a dict with its name."""
+    from cattrs import Converter  # here, so that `import scaling` stays fast
+
+    codec = Converter()
+    codec.register_unstructure_hook(
+        float, lambda x: x if np.isfinite(x) else {"number": str(float(x))}
+    )
+    codec.register_unstructure_hook(
+        pd.DataFrame, lambda t: {name: codec.unstructure(c.tolist()) for name, c in t.items()}
+    )
+    codec.register_structure_hook(pd.DataFrame, lambda columns, _: pd.DataFrame(columns))
+    codec.register_structure_hook(float | str, lambda value, _: value)
+    return codec
 
 
-def _unplain(value: Any) -> Any:
-    if isinstance(value, dict):
-        if [*value] == ["number"]:
-            return float(value["number"])
-        return {name: _unplain(v) for name, v in value.items()}
-    return [_unplain(v) for v in value] if isinstance(value, list) else value
-
-
-def interval(drawn) -> tuple[Any, Any]:
-    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws."""
-    if drawn is None or not len(drawn):
-        return float("nan"), float("nan")
-    tail = (1 - LEVEL) / 2
-    ends, values = [tail, 1 - tail], np.asarray(drawn, float)
-    low, high = np.quantile(values, ends, axis=0, method="inverted_cdf")  # works with inf
-    return (low, high) if np.ndim(low) else (float(low), float(high))
-
-
-def sampled_ranges(obs: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Smallest and largest of every variable of the runs; C reaches to the planned budgets."""
-    values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
-    if "C" in values and "budget" in obs:
-        values["C"] = np.append(values["C"], obs.budget.dropna().to_numpy(float))
-    return {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}
+def _number(found: dict) -> Any:
+    return float(found["number"]) if [*found] == ["number"] else found

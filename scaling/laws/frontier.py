@@ -6,6 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+QUANTITIES = {  # of a compute-optimal model, with their units
+    "N_opt": "parameters",
+    "D_opt": "tokens",
+    "L_opt": "nats/token",
+    "tokens_per_param": "tokens/parameter",
+}
 NEWTON_STEPS = 12  # to the optimum under a bent compute model
 
 
@@ -106,20 +112,12 @@ def fit_compute(obs: pd.DataFrame) -> ComputeModel:
     )
 
 
-def chinchilla_optimum(params: Mapping, C, compute: ComputeModel | None = None) -> dict:
+def chinchilla_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     """N, D and loss that minimise E + A/N^alpha + B/D^beta at given compute.
 
     N_opt = [alpha A / (gamma beta B) * (C/kappa)^beta]^(1/(alpha + gamma beta))
 
-    Parameters
-    ----------
-    params : mapping with E, A, B, alpha and beta (alpha again if absent); floats or arrays
-    C : float or array, FLOPs
-    compute : ComputeModel, 6ND if omitted
-
-    Returns
-    -------
-    dict with N (parameters), D (tokens), L (nats/token)
+    Parameters as in `optimum`; alpha stands for a beta that is absent.
 
     References
     ----------
@@ -131,7 +129,6 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel | None = None) 
     logarithms of alpha A / N^alpha and gamma beta B / D^beta equal. Above its crossing with 6N
     the optimum is that of 6ND, or the crossing itself where neither side has one.
     """
-    compute = compute or ComputeModel()
     A, B, alpha = params["A"], params["B"], params["alpha"]
     beta, log_C = params.get("beta", alpha), np.log(C)
     balance = np.log(alpha) + np.log(A) - np.log(beta) - np.log(B)
@@ -144,21 +141,11 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel | None = None) 
         by_6ND = (balance + beta * (log_C - np.log(6.0))) / (alpha + beta)
         log_N = np.where(log_N > crossing, np.maximum(by_6ND, crossing), log_N)
     log_D = log_C - compute.tangent(log_N)[0]
-    loss = params["E"] + A * np.exp(-alpha * log_N) + B * np.exp(-beta * log_D)
-    return {"N": np.exp(log_N), "D": np.exp(log_D), "L": loss}
+    L = params["E"] + A * np.exp(-alpha * log_N) + B * np.exp(-beta * log_D)
+    return {"N": np.exp(log_N), "D": np.exp(log_D), "L": L}
 
 
-def chinchilla_exponents(params: Mapping, compute: ComputeModel | None = None) -> dict:
-    """Exponents a and b of N_opt ~ C^a, D_opt ~ C^b, at the centre of a bent compute model."""
-    alpha, beta = params["alpha"], params.get("beta", params["alpha"])
-    gamma = (compute or ComputeModel()).gamma
-    return {
-        "N_exponent": beta / (alpha + gamma * beta),
-        "D_exponent": alpha / (alpha + gamma * beta),
-    }
-
-
-def power_optimum(params: Mapping, C, compute: ComputeModel | None = None) -> dict:
+def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor."""
     log_C = np.log(C) - np.log(params["C_ref"])
     powers = {
@@ -168,67 +155,55 @@ def power_optimum(params: Mapping, C, compute: ComputeModel | None = None) -> di
     return powers | {"L": params["L_floor"] + powers["L"]}
 
 
-def power_exponents(params: Mapping, compute: ComputeModel | None = None) -> dict:
-    """The allocation exponents among the parameters of fitted power laws."""
-    return {name: params[name] for name in ("N_exponent", "D_exponent")}
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """How a law turns compute into an optimum."""
-
-    optimum: Callable[..., dict]
-    exponents: Callable[..., dict]
-
-
-FRONTIERS = {
-    "chinchilla": Frontier(chinchilla_optimum, chinchilla_exponents),
-    "chinchilla_tied": Frontier(chinchilla_optimum, chinchilla_exponents),
-    "power_frontier": Frontier(power_optimum, power_exponents),
+FRONTIERS: dict[str, Callable[..., dict]] = {
+    "chinchilla": chinchilla_optimum,
+    "chinchilla_tied": chinchilla_optimum,
+    "power_frontier": power_optimum,
 }
 
 
 def optimum(law: str, params: Mapping, C, compute: ComputeModel | None = None) -> dict:
-    """N_opt (parameters), D_opt (tokens), L_opt (nats/token), tokens_per_param at compute C.
+    """The compute-optimal model at compute C under a law.
+
+    Parameters
+    ----------
+    law : str
+        Key of `FRONTIERS`.
+    params : mapping, name -> float or array
+    C : float or array, FLOPs
+    compute : ComputeModel, 6ND if omitted
+
+    Returns
+    -------
+    dict with the keys of `QUANTITIES`
 
     Raises
     ------
     ValueError
         The law has no compute-optimal frontier, or C is not positive.
     """
-    if law not in FRONTIERS:
-        raise ValueError(f"law {law!r} has no compute-optimal frontier; {[*FRONTIERS]} have one")
+    _refuse_other(law)
     if not np.all(np.asarray(C, float) > 0):
         raise ValueError(f"C must be positive FLOPs, got {C}")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # unidentified is infinite
-        found = FRONTIERS[law].optimum(params, C, compute)
-        named = {f"{symbol}_opt": found[symbol] for symbol in "NDL"}
-        return named | {"tokens_per_param": found["D"] / found["N"]}
+        N, D, L = FRONTIERS[law](params, C, compute or ComputeModel()).values()
+        return dict(zip(QUANTITIES, (N, D, L, D / N), strict=True))
 
 
 def exponents(law: str, params: Mapping, compute: ComputeModel | None = None) -> dict:
-    """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b; ValueError without a frontier."""
+    """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b; arguments as in `optimum`.
+
+    Of a bent compute model those at its centre.
+    """
+    _refuse_other(law)
+    if law == "power_frontier":
+        return {name: params[name] for name in ("N_exponent", "D_exponent")}
+    alpha, beta = params["alpha"], params.get("beta", params["alpha"])
+    gamma = (compute or ComputeModel()).gamma
+    whole = alpha + gamma * beta
+    return {"N_exponent": beta / whole, "D_exponent": alpha / whole}
+
+
+def _refuse_other(law: str) -> None:
     if law not in FRONTIERS:
         raise ValueError(f"law {law!r} has no compute-optimal frontier; {[*FRONTIERS]} have one")
-    return FRONTIERS[law].exponents(params, compute)
-
-
-def N_opt(C, params: Mapping, compute: ComputeModel | None = None):
-    """Parameters that minimise the Hoffmann loss at compute C (FLOPs)."""
-    return chinchilla_optimum(params, C, compute)["N"]
-
-
-def D_opt(C, params: Mapping, compute: ComputeModel | None = None):
-    """Tokens that minimise the Hoffmann loss at compute C (FLOPs)."""
-    return chinchilla_optimum(params, C, compute)["D"]
-
-
-def L_opt(C, params: Mapping, compute: ComputeModel | None = None):
-    """Smallest Hoffmann loss (nats/token) at compute C (FLOPs)."""
-    return chinchilla_optimum(params, C, compute)["L"]
-
-
-def tokens_per_param(C, params: Mapping, compute: ComputeModel | None = None):
-    """Tokens per parameter of the compute-optimal Hoffmann model at compute C (FLOPs)."""
-    found = chinchilla_optimum(params, C, compute)
-    return found["D"] / found["N"]

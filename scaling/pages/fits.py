@@ -7,7 +7,9 @@ import pandas as pd
 from rich.console import Console
 
 from scaling.fitting.audit import Audit
-from scaling.fitting.report import Report, disagreement_table, optima_table
+from scaling.fitting.optima import disagreement_table, optima_table
+from scaling.fitting.report import Report
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
     Section,
@@ -21,7 +23,6 @@ from scaling.pages.text import (
 from scaling.quantities import format_quantity
 from scaling.tables.observations import N_MEANING, Convention
 
-RULE_OF_THUMB = 20  # training tokens per parameter (Hoffmann et al. 2022)
 METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "isoflop_bowl": "bowl",
     "isoflop": "isoflop",
@@ -57,7 +58,7 @@ CONVENTIONS = (
     shown_interval("N_exponent", "a in N_opt ~ C^a", ".3f"),
     shown_interval("N_opt", write=format_quantity),
     shown_interval("tokens_per_param", RATIO, format_quantity),
-    shown("tokens_per_param", "over 20", lambda ratio: f"x{ratio / RULE_OF_THUMB:.2f}"),
+    shown("tokens_per_param", "over 20", lambda ratio: f"x{ratio / TOKENS_PER_PARAM_RULE:.2f}"),
     shown("status"),
 )
 
@@ -85,7 +86,8 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
     if conventions.empty:
         return Section(title, ("The table knows one N only.",))
     text = (
-        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; {RULE_OF_THUMB} is the rule of "
+        f"At {conventions.C.iloc[0]:.3g} FLOPs, the largest budget; "
+        f"{TOKENS_PER_PARAM_RULE:g} is the rule of "
         "thumb of Hoffmann et al. 2022, whose N is total."
     )
     return Section(title, (text,), tables=(Table(conventions, CONVENTIONS),))

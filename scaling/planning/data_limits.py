@@ -107,7 +107,7 @@ def _weigh_options(
         names = ["unlimited", "one_pass", "optimal_for_data", *["repeated"] * repeat]
         plans = dict.fromkeys(names, (N_opt, D_opt, L_opt))
     else:
-        params = {"beta": law.fit.params["alpha"]} | law.fit.params | decays
+        params = {"beta": law.fit.params["alpha"], **law.fit.params, **decays}
 
         def loss(N: float, D: float) -> float:
             return float(LAWS["repeated"].loss(params, N=N, D=D, U=limit))

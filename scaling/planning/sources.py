@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.report import QUANTITIES, fit_law
+from scaling.fitting.report import fit_law
 from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.laws import papers
-from scaling.laws.frontier import ComputeModel, optimum
+from scaling.laws.frontier import QUANTITIES, ComputeModel, optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
 from scaling.tables.observations import C_MEANING, N_MEANING, Convention

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from scaling.errors import FitError, PublishedDataError
 from scaling.fitting.audit import audit_laws
-from scaling.fitting.report import fit_all
+from scaling.fitting.prepared import Prepared, prepare
+from scaling.fitting.report import report_on
+from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.laws.table import LAWS
 from scaling.replication.checks import Check, checks_table, keep_stable_digits
 from scaling.replication.formulas import FORMULAS
 from scaling.replication.methods import METHODS, method_checks
 from scaling.replication.references import law_checks, reference_checks
-from scaling.tables.observations import observations
 from scaling.tables.published import PUBLISHED, get_table, read_published
 from scaling.tables.runs import load_runs
 
@@ -72,14 +72,14 @@ def chosen_entries(only: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in ENTRIES if name in names)
 
 
-def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replication:
+def replicate(entry: str, *, bootstrap: int = 4000, seed: int = 0) -> Replication:
     """Check everything that is known of an entry.
 
     Parameters
     ----------
     entry : str
         One of `ENTRIES`.
-    n_bootstrap : int, > 0
+    bootstrap : int, > 0
         Refits behind every interval.
     seed : int
 
@@ -93,8 +93,8 @@ def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replicat
         There is no entry of this name, or no bootstrap.
     """
     chosen_entries([entry])
-    if n_bootstrap < 1:
-        raise ValueError(f"bootstrap={n_bootstrap} gives no intervals to compare; 4000 is usual")
+    if bootstrap < 1:
+        raise ValueError(f"bootstrap={bootstrap} gives no intervals to compare; 4000 is usual")
     by_formula = checks_table(FORMULAS[entry]() if entry in FORMULAS else ())
     if entry not in PUBLISHED:
         return Replication(entry, by_formula, pd.DataFrame())
@@ -105,7 +105,7 @@ def replicate(entry: str, *, n_bootstrap: int = 4000, seed: int = 0) -> Replicat
         checks = _join([by_formula, checks_table([row])])
         return Replication(entry, checks, pd.DataFrame(), unavailable=str(error))
     refit = _compute_law if _is_of_compute(entry) else _every_method
-    by_fit, audit = refit(entry, runs, n_bootstrap=n_bootstrap, seed=seed)
+    by_fit, audit = refit(entry, prepare(runs), FitSettings(bootstrap=bootstrap, seed=seed))
     audit.insert(0, "entry", entry)
     checks = keep_stable_digits(_join([by_formula, *by_fit]))
     return Replication(entry, checks, audit, rows=len(runs))
@@ -117,24 +117,22 @@ def _is_of_compute(entry: str) -> bool:
     return published is not None and LAWS[published.law].variables == ("C",)
 
 
-def _every_method(entry: str, runs: pd.DataFrame, **bootstrap: Any) -> Refit:
+def _every_method(entry: str, data: Prepared, settings: FitSettings) -> Refit:
     table = get_table(entry)
-    obs, _ = observations(runs)
-    report = fit_all(runs, **bootstrap)
-    by_reference = reference_checks(entry, obs, table.references, **bootstrap)
+    report = report_on(data, settings=settings)
+    by_reference = reference_checks(entry, data, table.references, settings)
     audit = report.audit
     ranking = _refuse(dict(report.refusals)["audit"]) if audit is None else audit.ranking.copy()
     return [by_reference, method_checks(entry, table, report)], ranking
 
 
-def _compute_law(entry: str, runs: pd.DataFrame, **bootstrap: Any) -> Refit:
+def _compute_law(entry: str, data: Prepared, settings: FitSettings) -> Refit:
     published = PUBLISHED_LAWS[entry]
-    obs, _ = observations(runs)
     methods = [Check(entry, method, "N_exponent", verdict=ONE_VARIABLE) for method in METHODS]
-    checks = [law_checks(entry, obs, published, **bootstrap), checks_table(methods)]
+    checks = [law_checks(entry, data, published, settings), checks_table(methods)]
     try:
         laws = (published.law.removesuffix("_E"), published.law)
-        return checks, audit_laws(obs, laws=laws, **bootstrap).ranking
+        return checks, audit_laws(data, settings, laws=laws).ranking
     except FitError as error:
         return checks, _refuse(str(error))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws import papers
-from scaling.laws.frontier import chinchilla_exponents, optimum
+from scaling.laws.frontier import exponents, optimum
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.quantities import format_quantity
 from scaling.replication.checks import OVERLAP, Check, compare_intervals, judge_digits
@@ -106,7 +106,7 @@ def _approach_3(name: str) -> Iterator[Check]:
 
 def _exponents(name: str) -> Iterator[Check]:
     """Printed exponents against those of the printed parameters; rounding moves them."""
-    for quantity, value in chinchilla_exponents(PUBLISHED_LAWS[name].params).items():
+    for quantity, value in exponents("chinchilla", PUBLISHED_LAWS[name].params).items():
         published, low, high = papers.HOFFMANN_EXPONENTS["parametric"][quantity]
         ends = {"published_low": low, "published_high": high}
         where = "table 2, 10-90 %"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar, root_scalar
@@ -76,7 +77,7 @@ def data_frontier(C: float) -> float:
 
 
 def _minimum(loss: Callable[[float], float]) -> float:
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         loss, bounds=tuple(np.log(SIZES)), method="bounded", options={"xatol": 1e-10}
     )
     return float(found.x)

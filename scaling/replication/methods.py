@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.fitting.report import Report
 from scaling.fitting.result import Fit
 from scaling.laws import papers
-from scaling.laws.frontier import chinchilla_exponents
+from scaling.laws.frontier import exponents
 from scaling.replication.checks import (
     APART,
     MISSED,
@@ -29,7 +29,7 @@ METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
     "envelope": "envelope",
 }
 EXPONENTS = ("N_exponent", "D_exponent")
-QUANTITIES = (*EXPONENTS, RATIO)
+COMPARED = (*EXPONENTS, RATIO)
 HOFFMANNS_POINTS = ("epoch2024", "epoch2024_all", "kyo2024")
 GEMSTONES = ("gemstones_hot", "gemstones_hot_100b", "gemstones_cool_end")
 CHINCHILLA_MODEL = (70e9, 1.4e12)  # parameters, tokens
@@ -91,7 +91,9 @@ def _own_exponents(table: PublishedTable, quantity: str) -> list[Printed]:
         return []
     own = [r for r in table.references if set(r.params) == {"alpha", "beta"} and r.is_optimum]
     where = "from alpha and beta of their own fit"
-    return [Printed(chinchilla_exponents(r.params)[quantity], table.citation, where) for r in own]
+    return [
+        Printed(exponents("chinchilla", r.params)[quantity], table.citation, where) for r in own
+    ]
 
 
 def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataFrame:
@@ -116,14 +118,14 @@ def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataF
             checks += _of_method(entry, table, fits[method])
         else:
             refused = f"refused: {refusals.get(method, 'not tried')}"
-            checks.append(Check(entry, method, ", ".join(QUANTITIES), verdict=refused))
+            checks.append(Check(entry, method, ", ".join(COMPARED), verdict=refused))
     return checks_table(checks)
 
 
 def _of_method(entry: str, table: PublishedTable, fit: Fit) -> Iterator[Check]:
     found = fit.exponents() | {RATIO: fit.tokens_per_param(CHINCHILLA)}
     objective = {"objective_name": fit.objective_name, "objective_ours": fit.objective}
-    for quantity in QUANTITIES:
+    for quantity in COMPARED:
         note = "" if found[quantity].status == "ok" else found[quantity].status
         check = Check(entry, fit.method, quantity, note=note, **objective)
         check = with_estimate(check, found[quantity])

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
-from scaling.laws.frontier import exponents, tokens_per_param
+from scaling.fitting.settings import FitSettings
+from scaling.laws.frontier import exponents, optimum
 from scaling.laws.papers import PublishedLaw
 from scaling.laws.table import LAWS
 from scaling.replication.checks import (
@@ -38,24 +39,24 @@ NEAR = 1e-3  # relative difference of parameters beside one optimum
 STD_NEAR = 0.15  # relative difference of standard errors of two bootstraps
 
 
-def objective_of(reference: Reference) -> Objective:
-    """The objective that a reference states."""
+def criterion_of(reference: Reference) -> Criterion:
+    """The criterion that a reference states."""
     delta = () if reference.huber_delta is None else (reference.huber_delta,)
-    return Objective(reference.residual, reference.loss, *delta)
+    return Criterion(reference.residual, reference.loss, *delta)
 
 
 def reference_checks(
-    entry: str, obs: pd.DataFrame, references: tuple[Reference, ...], **bootstrap: Any
+    entry: str, data: Prepared, references: tuple[Reference, ...], settings: FitSettings
 ) -> pd.DataFrame:
-    """Fit the chinchilla law under the objective of each reference, and compare.
+    """Fit the chinchilla law under the criterion of each reference, and compare.
 
     Parameters
     ----------
     entry : str
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it
+    data : Prepared
     references : tuple of Reference
-    **bootstrap : int
-        n_bootstrap and seed, of the intervals and standard errors.
+    settings : FitSettings
+        The bootstrap of the intervals and standard errors.
 
     Returns
     -------
@@ -63,27 +64,26 @@ def reference_checks(
         reference, and one for tokens per parameter at `CHINCHILLA` FLOPs where all parameters of an
         optimum are given.
     """
-    objectives = dict.fromkeys(objective_of(reference) for reference in references)
     fits = {
-        objective: fit_parametric(obs, law=LAW, objective=objective, **bootstrap)
-        for objective in objectives
+        criterion: fit_parametric(data, replace(settings, criterion=criterion), law=LAW)
+        for criterion in dict.fromkeys(map(criterion_of, references))
     }
     return checks_table(
-        check for reference in references for check in _compared(entry, obs, reference, fits)
+        check for reference in references for check in _compare(entry, data.obs, reference, fits)
     )
 
 
 def law_checks(
-    entry: str, obs: pd.DataFrame, published: PublishedLaw, **bootstrap: Any
+    entry: str, data: Prepared, published: PublishedLaw, settings: FitSettings
 ) -> pd.DataFrame:
-    """Fit a published law to its own runs by our default objective; intervals decide.
+    """Fit a published law to its own runs by our default criterion; intervals decide.
 
     Returns
     -------
     DataFrame, one row per parameter; ok where our interval holds the published value.
     """
-    fit = fit_parametric(obs, law=published.law, **bootstrap)
-    theirs = objective_at(obs, published.params, law=published.law)
+    fit = fit_parametric(data, settings, law=published.law)
+    theirs = objective_at(data.obs, published.params, law=published.law)
     common = _describe(entry, published.source, fit, theirs)
     note = f"{fit.status}: {fit.reason}" if fit.reason else ""
     common = replace(common, note=note, is_finding=fit.status != "ok")
@@ -107,14 +107,14 @@ def _describe(entry: str, source: str, fit: Fit, theirs: float) -> Check:
     )
 
 
-def _compared(
-    entry: str, obs: pd.DataFrame, reference: Reference, fits: Mapping[Objective, Fit]
+def _compare(
+    entry: str, obs: pd.DataFrame, reference: Reference, fits: Mapping[Criterion, Fit]
 ) -> Iterator[Check]:
-    objective = objective_of(reference)
-    fit, is_whole = fits[objective], set(reference.params) == set(LAWS[LAW].params)
+    criterion = criterion_of(reference)
+    fit, is_whole = fits[criterion], set(reference.params) == set(LAWS[LAW].params)
     theirs = NAN if reference.objective is None else reference.objective
     if is_whole:
-        theirs = objective_at(obs, reference.params, law=LAW, objective=objective)
+        theirs = objective_at(obs, reference.params, law=LAW, criterion=criterion)
     common = _describe(entry, reference.source, fit, theirs)
     other = _find_other_optimum(reference, fits)
     for name, value in reference.params.items():
@@ -154,21 +154,21 @@ def _judge(reference: Reference, theirs: float, ours: float, gap: float) -> tupl
     return f"another optimum: {off:.1e} away", False
 
 
-def _find_other_optimum(reference: Reference, fits: Mapping[Objective, Fit]) -> Fit | None:
-    """The fit of another objective that the parameters of a non-optimum belong to, if any."""
+def _find_other_optimum(reference: Reference, fits: Mapping[Criterion, Fit]) -> Fit | None:
+    """The fit of another criterion that the parameters of a non-optimum belong to, if any."""
     if reference.is_optimum:
         return None
     distance = {
-        objective: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
-        for objective, fit in fits.items()
+        criterion: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
+        for criterion, fit in fits.items()
     }
-    nearest = min(fits, key=lambda objective: distance[objective])
-    is_other = nearest != objective_of(reference) and distance[nearest] <= NEAR
+    nearest = min(fits, key=lambda criterion: distance[criterion])
+    is_other = nearest != criterion_of(reference) and distance[nearest] <= NEAR
     return fits[nearest] if is_other else None
 
 
 def _ratio_check(common: Check, reference: Reference, fit: Fit) -> Check:
-    theirs = float(tokens_per_param(CHINCHILLA, reference.params, fit.compute))
+    theirs = float(optimum(LAW, reference.params, CHINCHILLA, fit.compute)["tokens_per_param"])
     found = fit.tokens_per_param(CHINCHILLA)
     off = abs(found.value / theirs - 1)
     ok = off <= SAME_RATIO

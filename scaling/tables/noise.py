@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import digamma, polygamma
-from scipy.stats import norm
 
-LEVEL = 0.9
+from scaling.quantities import LEVEL
+
 MIN_GROUPS = 3  # sizes that are repeated, for a trend in N
 SAME = ["total_params", "n_layers", "width", "n_heads", "tokens", "lr", "batch_tokens", "precision"]
 
@@ -80,6 +79,8 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise | None:
     ln sigma^2 + digamma(k/2) - ln(k/2) and variance trigamma(k/2); the slope is that of the least
     squares of ln s^2 on ln N with these weights.
     """
+    from scipy.special import digamma, ndtri, polygamma  # here, so that `import scaling` is fast
+
     if "seed" not in runs or not {*SAME} <= {*runs.columns}:
         return None
     finished = runs[runs.status == "ok"]
@@ -95,7 +96,7 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise | None:
     y = np.log(count.variance.to_numpy(float)) - digamma(freedom / 2) + np.log(freedom / 2)
     spread = float((weight * (x - x_middle) ** 2).sum())
     slope = float((weight * (x - x_middle) * y).sum() / spread)
-    margin = float(norm.ppf((1 + LEVEL) / 2) / np.sqrt(spread))
+    margin = float(ndtri((1 + LEVEL) / 2) / np.sqrt(spread))
     levelled = count.variance * np.exp(-slope * (x - x_middle))
     return SeedNoise(
         std=float(np.sqrt(np.average(levelled, weights=freedom))),

@@ -110,7 +110,7 @@ def observations(
     `cluster` is the trunk where runs share one: they are resampled together.
     """
     convention = convention or default_convention(runs)
-    if lacking := [c for c in _needed(convention) if c not in runs]:
+    if lacking := [c for c in _list_needed(convention) if c not in runs]:
         raise ValueError(
             f"convention ({convention.describe()}) needs columns {lacking}, which the table lacks; "
             f"it has {[*runs.columns]}: choose another convention"
@@ -119,24 +119,27 @@ def observations(
     if not finished.any():
         raise ValueError(f"none of the {len(runs)} runs has status 'ok'; there is nothing to fit")
     others = runs.loc[~finished]
-    left_out = [*zip(others.run_id, _reasons(others), strict=True), *runs.attrs.get("excluded", [])]
+    left_out = [
+        *zip(others.run_id, _tell_reasons(others), strict=True),
+        *runs.attrs.get("excluded", []),
+    ]
     excluded = pd.DataFrame(left_out, columns=["run_id", "reason"])
     runs = runs.loc[finished]
     N = runs[[*N_COLUMNS[convention.N]]].sum(axis=1).astype(float)
     D = runs.tokens.astype(float)
     C = 6.0 * N * D if convention.C == "6ND" else runs.flops.astype(float)
     obs = pd.DataFrame({"run_id": runs.run_id, "N": N, "D": D, "C": C, "L": runs.loss})
-    obs["budget"] = _budgets(runs, C, planned=convention.C == "counted")
+    obs["budget"] = _assign_budgets(runs, C, planned=convention.C == "counted")
     obs["weight"] = runs["weight"].astype(float) if "weight" in runs else 1.0
     trunk = runs["trunk_id"] if "trunk_id" in runs else pd.Series("", index=runs.index)
     obs["cluster"] = trunk.where(trunk != "", runs.run_id)
-    for symbol, values in _further(runs):
+    for symbol, values in _read_further(runs):
         if np.isfinite(values).all():
             obs[symbol] = values
     return obs.reset_index(drop=True), excluded
 
 
-def _further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+def _read_further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """What some laws read besides N, D and C, and the check for losses in bits."""
     for symbol, name in FURTHER.items():
         if name in runs:
@@ -179,11 +182,11 @@ def warn_of_oddities(obs: pd.DataFrame) -> None:
     ----------
     obs : DataFrame, as `observations` returns it
     """
-    for oddity in _oddities(obs):
+    for oddity in _find_oddities(obs):
         warnings.warn(oddity, RunsWarning, stacklevel=3)
 
 
-def _oddities(obs: pd.DataFrame) -> Iterator[str]:
+def _find_oddities(obs: pd.DataFrame) -> Iterator[str]:
     copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
     if copies:
         yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
@@ -198,10 +201,10 @@ def _oddities(obs: pd.DataFrame) -> Iterator[str]:
                 f"{symbol} is at most {largest:g} {meaning}; if these are millions or billions, "
                 "multiply the column by 1e6 or 1e9"
             )
-    yield from _bits(obs)
+    yield from _doubt_units(obs)
 
 
-def _bits(obs: pd.DataFrame) -> Iterator[str]:
+def _doubt_units(obs: pd.DataFrame) -> Iterator[str]:
     vocab_size = np.asarray(obs["vocab_size"] if "vocab_size" in obs else [np.inf] * len(obs))
     high = obs[np.exp(obs.L) > vocab_size]
     if len(high):
@@ -217,32 +220,32 @@ def _bits(obs: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _needed(convention: Convention) -> list[str]:
+def _list_needed(convention: Convention) -> list[str]:
     return [*N_COLUMNS[convention.N]] + ([] if convention.C == "6ND" else ["flops"])
 
 
-def _reasons(runs: pd.DataFrame) -> pd.Series:
+def _tell_reasons(runs: pd.DataFrame) -> pd.Series:
     why = runs["reason"] if "reason" in runs else pd.Series("", index=runs.index)
     return ("status " + runs.status + ": " + why).str.removesuffix(": ")
 
 
-def _budgets(runs: pd.DataFrame, C: pd.Series, planned: bool) -> pd.Series:
+def _assign_budgets(runs: pd.DataFrame, C: pd.Series, planned: bool) -> pd.Series:
     if "flops_budget" in runs and planned:
         return runs.flops_budget.astype(float)
     log_C = C.map(np.log)
-    group = runs.flops_budget if "flops_budget" in runs else _alike(log_C)
+    group = runs.flops_budget if "flops_budget" in runs else _number_alike(log_C)
     return log_C.groupby(group).transform("mean").map(np.exp)
 
 
-def _alike(log_C: pd.Series) -> pd.Series:
+def _number_alike(log_C: pd.Series) -> pd.Series:
     """Number the runs of one C alike: those between two gaps, or the dense windows of a chain."""
     ordered = log_C.sort_values()
     chain = (ordered.diff() > SAME_BUDGET).cumsum()
-    window = ordered.groupby(chain).transform(_dense_windows)
+    window = ordered.groupby(chain).transform(_number_windows)
     return ordered.groupby([chain, window]).ngroup()
 
 
-def _dense_windows(ordered: pd.Series) -> np.ndarray:
+def _number_windows(ordered: pd.Series) -> np.ndarray:
     """Number the densest windows of ascending ln C, one after the other; all alike if narrow.
 
     Of windows with as many runs the narrowest is taken, of such the lowest.

@@ -1,5 +1,6 @@
 """The runs table: one row per trained model; the one door between training and fitting."""
 
+import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,53 +18,8 @@ class Column(NamedTuple):
     meaning: str
 
 
-COLUMNS = {
-    "run_id": Column("str", "", "hash of everything that determines the numbers"),
-    "name": Column("str", "", "human-readable label of the model"),
-    "family": Column("str", "", "gpt, bert or t5"),
-    "objective": Column("str", "", "clm, mlm or span corruption"),
-    "data": Column("str", "", "corpus"),
-    "vocab_size": Column("int64", "tokens", "size of the vocabulary"),
-    "seq_len": Column("int64", "tokens", "length of a training window"),
-    "n_layers": Column("int64", "layers", "transformer blocks"),
-    "width": Column("int64", "", "dimension of the residual stream"),
-    "n_heads": Column("int64", "heads", "attention heads per layer"),
-    "embedding_params": Column("int64", "parameters", "token and position tables"),
-    "block_params": Column("int64", "parameters", "attention and feed-forward weights"),
-    "head_params": Column("int64", "parameters", "output head; 0 when tied"),
-    "norm_params": Column("int64", "parameters", "normalisation gains and biases"),
-    "total_params": Column("int64", "parameters", "all of them, a tied head once"),
-    "non_embedding_params": Column("int64", "parameters", "all but the embedding tables"),
-    "params": Column("int64", "parameters", "N of a foreign table, counted as its author did"),
-    "tokens": Column("int64", "tokens", "D: tokens of text trained on, for every family"),
-    "input_tokens": Column("int64", "tokens", "positions of the encoder, or of the only stack"),
-    "predicted_tokens": Column("int64", "tokens", "targets; of t5 the positions of the decoder"),
-    "flops": Column("float64", "FLOPs", "training compute, forward + backward"),
-    "flops_budget": Column("float64", "FLOPs", "planned compute of the IsoFLOP group; NaN if none"),
-    "loss": Column("float64", "nats/token", "held-out loss after the last step"),
-    "loss_std": Column("float64", "nats/token", "standard error of the held-out loss"),
-    "bits_per_byte": Column("float64", "bits/byte", "held-out loss per byte of text"),
-    "lr": Column("float64", "", "peak learning rate"),
-    "batch_tokens": Column("int64", "tokens", "tokens per optimiser step"),
-    "steps": Column("int64", "steps", "optimiser steps"),
-    "warmup_steps": Column("int64", "steps", "steps of linear warm-up"),
-    "schedule": Column("str", "", "learning-rate schedule"),
-    "beta2": Column("float64", "", "Adam's second-moment decay"),
-    "seed": Column("int64", "", "seed of weights and data order"),
-    "precision": Column("str", "", "number format of the forward pass"),
-    "compiled": Column("int64", "", "1 if trained through torch.compile"),
-    "trunk_id": Column("str", "", "runs that share it share a trunk; empty if unknown"),
-    "epochs": Column("float64", "passes", "tokens over unique tokens, at least 1 if repeated"),
-    "status": Column("str", "", "ok, diverged or failed"),
-    "reason": Column("str", "", "why the status is not ok"),
-    "wall_s": Column("float64", "s", "wall time of training"),
-    "tokens_per_s": Column("float64", "tokens/s", "training throughput"),
-    "flops_per_s": Column("float64", "FLOP/s", "achieved training speed"),
-    "peak_memory_bytes": Column("int64", "bytes", "largest memory use"),
-    "device": Column("str", "", "where it ran"),
-    "version": Column("str", "", "version of the training code's numbers"),
-    "weight": Column("float64", "", "of the run in a fit, as 1 / variance; equal if not given"),
-}
+with Path(__file__).with_name("columns.csv").open(encoding="utf-8", newline="") as _lines:
+    COLUMNS = {row.pop("name"): Column(**row) for row in csv.DictReader(_lines)}
 CURVE_COLUMNS = {
     "run_id": COLUMNS["run_id"],
     "step": Column("int64", "steps", "optimiser steps so far"),
@@ -119,7 +75,7 @@ def load_runs(
     if "run_id" not in runs:
         runs.insert(0, "run_id", [f"row{i + 1:04d}" for i in range(len(runs))])
     runs = runs if "status" in runs else runs.assign(status="ok")
-    runs = validate(_derived(_typed(runs, COLUMNS)))
+    runs = validate(_derive_missing(_convert_types(runs, COLUMNS)))
     runs.attrs = attrs
     return runs
 
@@ -132,7 +88,7 @@ def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     ValueError
         One of run_id, step, tokens, flops, loss is missing.
     """
-    curves = _typed(_read(source), CURVE_COLUMNS)
+    curves = _convert_types(_read(source), CURVE_COLUMNS)
     if lacking := [c for c in CURVE_COLUMNS if c not in curves and c != "lr"]:
         raise ValueError(f"curves table lacks columns {lacking}; it has {[*curves.columns]}")
     return curves
@@ -156,7 +112,7 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
         found = sorted(set(runs.status[bad]))
         raise ValueError(f"unknown status {found} in {few(runs.run_id[bad])}; use {STATUSES}")
     finished = runs[runs.status == "ok"]
-    for name in {*_used(runs)}:
+    for name in {*_list_checked(runs)}:
         rows = finished
         if name == "flops_budget":  # which a run may lack
             rows = finished.loc[finished.flops_budget.notna()]
@@ -187,7 +143,7 @@ def _read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(source, dtype="str")  # as text: Python's float() reads it back exactly
 
 
-def _typed(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+def _convert_types(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
     typed = {}
     for name in table.columns:
         values = pd.Series(table[name])
@@ -195,21 +151,21 @@ def _typed(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
         if dtype == "str":
             typed[name] = values.astype(object).where(values.notna(), "").astype("str")
         elif dtype != "any" or pd.api.types.is_string_dtype(values):
-            number = _number(values)
+            number = _read_number(values)
             foreign_text = dtype == "any" and number.isna().any()
             whole = dtype != "float64" and np.isfinite(number).all() and (number % 1 == 0).all()
             typed[name] = values if foreign_text else number.astype("int64") if whole else number
     return table.assign(**typed)
 
 
-def _number(values: pd.Series) -> pd.Series:
+def _read_number(values: pd.Series) -> pd.Series:
     try:
         return values.astype("float64")
     except (TypeError, ValueError):
         return pd.Series(pd.to_numeric(values, errors="coerce"), dtype="float64")
 
 
-def _derived(runs: pd.DataFrame) -> pd.DataFrame:
+def _derive_missing(runs: pd.DataFrame) -> pd.DataFrame:
     ours = "total_params" in runs or "non_embedding_params" in runs
     if not ours and "params" not in runs and {"tokens", "flops"} <= {*runs.columns}:
         runs = runs.assign(params=runs.flops / (6.0 * runs.tokens))
@@ -225,7 +181,7 @@ def _derived(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
-def _used(runs: pd.DataFrame) -> list[str]:
+def _list_checked(runs: pd.DataFrame) -> list[str]:
     candidates = ("total_params", "non_embedding_params", "params", "block_params", "tokens")
     return [
         name for name in (*candidates, "flops", "flops_budget", "loss", "weight") if name in runs

@@ -8,6 +8,8 @@ import pytest
 from scaling.figures.families import families_figure
 from scaling.figures.paper import LABELS
 from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.tables.observations import Convention, observations
 
 
@@ -27,7 +29,7 @@ def families(grid):
     }
     own = Convention("total", "counted")
     fits = {
-        name: fit_isoflop(observations(table, own)[0], convention=own, n_bootstrap=20)
+        name: fit_isoflop(Prepared.of(observations(table, own)[0], own), FitSettings(bootstrap=20))
         for name, table in tables.items()
     }
     return tables, fits

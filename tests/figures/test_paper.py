@@ -50,4 +50,4 @@ def test_kinds_of_bootstrap_stand_in_the_order_of_the_fits(report):
 
 @pytest.fixture(scope="module")
 def report(grid):
-    return fit_all(grid(noise=0.01, sizes=6), n_bootstrap=0, audit=False)
+    return fit_all(grid(noise=0.01, sizes=6), bootstrap=0, audit=False)

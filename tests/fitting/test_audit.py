@@ -4,6 +4,8 @@ import pytest
 
 from scaling.errors import FitError
 from scaling.fitting.audit import audit_laws
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
@@ -23,7 +25,7 @@ def obs_of_law(law, params, noise=0.0, seed=0):
 
 
 def quiet(obs, **options):
-    return audit_laws(obs, n_bootstrap=0, **options)
+    return audit_laws(Prepared.of(obs), FitSettings(bootstrap=0), **options)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,9 @@ def test_prediction_intervals_hold_new_runs_as_often_as_they_say():
     truth = {"E": 1.7, "A": 60.0, "B": 300.0, "alpha": 0.3, "beta": 0.4}
     held = [
         audit_laws(
-            obs_of_law("chinchilla", truth, noise=5e-3, seed=seed),
+            Prepared.of(obs_of_law("chinchilla", truth, noise=5e-3, seed=seed)),
+            FitSettings(bootstrap=200),
             laws=("chinchilla",),
-            n_bootstrap=200,
         ).predictions.held.mean()
         for seed in range(25)
     ]

@@ -4,6 +4,8 @@ import pytest
 
 from scaling.errors import FitError
 from scaling.fitting.envelope import fit_envelope
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
@@ -14,7 +16,9 @@ def test_envelope_of_finished_losses_is_the_frontier(
     grid, curves_of, obs_of, optimum_of, sizes, width
 ):
     options = {"sizes": sizes, "width": width}
-    fit = fit_envelope(obs_of(**options), curves_of(grid(**options)), n_bootstrap=0)
+    fit = fit_envelope(
+        Prepared.of(obs_of(**options)), FitSettings(bootstrap=0), curves_of(grid(**options))
+    )
     (N, D), (N_later, _) = optimum_of(4e11), optimum_of(8e11)
     assert fit.N_opt(4e11).value == pytest.approx(N, rel=0.02)
     assert fit.D_opt(4e11).value == pytest.approx(D, rel=0.02)
@@ -36,7 +40,7 @@ def rows_of_few_runs(truth):
 
 
 def test_many_losses_of_few_runs(rows_of_few_runs):
-    fit = fit_envelope(rows_of_few_runs, n_bootstrap=50)
+    fit = fit_envelope(Prepared.of(rows_of_few_runs), FitSettings(bootstrap=50))
     assert fit.exponents()["N_exponent"].value == pytest.approx(0.5, abs=0.1)
     assert fit.bootstrap.kind == "pairs"
 
@@ -45,12 +49,16 @@ def test_many_losses_of_few_runs(rows_of_few_runs):
 def test_rows_repeated_in_their_cluster_say_nothing_new(obs_of, noise):
     once = obs_of(noise=0.007)
     twice = pd.concat([once, once], ignore_index=True)
-    ours, theirs = (fit_envelope(o, noise=noise, n_bootstrap=50) for o in (once, twice))
+    ours, theirs = (
+        fit_envelope(Prepared.of(o), FitSettings(bootstrap=50), noise=noise) for o in (once, twice)
+    )
     pd.testing.assert_frame_equal(ours.draws, theirs.draws)
 
 
 def test_final_losses_alone_say_so(obs_of, optimum_of):
-    fit = fit_envelope(obs_of(noise=0.007, seed=2), n_bootstrap=100, noise=0.0015)
+    fit = fit_envelope(
+        Prepared.of(obs_of(noise=0.007, seed=2)), FitSettings(bootstrap=100), noise=0.0015
+    )
     assert "final losses only" in fit.note
     assert fit.N_opt(4e11).value == pytest.approx(optimum_of(4e11)[0], rel=0.35)
     assert fit.bootstrap.kind == "seed"
@@ -59,13 +67,15 @@ def test_final_losses_alone_say_so(obs_of, optimum_of):
 
 def test_sizes_at_the_edge_of_the_grid_are_left_out(grid, curves_of, obs_of):
     obs = obs_of(sizes=9, width=4.0)
-    fit = fit_envelope(obs, curves_of(grid(sizes=9, width=4.0)), n_bootstrap=0)
+    fit = fit_envelope(
+        Prepared.of(obs), FitSettings(bootstrap=0), curves_of(grid(sizes=9, width=4.0))
+    )
     assert fit.minima.N.min() > obs.N.min()
     assert fit.minima.N.max() < obs.N.max()
 
 
 def test_runs_drawn_with_replacement_without_a_noise(obs_of):
-    fit = fit_envelope(obs_of(noise=0.007), n_bootstrap=50)
+    fit = fit_envelope(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=50))
     assert fit.bootstrap.kind == "pairs"
     assert fit.N_opt(4e11).low <= fit.N_opt(4e11).high
 
@@ -73,6 +83,8 @@ def test_runs_drawn_with_replacement_without_a_noise(obs_of):
 def test_impossible_envelopes_are_refused(grid, curves_of, obs_of):
     obs, curves = obs_of(), curves_of(grid())
     with pytest.raises(FitError, match=r"it needs 3 on 2 over x2: train more budgets"):
-        fit_envelope(obs[obs.budget == 2e11].reset_index(drop=True), n_bootstrap=0)
+        fit_envelope(
+            Prepared.of(obs[obs.budget == 2e11].reset_index(drop=True)), FitSettings(bootstrap=0)
+        )
     with pytest.raises(ValueError, match="no run_id of the curves is in the runs table"):
-        fit_envelope(obs, curves.assign(run_id="other"))
+        fit_envelope(Prepared.of(obs), curves=curves.assign(run_id="other"))

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from scaling.errors import FitError
 from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
 
@@ -25,8 +27,8 @@ def bowls(shift=0.0, curvature=0.1, n=7, budgets=(1e18, 4e18, 16e18), off_budget
     return obs.assign(budget=runs.flops_budget)
 
 
-def point(obs, **options):
-    return fit_isoflop(obs, n_bootstrap=0, **options)
+def point(obs):
+    return fit_isoflop(Prepared.of(obs), FitSettings(bootstrap=0))
 
 
 def test_runs_of_no_budget_change_no_bowl():
@@ -116,7 +118,7 @@ def test_known_bias_of_wide_parabolas(width, bias):
 
 
 def test_grid_of_tiny_models(obs_of, optimum_of):
-    fit = fit_isoflop(obs_of(noise=0.007, seed=5), n_bootstrap=300)
+    fit = fit_isoflop(Prepared.of(obs_of(noise=0.007, seed=5)), FitSettings(bootstrap=300))
     for bowl in fit.minima.to_dict("records"):
         N, D = optimum_of(bowl["budget"])
         assert bowl["N_opt"] == pytest.approx(N, rel=0.06)
@@ -130,6 +132,6 @@ def test_grid_of_tiny_models(obs_of, optimum_of):
 
 @pytest.mark.parametrize("kind", ["seed", "wild", "pairs"])
 def test_every_kind_of_bootstrap_works(obs_of, kind):
-    fit = fit_isoflop(obs_of(noise=0.007), n_bootstrap=50, kind=kind)
+    fit = fit_isoflop(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=50, kind=kind))
     assert fit.bootstrap.kind == kind
     assert 40 <= fit.bootstrap.converged <= 50

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from scaling.errors import FitError
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.frontier import optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
@@ -29,8 +31,8 @@ def bowls(law, width=4.0, drifts=(1.0,) * 4, sizes=7, own_floor=0.0, spread=0.0)
     return observations(runs)[0].assign(budget=runs.flops_budget)
 
 
-def point(obs, **options):
-    return fit_isoflop_power(obs, n_bootstrap=0, **options)
+def point(obs, fit=fit_isoflop_power):
+    return fit(Prepared.of(obs), FitSettings(bootstrap=0))
 
 
 @pytest.mark.parametrize("width", [2, 4, 8, 16])
@@ -46,7 +48,7 @@ def test_no_bias_however_wide_the_grid(surface, width, drifts):
 
 def test_a_parabola_is_biased_where_this_is_not():
     true, obs = optimum("chinchilla", STEEP, 1e24)["D_opt"], bowls(STEEP, 8.0)
-    parabola = fit_isoflop(obs, n_bootstrap=0).D_opt(1e24).value
+    parabola = point(obs, fit_isoflop).D_opt(1e24).value
     assert abs(parabola / true - 1) > 0.1
     assert point(obs).D_opt(1e24).value == pytest.approx(true, rel=1e-6)
 
@@ -103,7 +105,9 @@ def test_a_budget_of_equal_tokens_leaves_its_bowl_open(surface):
     loss = LAWS["chinchilla"].loss(surface, N=N, D=2e10)
     flat = pd.DataFrame({"run_id": [*"abcd"], "N": N, "D": 2e10, "C": 1.2e11 * N, "L": loss})
     flat = flat.assign(budget=1.4e20, weight=1.0, cluster=flat.run_id)
-    fit = fit_isoflop_power(pd.concat([obs, flat], ignore_index=True), n_bootstrap=20)
+    fit = fit_isoflop_power(
+        Prepared.of(pd.concat([obs, flat], ignore_index=True)), FitSettings(bootstrap=20)
+    )
     assert fit.minima.status.tolist() == ["ok", "no_minimum", "ok", "ok", "ok"]
     assert fit.bootstrap.converged == 20
     assert fit.bootstrap.noise < 1e-6
@@ -133,7 +137,7 @@ def test_units_and_row_order_do_not_matter(of_N, of_C, random):
 
 @pytest.mark.parametrize("kind", ["seed", "wild", "pairs"])
 def test_every_kind_of_bootstrap_works(obs_of, kind):
-    fit = fit_isoflop_power(obs_of(noise=0.007), n_bootstrap=50, kind=kind)
+    fit = fit_isoflop_power(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=50, kind=kind))
     assert fit.bootstrap.kind == kind
     assert 40 <= fit.bootstrap.converged <= 50
     assert "beta - alpha" in fit.note
@@ -142,12 +146,15 @@ def test_every_kind_of_bootstrap_works(obs_of, kind):
 def test_the_noise_is_that_of_the_runs(obs_of):
     """Averaged over grids: 28 runs less 3 x 4 + 2 coefficients leave 14 degrees of freedom."""
     grids = [obs_of(noise=0.007, seed=seed) for seed in range(12)]
-    noises = [fit_isoflop_power(g, n_bootstrap=2).bootstrap.noise * g.L.mean() for g in grids]
+    noises = [
+        fit_isoflop_power(Prepared.of(g), FitSettings(bootstrap=2)).bootstrap.noise * g.L.mean()
+        for g in grids
+    ]
     assert np.sqrt(np.mean(np.square(noises))) == pytest.approx(0.007, rel=0.2)
 
 
 def test_intervals_hold_the_skew_that_a_parabola_has_not(obs_of, optimum_of):
-    fit = fit_isoflop_power(obs_of(noise=0.007, seed=5))
+    fit = fit_isoflop_power(Prepared.of(obs_of(noise=0.007, seed=5)))
     assert fit.method == "isoflop_power"
     assert fit.bootstrap.kind == "seed"
     for C in fit.minima.budget:
@@ -168,9 +175,9 @@ def test_the_budgets_of_hoffmann_are_found_among_scattered_runs(published, fit):
     nearest = np.abs(np.log(dense[:, None] / customary)).min(axis=0)
     assert (nearest < 0.12).all()
     assert len(dense) == 10
-    found = fit(obs[obs.budget.isin(dense)].reset_index(drop=True), n_bootstrap=0)
+    found = point(obs[obs.budget.isin(dense)].reset_index(drop=True), fit)
     assert found.exponents()["N_exponent"].value == pytest.approx(0.49, abs=0.03)
-    everything = fit(obs, n_bootstrap=0)
+    everything = point(obs, fit)
     assert everything.exponents()["N_exponent"].value == pytest.approx(0.49, abs=0.03)
 
 
@@ -179,6 +186,6 @@ def test_resamples_that_leave_the_exponents_open_do_no_harm():
     obs = bowls(STEEP, sizes=6)
     noise = 0.01 * np.random.default_rng(0).standard_normal(len(obs))
     obs = obs.assign(L=obs.L + noise, cluster=np.resize(np.arange(6), len(obs)))
-    fit = fit_isoflop_power(obs, n_bootstrap=500, kind="pairs")
+    fit = fit_isoflop_power(Prepared.of(obs), FitSettings(bootstrap=500, kind="pairs"))
     assert 0 < fit.bootstrap.converged < 500
     assert np.isfinite(fit.draws[["N_ref", "N_exponent"]].to_numpy()).all()

@@ -3,16 +3,18 @@ import pytest
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.one_variable import fit_LC, fit_LD, fit_LN
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 
 
 @pytest.fixture(scope="module")
 def joint(obs_of):
-    return fit_parametric(obs_of(noise=0.007), n_bootstrap=50)
+    return fit_parametric(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=50))
 
 
 @pytest.fixture(scope="module")
 def frontier(obs_of):
-    return fit_isoflop(obs_of(noise=0.007), n_bootstrap=50)
+    return fit_isoflop(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=50))
 
 
 def test_LC_follows_the_frontier_of_isoflop(frontier):

@@ -9,8 +9,10 @@ from scipy.optimize import brentq, minimize
 from scipy.special import huber, logsumexp
 
 from scaling.errors import FitError
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.laws.frontier import ComputeModel
 from scaling.laws.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
 from scaling.laws.table import LAWS, minimum_steps
@@ -30,8 +32,8 @@ KAPLAN = KAPLAN_CONSTANTS["L(N,D)"]
 STEPS, BATCH = KAPLAN_CONSTANTS["L(N,S_min)"], KAPLAN_CONSTANTS["B_crit(L)"]
 REPEATED = PUBLISHED_LAWS["muennighoff2023"].params | {"beta": 0.34}
 EPOCHS = (1, 2, 4, 10, 40)
-OBJECTIVES = [
-    Objective(residual, loss, delta)
+CRITERIA = [
+    Criterion(residual, loss, delta)
     for residual in ("log", "linear")
     for loss, delta in (("huber", 1e-3), ("l1", 1e-3), ("mse", 1e-3))
 ]
@@ -73,8 +75,8 @@ def batch_table(truth):
     )
 
 
-def point(obs, **options):
-    return fit_parametric(obs, n_bootstrap=0, **options)
+def point(obs, criterion=DEFAULTS.criterion, **options):
+    return fit_parametric(Prepared.of(obs), FitSettings(criterion, bootstrap=0), **options)
 
 
 def residuals_by_hand(obs, params, residual):
@@ -88,14 +90,14 @@ def residuals_by_hand(obs, params, residual):
     return log_L - np.log(obs.L) if residual == "log" else np.exp(log_L) - obs.L
 
 
-def sum_by_hand(obs, params, objective):
-    r = residuals_by_hand(obs, params, objective.residual).to_numpy()
+def sum_by_hand(obs, params, criterion):
+    r = residuals_by_hand(obs, params, criterion.residual).to_numpy()
     losses = {
-        "huber": huber(objective.huber_delta, r),
+        "huber": huber(criterion.huber_delta, r),
         "l1": np.abs(r),
         "mse": 0.5 * r**2,
     }
-    return float((obs.weight * losses[objective.loss]).sum())
+    return float((obs.weight * losses[criterion.loss]).sum())
 
 
 # ---------------------------------------------------------------- published tables
@@ -120,14 +122,14 @@ def test_there_are_twelve_reference_optima():
 @pytest.mark.parametrize("name, reference", OPTIMA)
 def test_published_optima(published_obs, name, reference):
     obs = published_obs(name)
-    objective = Objective(reference.residual, reference.loss, reference.huber_delta or 1e-3)
-    fit = point(obs, objective=objective)
+    criterion = Criterion(reference.residual, reference.loss, reference.huber_delta or 1e-3)
+    fit = point(obs, criterion=criterion)
     assert fit.status == "ok"
     assert fit.n_runs == PUBLISHED[name].rows
     assert fit.objective <= reference.objective * (1 + 1e-7)
     assert fit.params == pytest.approx(reference.params, rel=2e-6)
-    assert fit.start_agreement > 0.9
-    assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, objective), rel=1e-9)
+    assert fit.diagnosis.start_agreement > 0.9
+    assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, criterion), rel=1e-9)
 
 
 @given(st.sampled_from(OPTIMA), st.floats(-12, 12), st.floats(-12, 12))
@@ -135,12 +137,12 @@ def test_published_optima(published_obs, name, reference):
 def test_published_optima_from_other_units(published_obs, param, log_n, log_d):
     name, reference = param.values
     obs = published_obs(name)
-    objective = Objective(reference.residual, reference.loss, reference.huber_delta or 1e-3)
+    criterion = Criterion(reference.residual, reference.loss, reference.huber_delta or 1e-3)
     moved = obs.assign(N=obs.N * 10.0**log_n, D=obs.D * 10.0**log_d)
-    ours, theirs = (point(o, objective=objective) for o in (obs, moved))
+    ours, theirs = (point(o, criterion=criterion) for o in (obs, moved))
     assert theirs.objective == pytest.approx(ours.objective, rel=1e-9)
     assert theirs.status == "ok"
-    assert theirs.start_agreement > 0.9
+    assert theirs.diagnosis.start_agreement > 0.9
     for size, exponent, unit in (("A", "alpha", log_n), ("B", "beta", log_d)):
         assert theirs.params[exponent] == pytest.approx(ours.params[exponent], rel=1e-5)
         in_our_units = theirs.params[size] * 10 ** (-unit * theirs.params[exponent])
@@ -148,7 +150,7 @@ def test_published_optima_from_other_units(published_obs, param, log_n, log_d):
 
 
 def test_tokens_per_param_of_the_published_points(published_obs):
-    fit = fit_parametric(published_obs("epoch2024"), n_bootstrap=500)
+    fit = fit_parametric(Prepared.of(published_obs("epoch2024")), FitSettings(bootstrap=500))
     ratio = fit.tokens_per_param(5.76e23)
     assert ratio.value == pytest.approx(17.92, abs=0.005)
     assert ratio.low < 20 < ratio.high
@@ -165,15 +167,15 @@ def test_noiseless_law_is_recovered(surface):
     fit = point(wide_obs(surface))
     assert fit.status == "ok"
     assert fit.params == pytest.approx(surface, rel=1e-6)
-    assert fit.start_agreement > 0.9
+    assert fit.diagnosis.start_agreement > 0.9
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
-def test_every_objective_recovers_it(surface, objective):
-    fit = point(wide_obs(surface), objective=objective)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+def test_every_objective_recovers_it(surface, criterion):
+    fit = point(wide_obs(surface), criterion=criterion)
     assert fit.status == "ok"
     assert fit.params == pytest.approx(surface, rel=1e-4)
-    assert fit.objective_name == objective.describe()
+    assert fit.objective_name == criterion.describe()
 
 
 N, D, C = np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 6), np.geomspace(1e16, 1e21, 9)
@@ -197,17 +199,17 @@ RECOVERED = {
 @pytest.mark.parametrize("residual", ["log", "linear"])
 def test_other_laws_are_recovered(law, residual):
     truth, axes = RECOVERED[law]
-    fit = point(table_of(law, truth, **axes), law=law, objective=Objective(residual))
+    fit = point(table_of(law, truth, **axes), law=law, criterion=Criterion(residual))
     assert (fit.status, fit.reason) == ("ok", "")
     assert fit.params == pytest.approx(truth, rel=1e-6)
-    assert fit.start_agreement > 0.9
+    assert fit.diagnosis.start_agreement > 0.9
 
 
 def test_a_law_that_is_implicit_in_the_loss_is_recovered():
     fit = point(batch_table(STEPS | BATCH), law="kaplan_batch", n_starts=32)
     assert fit.status == "ok"
     assert fit.params == pytest.approx(STEPS | BATCH, rel=1e-6)
-    assert fit.start_agreement > 0.5
+    assert fit.diagnosis.start_agreement > 0.5
 
 
 def test_it_may_be_tied_to_a_parameter_that_the_simpler_law_lacks():
@@ -223,7 +225,7 @@ def test_repetition_is_recovered_with_all_seven_parameters():
     fit = point(repeated_table(), law="repeated")
     assert fit.status == "ok"
     assert fit.params == pytest.approx(REPEATED, rel=1e-5)
-    assert fit.start_agreement > 0.5
+    assert fit.diagnosis.start_agreement > 0.5
 
 
 def test_repetition_is_recovered_from_a_known_law_of_fresh_data():
@@ -323,12 +325,12 @@ def test_row_order_does_not_matter(random):
     assert shuffled.params == pytest.approx(point(obs).params, rel=1e-6)
 
 
-@given(st.lists(st.integers(1, 3), min_size=49, max_size=49), st.sampled_from(OBJECTIVES))
+@given(st.lists(st.integers(1, 3), min_size=49, max_size=49), st.sampled_from(CRITERIA))
 @settings(max_examples=8, deadline=None)
-def test_a_weight_of_two_is_a_row_twice(weights, objective):
+def test_a_weight_of_two_is_a_row_twice(weights, criterion):
     obs = wide_obs(HOFFMANN, noise=0.003)
-    heavy = point(obs.assign(weight=np.array(weights, float)), objective=objective)
-    rows = point(obs.loc[np.repeat(obs.index, weights)].reset_index(drop=True), objective=objective)
+    heavy = point(obs.assign(weight=np.array(weights, float)), criterion=criterion)
+    rows = point(obs.loc[np.repeat(obs.index, weights)].reset_index(drop=True), criterion=criterion)
     assert heavy.objective == pytest.approx(rows.objective, rel=1e-6)
     assert heavy.params == pytest.approx(rows.params, rel=1e-3)
 
@@ -336,24 +338,24 @@ def test_a_weight_of_two_is_a_row_twice(weights, objective):
 # ---------------------------------------------------------------- objectives
 
 
-@given(st.sampled_from(OBJECTIVES), st.floats(0.5, 2.0), st.floats(0.8, 1.2))
+@given(st.sampled_from(CRITERIA), st.floats(0.5, 2.0), st.floats(0.8, 1.2))
 @settings(deadline=None)
-def test_the_objective_at_any_parameters_is_the_sum_by_hand(objective, size, exponent):
+def test_the_objective_at_any_parameters_is_the_sum_by_hand(criterion, size, exponent):
     obs = wide_obs(HOFFMANN, noise=0.003).assign(weight=np.linspace(0.5, 2, 49))
     params = {k: v * (size if k in "EAB" else exponent) for k, v in HOFFMANN.items()}
-    value = objective_at(obs, params, objective=objective)
-    assert value == pytest.approx(sum_by_hand(obs, params, objective), rel=1e-9)
+    value = objective_at(obs, params, criterion=criterion)
+    assert value == pytest.approx(sum_by_hand(obs, params, criterion), rel=1e-9)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
-def test_no_other_solver_finds_a_lower_objective(objective):
+@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+def test_no_other_solver_finds_a_lower_objective(criterion):
     obs = wide_obs(HOFFMANN, noise=0.003).assign(weight=np.linspace(0.5, 2, 49))
-    fit = point(obs, objective=objective)
-    assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, objective), rel=1e-9)
+    fit = point(obs, criterion=criterion)
+    assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, criterion), rel=1e-9)
     at = np.array([*fit.params.values()])
 
     def value(scale):
-        return sum_by_hand(obs, dict(zip(fit.params, at * scale, strict=True)), objective)
+        return sum_by_hand(obs, dict(zip(fit.params, at * scale, strict=True)), criterion)
 
     rng = np.random.default_rng(0)
     for start in 1 + 1e-3 * rng.normal(size=(2, 5)):
@@ -365,10 +367,10 @@ def test_no_other_solver_finds_a_lower_objective(objective):
 def test_one_outlier_does_not_move_the_fit(surface):
     obs = wide_obs(surface)
     obs.loc[5, "L"] *= 1.3
-    robust, squares = point(obs), point(obs, objective=Objective(loss="mse"))
+    robust, squares = point(obs), point(obs, criterion=Criterion(loss="mse"))
     assert robust.params == pytest.approx(surface, rel=0.1)
     assert abs(robust.params["E"] - surface["E"]) < 0.2 * abs(squares.params["E"] - surface["E"])
-    least = point(obs, objective=Objective(loss="l1"))  # passes through all other runs
+    least = point(obs, criterion=Criterion(loss="l1"))  # passes through all other runs
     assert least.params == pytest.approx(surface, rel=1e-4)
 
 
@@ -380,11 +382,11 @@ def test_given_starts_are_used_and_counted():
     starts = pd.DataFrame([HOFFMANN, HOFFMANN | {"E": 0.5, "beta": 0.4}])
     fit = point(obs, n_starts=starts[["beta", "E", "A", "alpha", "B"]])
     assert fit.objective == pytest.approx(point(obs).objective, rel=1e-9)
-    assert fit.start_agreement == 1.0
+    assert fit.diagnosis.start_agreement == 1.0
 
 
 def test_grid_of_tiny_models(obs_of, truth, optimum_of):
-    fit = fit_parametric(obs_of(noise=0.007, seed=3), n_bootstrap=200)
+    fit = fit_parametric(Prepared.of(obs_of(noise=0.007, seed=3)), FitSettings(bootstrap=200))
     assert fit.status == "ok"
     assert fit.bootstrap.converged == 200
     assert fit.bootstrap.kind == "pairs"
@@ -398,20 +400,24 @@ def test_grid_of_tiny_models(obs_of, truth, optimum_of):
 
 def test_bootstrap_is_reproducible_and_keeps_the_point(obs_of):
     obs = obs_of(noise=0.007)
-    first, again = (fit_parametric(obs, n_bootstrap=20, seed=7) for _ in range(2))
+    first, again = (
+        fit_parametric(Prepared.of(obs), FitSettings(bootstrap=20, seed=7)) for _ in range(2)
+    )
     pd.testing.assert_frame_equal(first.draws, again.draws)
     assert first.params == point(obs).params
-    assert not first.draws.equals(fit_parametric(obs, n_bootstrap=20, seed=8).draws)
+    assert not first.draws.equals(
+        fit_parametric(Prepared.of(obs), FitSettings(bootstrap=20, seed=8)).draws
+    )
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
-def test_bootstrap_refits_the_same_objective(objective):
+@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+def test_bootstrap_refits_the_same_objective(criterion):
     """Seed noise around the fit: its mean is the fit, its spread that of the truth's refits."""
     obs = wide_obs(HOFFMANN, noise=0.003)
-    fit = fit_parametric(obs, objective=objective, n_bootstrap=100, kind="seed")
-    assert fit.bootstrap.converged >= (95 if objective.loss == "l1" else 100)
+    fit = fit_parametric(Prepared.of(obs), FitSettings(criterion, bootstrap=100, kind="seed"))
+    assert fit.bootstrap.converged >= (95 if criterion.loss == "l1" else 100)
     refits = [
-        point(wide_obs(HOFFMANN, noise=0.003, seed=s), objective=objective, n_starts=1)
+        point(wide_obs(HOFFMANN, noise=0.003, seed=s), criterion=criterion, n_starts=1)
         for s in range(30)
     ]
     spread = pd.DataFrame([f.params for f in refits]).std()
@@ -426,7 +432,9 @@ def test_other_laws_are_resampled_too(law):
     obs = table_of(law, truth, **axes)
     target = LAWS[law].target
     noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(len(obs)))
-    fit = fit_parametric(obs.assign(**{target: obs[target] * noise}), law=law, n_bootstrap=50)
+    fit = fit_parametric(
+        Prepared.of(obs.assign(**{target: obs[target] * noise})), FitSettings(bootstrap=50), law=law
+    )
     assert fit.bootstrap.converged == 50
     assert fit.bootstrap.noise == pytest.approx(0.003, rel=0.5)
     for name, value in truth.items():

@@ -2,15 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.profile import profile_parametric
+from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
 
 TRUTH = {"E": 1.69, "A": 400.0, "B": 400.0, "alpha": 0.34, "beta": 0.28}
-SQUARES = Objective(loss="mse")
+SQUARES = Criterion(loss="mse")
 
 
 def noisy(noise=5e-3, seed=0):
@@ -26,7 +28,7 @@ def test_an_exponential_mean_has_the_textbook_interval():
     log_L = 1.0 + 0.01 * rng.standard_normal(12)
     obs = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 12), "L": np.exp(log_L)}).assign(weight=1.0)
     found = profile_parametric(
-        obs, "A", law="power_N", objective=SQUARES, constraints={"alpha": 0.05}
+        Prepared.of(obs), "A", law="power_N", constraints={"alpha": 0.05}, criterion=SQUARES
     )
     log_A = log_L + 0.05 * np.log(obs.N)
     half = 1.795885 * log_A.std(ddof=1) / np.sqrt(12)
@@ -35,11 +37,13 @@ def test_an_exponential_mean_has_the_textbook_interval():
     assert np.log(found.estimate.high) == pytest.approx(log_A.mean() + half, abs=2e-4)
 
 
-@pytest.mark.parametrize("objective", [Objective(), SQUARES], ids=["huber", "mse"])
+@pytest.mark.parametrize("objective", [Criterion(), SQUARES], ids=["huber", "mse"])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(objective):
     held = 0
     for seed in range(20):
-        end = profile_parametric(noisy(seed=seed), "beta", objective=objective).estimate
+        end = profile_parametric(
+            Prepared.of(noisy(seed=seed)), "beta", criterion=objective
+        ).estimate
         held += end.low <= TRUTH["beta"] <= end.high
     assert held >= 14  # 18 expected of a 90 % interval
 
@@ -48,8 +52,8 @@ def test_the_robust_intervals_agree_where_their_losses_do():
     """A Huber loss far narrower than the noise is the L1 loss."""
     obs = noisy()
     ends = [
-        profile_parametric(obs, "beta", objective=objective).estimate
-        for objective in (Objective(loss="l1"), Objective(huber_delta=1e-5))
+        profile_parametric(Prepared.of(obs), "beta", criterion=objective).estimate
+        for objective in (Criterion(loss="l1"), Criterion(huber_delta=1e-5))
     ]
     assert ends[0].low == pytest.approx(ends[1].low, rel=0.01)
     assert ends[0].high == pytest.approx(ends[1].high, rel=0.01)
@@ -57,8 +61,10 @@ def test_the_robust_intervals_agree_where_their_losses_do():
 
 def test_the_profile_never_goes_below_the_optimum():
     obs = noisy()
-    found = profile_parametric(obs, "B")
-    assert found.objective == pytest.approx(fit_parametric(obs, n_bootstrap=0).objective)
+    found = profile_parametric(Prepared.of(obs), "B")
+    assert found.objective == pytest.approx(
+        fit_parametric(Prepared.of(obs), FitSettings(bootstrap=0)).objective
+    )
     assert (found.table.objective >= found.objective * (1 - 1e-9)).all()
     assert found.table.B.is_monotonic_increasing
     inside = found.table[found.table.B.between(found.estimate.low, found.estimate.high)]
@@ -75,7 +81,11 @@ def test_a_direction_without_an_end_is_open():
     obs["L"] = law.loss(truth, **obs) * np.exp(2e-3 * rng.standard_normal(len(obs)))
     fixed = {name: truth[name] for name in truth if name != "R_D"}
     found = profile_parametric(
-        obs.assign(weight=1.0), "R_D", law="repeated", constraints=fixed, objective=SQUARES
+        Prepared.of(obs.assign(weight=1.0)),
+        "R_D",
+        law="repeated",
+        constraints=fixed,
+        criterion=SQUARES,
     )
     assert found.estimate.status == "at_bound"
     assert found.estimate.high == np.inf
@@ -84,6 +94,6 @@ def test_a_direction_without_an_end_is_open():
 
 def test_what_is_not_free_has_no_profile():
     with pytest.raises(ValueError, match=r"cannot profile 'gamma' of .*; it is free in"):
-        profile_parametric(noisy(), "gamma")
+        profile_parametric(Prepared.of(noisy()), "gamma")
     with pytest.raises(ValueError, match=r"cannot profile 'beta' .*\['E', 'A', 'B', 'alpha'\]"):
-        profile_parametric(noisy(), "beta", constraints={"beta": "alpha"})
+        profile_parametric(Prepared.of(noisy()), "beta", constraints={"beta": "alpha"})

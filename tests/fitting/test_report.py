@@ -4,18 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.optima import disagreement_table, fits_table, optima_table
 from scaling.fitting.parametric import fit_parametric
-from scaling.fitting.report import (
-    disagreement_table,
-    fit_all,
-    fit_law,
-    fits_table,
-    optima_table,
-    profile_law,
-)
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.report import convention_table, fit_all, fit_law, profile_law
+from scaling.fitting.settings import FitSettings
 from scaling.tables.observations import Convention, RunsWarning
+from scaling.tables.runs import load_runs
 
 FRONTIERS = ["parametric", "isoflop", "isoflop_power", "envelope"]
 METHODS = [*FRONTIERS, "kaplan_LC", "kaplan_LN", "kaplan_LD"]
@@ -28,7 +25,7 @@ def runs(grid):
 
 @pytest.fixture(scope="module")
 def report(runs, curves_of):
-    return fit_all(runs, curves_of(runs), n_bootstrap=100)
+    return fit_all(runs, curves_of(runs), bootstrap=100)
 
 
 def test_every_method_reports(report):
@@ -52,14 +49,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(obs_of, optimum_of)
     held = {"parametric": 0, "isoflop": 0}
     for seed in range(30):
         obs = obs_of(noise=0.007, seed=seed)
-        for fit in (fit_parametric(obs, n_bootstrap=100), fit_isoflop(obs, n_bootstrap=100)):
+        for fit in (
+            fit_parametric(Prepared.of(obs), FitSettings(bootstrap=100)),
+            fit_isoflop(Prepared.of(obs), FitSettings(bootstrap=100)),
+        ):
             ratio = fit.tokens_per_param(8e11)
             held[fit.method] += ratio.low <= D / N <= ratio.high
     assert min(held.values()) >= 22  # 27 expected of a 90 % interval
 
 
 def test_a_refusal_does_not_stop_the_others(grid):
-    report = fit_all(grid(noise=0.007, drift=6.0, width=2.0), n_bootstrap=20)
+    report = fit_all(grid(noise=0.007, drift=6.0, width=2.0), bootstrap=20)
     refused = dict(report.refusals)
     assert "0 of 4 have one" in refused["isoflop"]
     assert refused["kaplan_LC"] == "it is read off the isoflop fit, which was refused"
@@ -72,9 +72,9 @@ def test_a_refusal_does_not_stop_the_others(grid):
 
 def test_too_few_runs_refuse_every_method(grid):
     with pytest.raises(ValueError, match=r"DataFrame has 3 finished runs .*needs at least 4"):
-        fit_all(grid().head(3), n_bootstrap=0)
+        fit_all(grid().head(3), bootstrap=0)
     with pytest.warns(RunsWarning, match="all 4 runs cost about 2e.11 FLOPs; one budget"):
-        report = fit_all(grid().head(4), n_bootstrap=0)
+        report = fit_all(grid().head(4), bootstrap=0)
     assert not report.fits
     assert len(optima_table(report)) == 0
     assert set(fits_table(report).status) == {"refused"}
@@ -99,7 +99,7 @@ def test_fits_table_keeps_full_precision_and_what_it_was_made_of(report):
 
 
 def test_conventions_are_fitted_again(runs, report):
-    again = fit_all(runs, convention=Convention("total", "6ND"), n_bootstrap=0)
+    again = fit_all(runs, convention=Convention("total", "6ND"), bootstrap=0)
     assert again["parametric"].params == report["parametric"].params
     N, D = again["parametric"].N_opt(4e11).value, again["parametric"].D_opt(4e11).value
     np.testing.assert_allclose(N * D, 4e11 / 6)
@@ -110,7 +110,7 @@ def test_conventions_are_fitted_again(runs, report):
 def test_unfinished_runs_are_named(runs):
     broken = runs.copy()
     broken.loc[3, ["status", "loss"]] = ["diverged", np.nan]
-    fit = fit_all(broken, n_bootstrap=0, audit=False)["parametric"]
+    fit = fit_all(broken, bootstrap=0, audit=False)["parametric"]
     assert fit.excluded == (("row0004", "status diverged"),)
     assert fit.n_runs == 27
 
@@ -140,7 +140,7 @@ def test_methods_say_how_far_they_are_apart(report):
 
 
 def test_without_resampling_nobody_says_whether_intervals_overlap(runs):
-    assert disagreement_table(fit_all(runs, n_bootstrap=0, audit=False)).overlap.isna().all()
+    assert disagreement_table(fit_all(runs, bootstrap=0, audit=False)).overlap.isna().all()
 
 
 def test_a_report_audits_itself(report, runs):
@@ -149,7 +149,7 @@ def test_a_report_audits_itself(report, runs):
     best = report.audit.ranking.iloc[0]
     assert best.law.startswith("chinchilla")  # the grid's own law, alpha = beta
     assert best.mean_abs_error < 0.005
-    assert fit_all(runs, n_bootstrap=0, audit=False).audit is None
+    assert fit_all(runs, bootstrap=0, audit=False).audit is None
 
 
 def test_a_fit_says_what_it_was_made_from(runs):
@@ -162,9 +162,21 @@ def test_a_fit_says_what_it_was_made_from(runs):
     assert fit.data != other.data
 
 
+def test_a_path_a_name_and_a_table_are_fitted_alike(runs, tmp_path):
+    runs.rename(columns={"total_params": "size"}).to_csv(tmp_path / "runs.csv", index=False)
+    options = {"bootstrap": 5, "kind": "seed", "residual": "linear", "loss": "mse", "seed": 3}
+    whole = fit_all(tmp_path / "runs.csv", columns={"size": "total_params"}, audit=False, **options)
+    alone = fit_law(runs, **options)
+    assert whole["parametric"].params == alone.params
+    assert whole["parametric"].objective_name == alone.objective_name
+    assert whole["isoflop"].bootstrap.kind == "seed"
+    with pytest.raises(ValueError, match="there is no runs table at nowhere"):
+        fit_all("nowhere")
+
+
 def test_every_objective_and_constraint_goes_through(runs):
     fit = fit_law(runs, residual="linear", loss="mse", constraints={"beta": "alpha"}, bootstrap=0)
-    assert fit.objective_name == Objective("linear", "mse").describe()
+    assert fit.objective_name == Criterion("linear", "mse").describe()
     assert fit.params["alpha"] == fit.params["beta"]
     assert "fixed: beta = alpha" in repr(fit)
     with pytest.raises(ValueError, match="loss='tukey' is unknown; use one of"):
@@ -187,3 +199,59 @@ def test_published_tables_need_no_path(published):
     assert ratio.low < 20 < ratio.high
     assert len(fit.excluded) == 5
     assert fit.data.filter
+
+
+# ---------------------------------------------------------------- every N
+
+
+def with_parts(runs, head=0):
+    """Add a token table of 1,024 tokens and heads as wide as sqrt(N / 12)."""
+    table = (1024 * np.sqrt(runs.total_params / 12)).round().clip(upper=0.8 * runs.total_params)
+    return load_runs(
+        runs.assign(
+            non_embedding_params=runs.total_params - table,
+            block_params=runs.total_params - table * (1 + head),
+            norm_params=0,
+        )
+    )
+
+
+def test_every_n_is_fitted_by_every_method(grid):
+    table = convention_table(
+        with_parts(grid(noise=0.004), head=0.2), "counted", FitSettings(bootstrap=30)
+    )
+    assert table.N.unique().tolist() == ["total", "non_embedding", "blocks"]
+    assert table.method.tolist() == ["isoflop", "isoflop_power", "parametric"] * 3
+    assert (table.C == 1.6e12).all()
+    total = table[table.N == "total"]
+    assert (total.tokens_per_param_low < total.tokens_per_param).all()
+    assert (total.tokens_per_param < total.tokens_per_param_high).all()
+
+
+def test_leaving_out_the_table_raises_ratio_and_exponent(grid):
+    table = convention_table(with_parts(grid()), "counted", FitSettings(bootstrap=0))
+    isoflop = table[table.method == "isoflop"].set_index("N")
+    assert [*isoflop.index] == ["total", "non_embedding"]  # blocks are the same here
+    assert isoflop.tokens_per_param["non_embedding"] > 1.3 * isoflop.tokens_per_param["total"]
+    assert isoflop.N_exponent["non_embedding"] > isoflop.N_exponent["total"] + 0.1
+
+
+def test_the_total_is_what_the_methods_say_alone(grid, optimum_of):
+    table = convention_table(grid(), "counted", FitSettings(bootstrap=0))
+    exact = table[table.method == "isoflop_power"]
+    N, D = optimum_of(1.6e12)
+    assert exact.N_opt.item() == pytest.approx(N, rel=0.01)
+    assert exact.tokens_per_param.item() == pytest.approx(D / N, rel=0.02)
+
+
+def test_a_refused_fit_is_a_row_with_its_reason(grid):
+    runs = grid()
+    one = load_runs(runs[runs.flops_budget == runs.flops_budget.max()])
+    refused = (
+        convention_table(one, "counted", FitSettings(bootstrap=0))
+        .set_index("method")
+        .loc["isoflop"]
+    )
+    assert refused.status == "refused"
+    assert "needs 2 budgets" in refused.reason
+    assert np.isnan(refused.tokens_per_param)

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.result import LEVEL, Bootstrap, Data, Fit, interval, load_fit
+from scaling.fitting.estimate import LEVEL, interval
+from scaling.fitting.result import Bootstrap, Data, Diagnosis, Fit, load_fit
 from scaling.laws.frontier import ComputeModel
 from scaling.tables.observations import Convention
 
@@ -62,6 +63,16 @@ def test_arrays_of_compute_give_arrays():
     assert repr(found) == "Estimate(5 values, status='ok')"
 
 
+def test_every_value_has_its_own_status():
+    C = np.array([1e17, 1e20, 5.76e23])
+    for estimate in (fit().N_opt, fit().L_opt):
+        assert estimate(C).status.tolist() == [estimate(c).status for c in C]
+    assert repr(fit().N_opt(C)) == "Estimate(3 values, status='extrapolated, ok')"
+    assert set(fit(status="at_bound").N_opt(C).status) == {"at_bound"}
+    grown = fit().loss(N=np.array([1e9, 1e13]), D=1e10)
+    assert grown.status.tolist() == ["ok", "extrapolated"]
+
+
 def test_losses_have_intervals_too():
     one = fit().loss(N=1e9, D=1e10)
     many = fit().loss(N=np.array([1e9, 2e9]), D=np.array([1e10, 1e10]))
@@ -82,7 +93,9 @@ def test_interval_is_equal_tailed():
 
 
 def test_repr_tells_what_to_trust():
-    text = repr(fit(start_agreement=0.9, reason="", excluded=(("a", "diverged"),)))
+    text = repr(
+        fit(diagnosis=Diagnosis(start_agreement=0.9), reason="", excluded=(("a", "diverged"),))
+    )
     for part in (
         "parametric fit of chinchilla: ok",
         "E 1.69 [",
@@ -102,6 +115,18 @@ def test_fits_are_frozen_and_name_their_parameters():
         fit().param("gamma")
 
 
+def test_nothing_that_is_done_to_a_fit_changes_its_answers():
+    frozen = fit(constraints={"beta": "alpha"})
+    for mapping in (frozen.params, frozen.constraints, frozen.sampled):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["alpha"] = 9.0
+    answers = repr((frozen.N_opt(1e20), frozen.param("alpha"), frozen.params, frozen.exponents()))
+    frozen.draws.loc[:, "alpha"] = 9.0
+    del frozen.draws["beta"]
+    again = frozen.N_opt(1e20), frozen.param("alpha"), frozen.params, frozen.exponents()
+    assert repr(again) == answers
+
+
 def test_parameters_are_floats_that_print_with_intervals():
     params = fit().params
     assert params["alpha"] == 0.34
@@ -114,11 +139,13 @@ def test_parameters_are_floats_that_print_with_intervals():
 def test_a_new_run_is_less_certain_than_the_law():
     rng = np.random.default_rng(1)
     residuals = tuple(0.02 * rng.standard_normal(28))
-    found = fit(residuals=residuals)
+    found = fit(diagnosis=Diagnosis(residuals=residuals))
     law, run = found.L_opt(1e20), found.L_opt(1e20, prediction=True)
     assert run.value == law.value
     assert run.low < law.low < law.high < run.high
-    noise_only = fit(n=4000, residuals=residuals, draws=pd.DataFrame([PARAMS] * 4000))
+    noise_only = fit(
+        n=4000, diagnosis=Diagnosis(residuals=residuals), draws=pd.DataFrame([PARAMS] * 4000)
+    )
     run = noise_only.loss(N=1e9, D=1e10, prediction=True)
     expected = 2 * 1.645 * np.std(residuals) * np.sqrt(28 / 23)
     assert np.log(run.high / run.low) == pytest.approx(expected, rel=0.15)
@@ -135,9 +162,8 @@ def test_a_fit_reads_back_exactly(tmp_path):
         data=Data("epoch2024", "ab" * 32, "five rows less"),
         excluded=(("row0001", "loss 5"),),
         constraints={"beta": "alpha", "E": 1.69},
-        residuals=(0.1, -0.1),
         compute=ComputeModel(5.0, 0.9, 0.01, 1e6, (1e5, 1e7), 0.001),
-        bounds_hit=("E",),
+        diagnosis=Diagnosis(0.9, 1e-9, ("E",), (0.1, -0.1)),
     )
     saved.save(tmp_path / "fit.json")
     again = load_fit(tmp_path / "fit.json")

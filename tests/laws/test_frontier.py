@@ -4,14 +4,9 @@ import pytest
 
 from scaling.laws.frontier import (
     ComputeModel,
-    D_opt,
-    L_opt,
-    N_opt,
-    chinchilla_optimum,
     exponents,
     fit_compute,
     optimum,
-    tokens_per_param,
 )
 from scaling.laws.table import LAWS
 
@@ -43,32 +38,36 @@ def test_no_neighbour_on_the_isoflop_curve_is_better(surface, compute, C):
 @pytest.mark.parametrize("compute", COMPUTES.values(), ids=COMPUTES)
 def test_budget_is_spent_exactly(surface, compute):
     C = np.geomspace(1e9, 1e25, 9)
-    N, D = N_opt(C, surface, compute), D_opt(C, surface, compute)
+    found = optimum("chinchilla", surface, C, compute)
+    N, D = found["N_opt"], found["D_opt"]
     np.testing.assert_allclose(compute.tokens(C, N), D, rtol=1e-10)
-    np.testing.assert_allclose(tokens_per_param(C, surface, compute), D / N, rtol=1e-12)
+    np.testing.assert_allclose(found["tokens_per_param"], D / N, rtol=1e-12)
 
 
 def test_unrounded_hoffmann_gives_its_known_ratio():
     params = {"E": 1.693367, "A": 406.401, "B": 410.7228, "alpha": 0.339171, "beta": 0.284908}
     rounded = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
-    assert tokens_per_param(5.76e23, params) == pytest.approx(58.9, abs=0.05)
-    assert tokens_per_param(5.76e23, rounded) == pytest.approx(92.6, abs=0.05)
+    ours, theirs = (optimum("chinchilla", p, 5.76e23) for p in (params, rounded))
+    assert ours["tokens_per_param"] == pytest.approx(58.9, abs=0.05)
+    assert theirs["tokens_per_param"] == pytest.approx(92.6, abs=0.05)
 
 
 @pytest.mark.parametrize("compute", [COMPUTES["6ND"], COMPUTES["power"]], ids=["6ND", "power"])
 def test_exponents_are_the_slopes_of_the_frontier(surface, compute):
     C = np.array([1e20, 1e21])
-    found = exponents("chinchilla", surface, compute)
-    for name, curve in (("N_exponent", N_opt), ("D_exponent", D_opt)):
-        slope = np.diff(np.log(curve(C, surface, compute)))[0] / np.log(10)
+    found, curves = (
+        exponents("chinchilla", surface, compute),
+        optimum("chinchilla", surface, C, compute),
+    )
+    for name, curve in (("N_exponent", "N_opt"), ("D_exponent", "D_opt")):
+        slope = np.diff(np.log(curves[curve]))[0] / np.log(10)
         assert found[name] == pytest.approx(slope, rel=1e-9)
 
 
 def test_a_tied_exponent_is_an_equal_one(surface):
     tied = {name: value for name, value in surface.items() if name != "beta"}
     equal = tied | {"beta": tied["alpha"]}
-    assert optimum("chinchilla_tied", tied, 1e20)["N_opt"] == N_opt(1e20, equal)
-    assert optimum("chinchilla_tied", tied, 1e20)["L_opt"] == L_opt(1e20, equal)
+    assert optimum("chinchilla_tied", tied, 1e20) == optimum("chinchilla", equal, 1e20)
 
 
 def test_6ND_is_recognised_and_known_curves_are_recovered():
@@ -110,10 +109,10 @@ def test_large_models_cost_6N(surface, C):
     N = np.geomspace(1e1, 1e14, 500_001)
     height = np.maximum(compute._bent(np.log(N))[0], np.where(N > 5e5, np.log(6 * N), 0))
     loss = LAWS["chinchilla"].loss(surface, N=N, D=C / np.exp(height))
-    found = chinchilla_optimum(surface, C, compute)
-    assert found["N"] == pytest.approx(N[np.argmin(loss)], rel=1e-4)
-    assert found["L"] == pytest.approx(loss.min(), rel=1e-9)
-    assert found["D"] == pytest.approx(compute.tokens(C, found["N"]), rel=1e-12)
+    found = optimum("chinchilla", surface, C, compute)
+    assert found["N_opt"] == pytest.approx(N[np.argmin(loss)], rel=1e-4)
+    assert found["L_opt"] == pytest.approx(loss.min(), rel=1e-9)
+    assert found["D_opt"] == pytest.approx(compute.tokens(C, found["N_opt"]), rel=1e-12)
 
 
 def test_only_a_tangent_that_falls_below_6N_crosses_it():

@@ -19,7 +19,7 @@ def test_entries_are_named_or_refused():
 
 def test_no_interval_no_comparison():
     with pytest.raises(ValueError, match="bootstrap=0 gives no intervals"):
-        replicate("cerebras2023", n_bootstrap=0)
+        replicate("cerebras2023", bootstrap=0)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_a_table_that_cannot_be_had_is_a_line(offline):
-    found = replicate("kyo2024", n_bootstrap=10)
+    found = replicate("kyo2024", bootstrap=10)
     assert found.checks.verdict.tolist() == ["unavailable"] and found.checks.ok.all()
     assert "no route to host" in found.unavailable
     assert found.describe().startswith("kyo2024: unavailable, https://")
@@ -42,7 +42,7 @@ def test_a_table_that_cannot_be_had_is_a_line(offline):
 
 
 def test_the_typed_table_is_checked_by_data_and_by_formula(offline):
-    found = replicate("cerebras2023", n_bootstrap=50)
+    found = replicate("cerebras2023", bootstrap=50)
     assert found.rows == 7 and found.checks.ok.all()
     assert {"their law", "parametric, power_C_E", "isoflop"} <= set(found.checks.method)
     assert set(found.audit.law) == {"power_C", "power_C_E"}
@@ -51,7 +51,7 @@ def test_the_typed_table_is_checked_by_data_and_by_formula(offline):
 
 def test_the_240_points_are_reproduced(published):
     published(PUBLISHED["epoch2024"].file)
-    found = replicate("epoch2024", n_bootstrap=200)
+    found = replicate("epoch2024", bootstrap=200)
     stated = found.checks[found.checks.source.str.startswith("reference")]
     is_std = stated.quantity.str.startswith("standard error")  # of few resamples, hence rough
     assert set(stated.verdict[~is_std]) == {"reproduced"}

@@ -13,7 +13,7 @@ from scaling.tables.published import PUBLISHED, Reference
 
 @pytest.fixture(scope="module")
 def report(grid):
-    return fit_all(grid(noise=0.003), n_bootstrap=40, audit=False)
+    return fit_all(grid(noise=0.003), bootstrap=40, audit=False)
 
 
 def table_with(**params):

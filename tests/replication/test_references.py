@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.criterion import Objective
+from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
+from scaling.fitting.prepared import Prepared
+from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import PublishedLaw
-from scaling.replication.references import law_checks, objective_of, reference_checks
+from scaling.replication.references import criterion_of, law_checks, reference_checks
 from scaling.tables.published import Reference
 
-BOOTSTRAP = dict(n_bootstrap=40, seed=0)
+BOOTSTRAP = FitSettings(bootstrap=40)
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +23,12 @@ def obs(obs_of):
 @pytest.fixture(scope="module")
 def optimum(obs):
     """What an honest author would print of these runs."""
-    fit = fit_parametric(obs, n_bootstrap=0)
+    fit = fit_parametric(Prepared.of(obs), FitSettings(bootstrap=0))
     return Reference("an author", dict(fit.params), fit.objective, huber_delta=1e-3)
 
 
 def compared(obs, *references):
-    return reference_checks("mine", obs, references, **BOOTSTRAP)
+    return reference_checks("mine", Prepared.of(obs), references, BOOTSTRAP)
 
 
 def test_an_optimum_is_reproduced(obs, optimum):
@@ -57,7 +59,9 @@ def test_what_is_said_to_be_no_optimum_must_be_none(obs, optimum):
 
 
 def test_an_optimum_of_another_objective_is_recognised(obs, optimum):
-    least_squares = fit_parametric(obs, objective=Objective(loss="mse"), n_bootstrap=0)
+    least_squares = fit_parametric(
+        Prepared.of(obs), FitSettings(criterion=Criterion(loss="mse"), bootstrap=0)
+    )
     params = dict(least_squares.params)
     table = compared(
         obs,
@@ -66,7 +70,7 @@ def test_an_optimum_of_another_objective_is_recognised(obs, optimum):
     )
     assert table.ok.all()
     first = table[table.source == "an author"]
-    assert first.note.str.contains(Objective(loss="mse").describe(), regex=False).all()
+    assert first.note.str.contains(Criterion(loss="mse").describe(), regex=False).all()
 
 
 def test_exponents_alone_are_compared_as_printed(obs, optimum):
@@ -88,7 +92,7 @@ def test_a_printed_objective_that_we_miss_is_not_ok(obs, optimum):
 
 
 def test_standard_errors_are_those_of_the_bootstrap(obs, optimum):
-    draws = fit_parametric(obs, n_bootstrap=40, seed=0).draws
+    draws = fit_parametric(Prepared.of(obs), FitSettings(bootstrap=40, seed=0)).draws
     a = draws.beta / (draws.alpha + draws.beta)
     std = {"alpha": draws.alpha.std(), "N_exponent": a.std(), "beta": 2 * draws.beta.std()}
     table = compared(obs, replace(optimum, std=std)).set_index("quantity")
@@ -99,8 +103,8 @@ def test_standard_errors_are_those_of_the_bootstrap(obs, optimum):
 
 
 def test_an_unstated_delta_is_the_customary_one():
-    assert objective_of(Reference("", {}, loss="l1")) == Objective(loss="l1")
-    assert objective_of(Reference("", {}, huber_delta=1e-4)).delta == 1e-4
+    assert criterion_of(Reference("", {}, loss="l1")) == Criterion(loss="l1")
+    assert criterion_of(Reference("", {}, huber_delta=1e-4)).delta == 1e-4
 
 
 def test_a_law_of_compute_is_judged_by_its_interval():
@@ -111,10 +115,10 @@ def test_a_law_of_compute_is_judged_by_its_interval():
         weight=1.0
     )
     law = PublishedLaw("power_C_E", params, "C", "them", "them")
-    assert law_checks("mine", table, law, **BOOTSTRAP).ok.all()
+    assert law_checks("mine", Prepared.of(table), law, BOOTSTRAP).ok.all()
     far = replace_law(law, alpha=0.2)
-    assert not law_checks("mine", table, far, **BOOTSTRAP).set_index("quantity").ok.alpha
-    ours = law_checks("mine", table, law, **BOOTSTRAP)
+    assert not law_checks("mine", Prepared.of(table), far, BOOTSTRAP).set_index("quantity").ok.alpha
+    ours = law_checks("mine", Prepared.of(table), law, BOOTSTRAP)
     assert ours.objective_published[0] == objective_at(table, params, law="power_C_E")
 
 

@@ -6,9 +6,11 @@ import pytest
 from test_readme import ROOT
 
 from scaling.fitting.isoflop import fit_isoflop
-from scaling.fitting.report import optima_table
+from scaling.fitting.optima import optima_table
+from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import load_fit
-from scaling.results import FitConfig, fit_tables, read_tables
+from scaling.fitting.settings import FitConfig, FitSettings
+from scaling.results import fit_tables, read_tables
 from scaling.tables.observations import observations, refuse_mixed_objectives
 from scaling.tables.runs import load_runs
 from scaling.training.optim import lr_rule
@@ -137,7 +139,7 @@ def test_every_bowl_of_the_reference_closes_and_the_ratio_rises():
 def test_every_family_closes_its_bowls(family):
     runs = load_runs(ROOT / "results" / "families" / "runs.csv")
     mine = runs[runs.family == family]
-    fit = fit_isoflop(observations(mine)[0], n_bootstrap=0)
+    fit = fit_isoflop(Prepared.of(observations(mine)[0]), FitSettings(bootstrap=0))
     assert (fit.minima.status == "ok").all()
     assert len(fit.minima) >= 5
     assert (mine.predicted_tokens <= mine.input_tokens).all()

@@ -1,0 +1,49 @@
+"""A number with its interval, and how far to trust it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from scaling.quantities import LEVEL
+
+Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its percentile interval; NaN ends where nothing was resampled.
+
+    Attributes
+    ----------
+    value, low, high : float, or array where C is an array
+    status : Status, or array of them
+        "extrapolated" outside of the sampled compute or sizes.
+    level : float
+    """
+
+    value: Any
+    low: Any
+    high: Any
+    status: Any
+    level: float = LEVEL
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.value):
+            found = ", ".join(dict.fromkeys(np.ravel(self.status).tolist()))
+            return f"Estimate({np.size(self.value)} values, status={found!r})"
+        interval = f" [{self.low:.4g}, {self.high:.4g}]" if np.isfinite(self.low) else ""
+        return f"{self.value:.4g}{interval}" + ("" if self.status == "ok" else f" ({self.status})")
+
+
+def interval(drawn) -> tuple[Any, Any]:
+    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws."""
+    if drawn is None or not len(drawn):
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    ends, values = [tail, 1 - tail], np.asarray(drawn, float)
+    low, high = np.quantile(values, ends, axis=0, method="inverted_cdf")  # works with inf
+    return (low, high) if np.ndim(low) else (float(low), float(high))

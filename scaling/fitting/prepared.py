@@ -1,0 +1,89 @@
+"""A runs table made ready once, for every estimator: observations, compute model, origin."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.fitting.result import Data, Fit
+from scaling.laws.frontier import ComputeModel, fit_compute
+from scaling.laws.table import LAWS
+from scaling.tables.observations import (
+    Convention,
+    default_convention,
+    observations,
+    refuse_mixed_objectives,
+    refuse_too_few,
+    warn_of_oddities,
+)
+from scaling.tables.runs import load_runs
+
+VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
+AS_GIVEN = Convention("as_given", "as_given")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What every estimator takes.
+
+    Attributes
+    ----------
+    obs : DataFrame, as `scaling.tables.observations.observations` returns it
+        The variables of the law, its target L (nats/token), weight and cluster.
+    convention : Convention
+    compute : ComputeModel
+    sampled : dict, variable -> (smallest, largest)
+        C reaches to the planned budgets.
+    excluded : tuple of (run_id, reason)
+    data : Data
+    """
+
+    obs: pd.DataFrame
+    convention: Convention
+    compute: ComputeModel
+    sampled: Mapping[str, tuple[float, float]]
+    excluded: tuple[tuple[str, str], ...] = ()
+    data: Data = field(default_factory=Data)
+
+    @classmethod
+    def of(cls, obs: pd.DataFrame, convention: Convention = AS_GIVEN, **origin: Any) -> "Prepared":
+        """Prepare observations; without weight or cluster all runs count alike, each alone."""
+        obs = obs if "weight" in obs else obs.assign(weight=1.0)
+        obs = obs if "cluster" in obs else obs.assign(cluster=np.arange(len(obs)))
+        compute = fit_compute(obs) if {"N", "D", "C"} <= {*obs.columns} else ComputeModel()
+        values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
+        if "C" in values and "budget" in obs:
+            values["C"] = np.append(values["C"], obs.budget.dropna().to_numpy(float))
+        sampled = {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}
+        return cls(obs, convention, compute, sampled, **origin)
+
+    def fit(self, **found: Any) -> Fit:
+        """A `Fit` of what an estimator found, with what it was made from."""
+        return Fit(
+            convention=self.convention,
+            compute=self.compute,
+            sampled=self.sampled,
+            excluded=self.excluded,
+            data=self.data,
+            **found,
+        )
+
+
+def prepare(
+    runs, columns: dict[str, str] | None = None, convention: Convention | None = None
+) -> Prepared:
+    """Read a runs table as `load_runs` takes it, and refuse or warn of what no fit can use."""
+    runs = load_runs(runs, columns)
+    convention = convention or default_convention(runs)
+    obs, excluded = observations(runs, convention)
+    refuse_mixed_objectives(runs)
+    refuse_too_few(runs)
+    warn_of_oddities(obs)
+    rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))
+    pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))
+    return Prepared.of(obs, convention, excluded=pairs, data=data)

@@ -1,0 +1,56 @@
+"""How a law is fitted and resampled: one object for every estimator, flat keys for the verbs."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from scaling.fitting.criterion import Criterion
+from scaling.tables.observations import Convention, default_convention
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What every estimator is told.
+
+    Attributes
+    ----------
+    criterion : Criterion
+        Of parametric fits.
+    bootstrap : int, >= 0
+        Refits behind every interval; 0 for the point estimate alone.
+    kind : {"seed", "wild", "pairs"}, optional
+        Kind of bootstrap; the estimator's own default if omitted.
+    seed : int
+        Of the bootstrap.
+    """
+
+    criterion: Criterion = field(default_factory=Criterion)
+    bootstrap: int = 1000
+    kind: str | None = None
+    seed: int = 0
+
+
+DEFAULTS = FitSettings()
+
+
+@dataclass
+class FitConfig:
+    """How a verb fits a runs table; None means "derive it from the table's columns"."""
+
+    N: str | None = None  # total, non_embedding, blocks, as_given
+    C: str | None = None  # counted, 6ND, as_given
+    residual: str = "log"  # of the parametric fit: log (of L) or linear
+    loss: str = "huber"  # of the residual: huber, l1 or mse
+    huber_delta: float = 1e-3
+    bootstrap: int = 1000  # refits behind every interval
+    seed: int = 0  # of the bootstrap
+
+    def settings(self) -> FitSettings:
+        """What the estimators are told."""
+        criterion = Criterion(self.residual, self.loss, self.huber_delta)
+        return FitSettings(criterion, self.bootstrap, seed=self.seed)
+
+    def convention(self, runs: pd.DataFrame) -> Convention:
+        """What is configured, completed from the table's own."""
+        default = default_convention(runs)
+        return Convention(self.N or default.N, self.C or default.C)
