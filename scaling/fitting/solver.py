@@ -209,6 +209,7 @@ def _newton(block: _Block, theta, delta, tolerance, max_iter, exact=True):
     theta, unit = theta.copy(), delta if np.isfinite(delta) else SQUARES
     value, slope, hessian = (v / unit for v in block(theta, delta, np.arange(len(theta)), exact))
     damping, growth = np.full(len(theta), 1e-3), np.full(len(theta), 2.0)
+    gradient = np.full(len(theta), np.inf)
     for steps in range(max_iter + 1):
         free = block.free(theta, slope)
         gradient = np.abs(np.where(free, slope, 0)).max(1) / block.total
