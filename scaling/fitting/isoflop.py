@@ -8,6 +8,8 @@ from scaling.fitting.lines import line
 from scaling.fitting.result import Fit
 from scaling.tables.observations import Convention
 
+LEVEL = 1e-12  # depth of a bowl, in losses, whose sign is rounding
+
 
 def fit_isoflop(
     obs: pd.DataFrame,
@@ -81,6 +83,7 @@ def _bowl(group: Group, log_L, weights, slope) -> Bowl:
     x = (group.log_N - middle) / half
     coefficients = _parabola(x, L, np.broadcast_to(weights[:, group.rows], (sets, len(x))))
     a, b, c = coefficients.T
+    c = np.where(np.abs(c) > LEVEL * np.abs(a), c, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         at = np.where(c > 0, -b / (2 * c), np.nan)
         log_min = np.log(np.where(c > 0, a - b * b / (4 * c), np.nan))
