@@ -8,6 +8,8 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
 
+LEVEL = 1e-12  # depth of a bowl, in losses, whose sign is rounding
+
 
 def fit_isoflop(data: Prepared, settings: FitSettings = DEFAULTS) -> Fit:
     """Fit L = a + b ln N + c (ln N)^2 per budget; results and errors as in `fit_bowls`.
@@ -51,6 +53,7 @@ def _bowl(runs: BudgetRuns, log_L, weights, slope) -> Bowl:
     X = np.stack([np.ones_like(x), x, x * x], axis=1)
     coefficients = _least_squares(X, L, np.broadcast_to(weights[:, runs.rows], (sets, len(x))))
     a, b, c = coefficients.T
+    c = np.where(np.abs(c) > LEVEL * np.abs(a), c, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         at = np.where(c > 0, -b / (2 * c), np.nan)
         log_min = np.log(np.where(c > 0, a - b * b / (4 * c), np.nan))

@@ -46,8 +46,8 @@ def fit_parametric(
 
     Returns
     -------
-    Fit; "at_bound" when a term vanishes or an exponent ends on its bound, "not_converged" when the
-        gradient is not zero.
+    Fit; "at_bound" when a term vanishes or an exponent ends on its bound, "not_converged" when a
+        further step promises a lower objective.
 
     Raises
     ------
@@ -192,7 +192,8 @@ def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
     if hit:
         return "at_bound", f"{', '.join(hit)} ended on a bound or idle: the runs do not identify it"
     if not found.converged[best]:
-        return "not_converged", f"gradient {found.gradient[best]:.1e} is not zero"
+        gradient = f"{found.gradient[best]:.1e}"
+        return "not_converged", f"a further step promises a lower objective; gradient {gradient}"
     return "ok", ""
 
 

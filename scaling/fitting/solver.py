@@ -14,8 +14,11 @@ BLOCK = 2**16  # batch x rows handled at a time: the working arrays stay in the 
 COARSE = 64  # rows on which many starts descend first
 APART = 16  # starts that do not, in case those rows mislead: 6 of 600 wild tables, then none
 TOLERANCE = 1e-10  # largest projected gradient of objective/delta, per unit of weight
-CONVERGED = 1e-6  # the same where rounding stops the descent, and before the last stage
-STUCK = 1e12  # damping at which no step helps any more
+COARSER = 1e-6  # the same before the last stage
+NEGLIGIBLE = 1e-6  # share of the objective: a step that promises less need not be taken
+ROUNDING = 32 * np.finfo(float).eps  # of a residual, in sizes of what it is the difference of
+DAMPING = 1e-14  # least of a step, per unit of weight
+STUCK = 1e10  # damping, in curvatures of a row inside delta, at which no step helps any more
 SQUARES = 1e-2  # stands for delta in tolerances where delta is infinite
 RELATIVE_PIVOT = 1e-12  # of a diagonal entry, below which a Hessian counts as indefinite
 TINY = 1e-300
@@ -62,6 +65,8 @@ class Solution:
     gradient : array, shape (batch,)
         Largest projected derivative of objective/delta, per unit of weight.
     converged : array of bool, shape (batch,)
+        Whether the gradient is below `TOLERANCE`, or a Newton step from there promises to lower the
+        objective by no more than `NEGLIGIBLE` of it and its own rounding.
     """
 
     theta: np.ndarray
@@ -93,7 +98,7 @@ def solve(
     deltas : tuple of float, decreasing, > 0; infinite for least squares
         Graduated: each stage starts where the one before it ended. Only the last one is polished
         to `TOLERANCE`. Stages that stop short of an optimum leave starts behind: at 1e-3 instead
-        of `CONVERGED`, 71-80 % instead of all reach it on Gemstones' tables.
+        of `COARSER`, 71-80 % instead of all reach it on Gemstones' tables.
     merge : bool
         For many starts of one and the same problem: all but a few descend on 64 of its rows
         first, and those that meet in one point go on as one.
@@ -124,11 +129,11 @@ def _descend(problem: Problem, starts, deltas, merge, max_iter) -> Solution:
         apart = np.unique(np.linspace(0, len(theta) - 1, APART).astype(int))
         began = theta[apart]
         rough = problem.rough()
-        theta, follows = _met(_stage(rough, theta, np.inf, CONVERGED, max_iter, exact=False).theta)
+        theta, follows = _met(_stage(rough, theta, np.inf, COARSER, max_iter, exact=False).theta)
         follows[apart] = len(theta) + np.arange(len(apart))
         theta = np.concatenate([theta, began])
     for delta in deltas[:-1]:
-        theta = _stage(problem, theta, delta, CONVERGED, max_iter).theta
+        theta = _stage(problem, theta, delta, COARSER, max_iter).theta
         if merge:
             theta, joined = _met(theta)
             follows = joined[follows]
@@ -186,37 +191,78 @@ class _Block:
             active, psi = (active * predicted + psi * exact) * predicted, psi * predicted
         return value, *self.problem.model.contract(state, active, psi, exact)
 
+    def free(self, theta, slope):
+        """Entries of theta that no bound holds back."""
+        lower, upper = self.problem.lower, self.problem.upper
+        return ~(((theta <= lower) & (slope > 0)) | ((theta >= upper) & (slope < 0)))
+
+    def rounding(self, theta, members):
+        """Residuals, and what their last digits may be wrong by, both of shape (batch, rows)."""
+        f, target = self.problem.model.forward(theta)[0], self.target[members]
+        predicted = np.exp(f) if self.problem.exponential else f
+        size = (1 + np.abs(f)) * (predicted if self.problem.exponential else 1.0)
+        return predicted - target, ROUNDING * (size + np.abs(target))
+
 
 def _newton(block: _Block, theta, delta, tolerance, max_iter, exact=True):
     lower, upper = block.problem.lower, block.problem.upper
-    sizes = block.problem.model.coefficients
     theta, unit = theta.copy(), delta if np.isfinite(delta) else SQUARES
     value, slope, hessian = (v / unit for v in block(theta, delta, np.arange(len(theta)), exact))
     damping, growth = np.full(len(theta), 1e-3), np.full(len(theta), 2.0)
     gradient = np.full(len(theta), np.inf)
-    for _ in range(max_iter):
-        free = ~(((theta <= lower) & (slope > 0)) | ((theta >= upper) & (slope < 0)))
+    for steps in range(max_iter + 1):
+        free = block.free(theta, slope)
         gradient = np.abs(np.where(free, slope, 0)).max(1) / block.total
-        on = np.flatnonzero((gradient > tolerance) & (damping < STUCK))
-        if not len(on):
+        on = np.flatnonzero((gradient > tolerance) & (damping < STUCK / unit))
+        if not len(on) or steps == max_iter:
             break
-        inverse = np.where(sizes, np.exp(-theta[on]), 1.0)  # of the size that a coefficient has
-        bent = hessian[on] * inverse[:, :, None] * inverse[:, None, :]
-        if exact:
-            i = np.flatnonzero(sizes)
-            bent[:, i, i] -= (slope[on] * inverse**2)[:, i]
-        step = _damped_step(slope[on] * inverse, bent, free[on], damping[on] * block.total[on])
+        at = theta[on], slope[on], hessian[on], free[on]
+        step, inverse, _ = _model_step(block, *at, damping[on] * block.total[on], exact)
         grown = np.log(np.maximum(1 + step * inverse, TINY))
-        trial = np.clip(theta[on] + np.where(sizes, grown, step), lower, upper)
+        moved = np.where(block.problem.model.coefficients, grown, step)
+        trial = np.clip(theta[on] + moved, lower, upper)
         new = [v / unit for v in block(trial, delta, on, exact)]
         better = new[0] < value[on]
         won = on[better]
         theta[won] = trial[better]
         for kept, found in zip((value, slope, hessian), new, strict=True):
             kept[won] = found[better]
-        damping[on] = np.maximum(damping[on] * np.where(better, 0.1, growth[on]), 1e-14)
+        damping[on] = np.maximum(damping[on] * np.where(better, 0.1, growth[on]), DAMPING)
         growth[on] = np.where(better, 2.0, 2.0 * growth[on])
-    return theta, value * unit, gradient, gradient <= CONVERGED
+    converged = gradient <= tolerance
+    rest = np.flatnonzero(~converged)
+    converged[rest] = _promises_nothing(block, theta[rest], delta, rest)
+    return theta, value * unit, gradient, converged
+
+
+def _promises_nothing(block: _Block, theta, delta, members) -> np.ndarray:
+    """Whether a Newton step would lower the objective by nothing but rounding, or next to nothing.
+
+    A gradient cannot tell: where rows are fitted exactly it is their rounding over delta.
+    """
+    r, error = block.rounding(theta, members)
+    width = np.maximum(delta, error.max(1))  # within rounding, it is chance which rows lie inside
+    value, slope, hessian = block(theta, width[:, None], members)
+    error = np.minimum(error, width[:, None])
+    clipped = np.minimum(np.abs(r), width[:, None])
+    floor = (block.weights[members] * (clipped + error / 2) * error).sum(1)
+    unit = np.where(np.isfinite(width), width, SQUARES)
+    damping = DAMPING * block.total[members] * unit
+    free = block.free(theta, slope)
+    promised = _model_step(block, theta, slope, hessian, free, damping)[2]
+    return promised <= NEGLIGIBLE * value + floor
+
+
+def _model_step(block: _Block, theta, slope, hessian, free, damping, exact=True):
+    """Damped step in the size that a coefficient has, one over that, and the promised decrease."""
+    sizes = block.problem.model.coefficients
+    inverse = np.where(sizes, np.exp(-theta), 1.0)
+    bent = hessian * inverse[:, :, None] * inverse[:, None, :]
+    if exact:
+        i = np.flatnonzero(sizes)
+        bent[:, i, i] -= (slope * inverse**2)[:, i]
+    step = _damped_step(slope * inverse, bent, free, damping)
+    return step, inverse, -(slope * inverse * step).sum(1) / 2
 
 
 def _damped_step(slope, hessian, free, damping):

@@ -168,7 +168,8 @@ def _read_number(values: pd.Series) -> pd.Series:
 def _derive_missing(runs: pd.DataFrame) -> pd.DataFrame:
     ours = "total_params" in runs or "non_embedding_params" in runs
     if not ours and "params" not in runs and {"tokens", "flops"} <= {*runs.columns}:
-        runs = runs.assign(params=runs.flops / (6.0 * runs.tokens))
+        params = runs.flops / (6.0 * runs.tokens)
+        runs = runs.assign(params=params.map("{:.12g}".format).astype(float))  # one N, one value
     if not ours and "tokens" not in runs and {"params", "flops"} <= {*runs.columns}:
         runs = runs.assign(tokens=runs.flops / (6.0 * runs.params))
     lacking = [name for name in ("tokens", "loss") if name not in runs]

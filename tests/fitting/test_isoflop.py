@@ -67,6 +67,7 @@ def test_losses_are_moved_to_the_nominal_budget():
     [
         (bowls(n=3), "no_minimum", "3 sizes, a bowl needs 4"),
         (bowls(curvature=-0.1), "no_minimum", "the parabola opens downward"),
+        (bowls(curvature=0.0), "no_minimum", "the parabola opens downward"),
         (bowls(shift=1.5), "extrapolated", "the minimum lies below the sampled sizes"),
         (bowls(shift=-1.5), "extrapolated", "the minimum lies above the sampled sizes"),
         (bowls(off_budget=0.3), "no_minimum", "C varies x1.82 within the budget"),

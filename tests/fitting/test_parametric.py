@@ -13,6 +13,7 @@ from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.settings import DEFAULTS, FitSettings
+from scaling.fitting.solver import solve
 from scaling.laws.frontier import ComputeModel
 from scaling.laws.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
 from scaling.laws.table import LAWS, minimum_steps
@@ -203,6 +204,42 @@ def test_other_laws_are_recovered(law, residual):
     assert (fit.status, fit.reason) == ("ok", "")
     assert fit.params == pytest.approx(truth, rel=1e-6)
     assert fit.diagnosis.start_agreement > 0.9
+
+
+@pytest.mark.parametrize("law", RECOVERED)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+def test_no_rounding_of_an_exact_table_casts_doubt_on_its_fit(law, criterion):
+    """The same table with the last bits of its losses turned at random, as other machines do."""
+    truth, axes = RECOVERED[law]
+    table = table_of(law, truth, **axes)
+    for seed in range(2):
+        bits = 2.0**-52 * np.random.default_rng(seed).integers(-1, 2, len(table))
+        turned = table.assign(**{LAWS[law].target: table[LAWS[law].target] * (1 + bits)})
+        fit = point(turned, law=law, criterion=criterion, n_starts=16)
+        assert (fit.status, fit.reason) == ("ok", "")
+        assert fit.params == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+def test_nor_on_that_of_repeated_data_and_of_batches(criterion):
+    for law, table, truth in (
+        ("repeated", repeated_table(), REPEATED),
+        ("kaplan_batch", batch_table(STEPS | BATCH), STEPS | BATCH),
+    ):
+        start = pd.DataFrame([{name: value * 1.05 for name, value in truth.items()}])
+        fit = point(table, law=law, criterion=criterion, n_starts=start)
+        assert (fit.status, fit.reason) == ("ok", "")
+        assert fit.params == pytest.approx(truth, rel=1e-4)
+
+
+def test_a_fit_that_stops_short_is_not_ok(monkeypatch):
+    def starved(*problem, **options):
+        return solve(*problem, **options, max_iter=1)
+
+    monkeypatch.setattr("scaling.fitting.parametric.solve", starved)
+    fit = point(wide_obs(HOFFMANN, noise=0.003), criterion=Criterion("log", "mse"))
+    assert fit.status == "not_converged"
+    assert fit.reason.startswith("a further step promises a lower objective; gradient ")
 
 
 def test_a_law_that_is_implicit_in_the_loss_is_recovered():

@@ -151,12 +151,13 @@ def test_no_other_solver_finds_a_lower_objective(delta, exponential):
     assert found.objective[0] <= other.fun * unit * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("max_iter", [0, 1, 2, 3])
 @pytest.mark.parametrize("exponential", [False, True])
-def test_the_reported_gradient_is_the_numerical_one(exponential):
+def test_the_reported_gradient_is_the_numerical_one(exponential, max_iter):
     p, truth = make_problem()
     if exponential:
         p = replace(p, target=np.exp(p.target), exponential=True)
-    stopped = solve(p, truth[None] + 0.1, (1e-2,), max_iter=1)
+    stopped = solve(p, truth[None] + 0.1, (1e-2,), max_iter=max_iter)
     theta, step = stopped.theta[0], 1e-6
     slope = [
         (huber(p, theta + e, 1e-2) - huber(p, theta - e, 1e-2)) / (2 * step)
@@ -243,6 +244,53 @@ def test_bounds_hold_and_the_rest_is_optimal_on_them():
     for step in 1e-3 * np.vstack([np.eye(5), -np.eye(5)]):
         near = huber(p, np.minimum(found.theta[0] + step, p.upper), 0.1)
         assert near >= found.objective[0] * (1 - 1e-12)
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+@pytest.mark.parametrize("exponential", [False, True])
+@pytest.mark.parametrize("delta", [np.inf, 1e-3, 1e-9, 1e-15, 1e-18])
+@given(seeds, st.floats(-3, 3))
+@settings(max_examples=12, deadline=None)
+def test_exact_data_converge_whatever_their_rounding_is_in_deltas(delta, exponential, seed, log_w):
+    p, truth = make_problem()
+    rng = np.random.default_rng(seed)
+    truth = truth + rng.uniform(-0.3, 0.3, 5)
+    f = p.model.forward(truth[None])[0][0]
+    p = replace(p, target=np.exp(f) if exponential else f, weights=np.full(40, 10.0**log_w))
+    p = replace(p, exponential=exponential)
+    ladder = [*np.geomspace(1e-1, delta, 18)] if delta < 1 else []
+    found = solve(p, truth + 0.05 * rng.normal(size=(3, 5)), (np.inf, *ladder))
+    assert found.converged.all()
+    np.testing.assert_allclose(found.theta, np.tile(truth, (3, 1)), atol=1e-8)
+
+
+@pytest.mark.parametrize("exponential", [False, True])
+@pytest.mark.parametrize("delta", [np.inf, 1e-3, 1e-9])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@given(seeds, st.integers(0, 2))
+@settings(max_examples=12, deadline=None)
+def test_a_descent_that_stops_short_says_so(noise, delta, exponential, seed, max_iter):
+    p, truth = make_problem()
+    rng = np.random.default_rng(seed)
+    f = p.model.forward(truth[None])[0][0] + noise * rng.normal(size=40)
+    p = replace(p, target=np.exp(f) if exponential else f, exponential=exponential)
+    starts = truth + rng.normal(size=(3, 5)) * [1, 1, 1, 0.2, 0.2]
+    starved = solve(p, starts, (delta,), max_iter=max_iter)
+    assert not starved.converged.any()
+
+
+def test_a_member_that_no_row_determines_does_not_promise_anything():
+    """Two equal terms: a whole line of optima, and a Hessian that is singular along it."""
+    p, truth = make_problem()
+    design = p.model.design.copy()
+    design[2] = design[1][:, [0, 2, 1, 4, 3]]  # the second term under the third one's names
+    for target in (p.target, PowerSum(design).forward(truth[None])[0][0]):
+        one = replace(p, model=PowerSum(design), target=target)
+        found = solve(one, truth[None] + np.linspace(-0.1, 0.1, 5), LADDER)
+        assert found.converged.all()
+        assert found.objective[0] <= objective(one, truth, LADDER[-1]) + 1e-28
 
 
 # ---------------------------------------------------------------- steps

@@ -326,3 +326,12 @@ def test_a_weight_left_empty_is_refused_by_name(tmp_path):
         load_runs(path)
     path.write_text("run_id,N,D,loss,weight\na,1e6,1e7,3.0,1.5\nb,2e6,1e7,2.9,0.5\n")
     assert load_runs(path).weight.tolist() == [1.5, 0.5]
+
+
+def test_sizes_from_compute_and_tokens_are_as_many_as_were_trained():
+    """C = 6ND and D give N back but for its last bits, which are no further sizes."""
+    N, D = (
+        g.ravel() for g in np.meshgrid([123456789.0, 7.77e8, 3.1e9], np.geomspace(1e9, 1e12, 9))
+    )
+    runs = load_runs(pd.DataFrame({"C": 6 * N * D, "D": D, "loss": 3.0 + 1 / D}))
+    assert sorted(set(runs.params)) == [123456789.0, 7.77e8, 3.1e9]
