@@ -1,11 +1,13 @@
 """Shared truths: known loss surfaces, and grids of runs trained on them."""
 
+import gc
 import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from scipy.optimize import minimize_scalar
 
 from scaling.laws.table import LAWS
@@ -21,6 +23,18 @@ SURFACES = {  # alpha = beta; the published fit; strongly unequal
     "asymmetric": {"E": 1.50, "A": 200.0, "B": 800.0, "alpha": 0.50, "beta": 0.20},
 }
 BUDGETS = (2e11, 4e11, 8e11, 1.6e12)
+
+# No test depends on the speed of the machine. Where CI is set, hypothesis' own profile already
+# draws the same examples every time; ours keeps that.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what is imported stays: nobody need look through it again and again
 
 
 def flops_per_token(N):

@@ -131,7 +131,7 @@ def test_published_optima(published_obs, name, reference):
 
 
 @given(st.sampled_from(OPTIMA), st.floats(-12, 12), st.floats(-12, 12))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_published_optima_from_other_units(published_obs, param, log_n, log_d):
     name, reference = param.values
     obs = published_obs(name)
@@ -302,7 +302,7 @@ def test_one_value_of_a_variable_suffices_where_its_exponent_is_fixed():
 
 
 @given(st.floats(-12, 12), st.floats(-12, 12))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_units_change_the_coefficients_only(log_n, log_d):
     obs, n, d = wide_obs(HOFFMANN, noise=0.003), 10**log_n, 10**log_d
     ours, theirs = point(obs), point(obs.assign(N=obs.N * n, D=obs.D * d))
@@ -314,7 +314,7 @@ def test_units_change_the_coefficients_only(log_n, log_d):
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_row_order_does_not_matter(random):
     obs = wide_obs({"E": 1.7, "A": 400.0, "B": 400.0, "alpha": 0.31, "beta": 0.31}, noise=0.01)
     order = list(range(len(obs)))
@@ -324,7 +324,7 @@ def test_row_order_does_not_matter(random):
 
 
 @given(st.lists(st.integers(1, 3), min_size=49, max_size=49), st.sampled_from(OBJECTIVES))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_weight_of_two_is_a_row_twice(weights, objective):
     obs = wide_obs(HOFFMANN, noise=0.003)
     heavy = point(obs.assign(weight=np.array(weights, float)), objective=objective)
@@ -337,7 +337,6 @@ def test_a_weight_of_two_is_a_row_twice(weights, objective):
 
 
 @given(st.sampled_from(OBJECTIVES), st.floats(0.5, 2.0), st.floats(0.8, 1.2))
-@settings(deadline=None)
 def test_the_objective_at_any_parameters_is_the_sum_by_hand(objective, size, exponent):
     obs = wide_obs(HOFFMANN, noise=0.003).assign(weight=np.linspace(0.5, 2, 49))
     params = {k: v * (size if k in "EAB" else exponent) for k, v in HOFFMANN.items()}

@@ -41,7 +41,7 @@ def counted_by_torch(shape, n_sequences):
     return counter.get_total_flops()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     family=st.sampled_from(FAMILIES),
     vocab_size=st.integers(2, 80),

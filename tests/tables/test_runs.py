@@ -183,7 +183,7 @@ def test_budgets_a_step_apart_are_groups():
 
 
 @given(st.floats(-18, 12), st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_groups_do_not_depend_on_row_order_or_units(log_scale, seed):
     _, runs = scattered(seed)
     order = np.random.default_rng(seed).permutation(len(runs))
