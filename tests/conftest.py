@@ -1,5 +1,7 @@
 """Shared truths: known loss surfaces, and grids of runs trained on them."""
 
+import contextlib
+import functools
 import gc
 import os
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 from scipy.optimize import minimize_scalar
+from verbs import Verb
 
 from scaling.laws.table import LAWS
 from scaling.shapes.shape import ModelConfig
@@ -130,6 +133,18 @@ def plan_noise():
         )
 
     return plan
+
+
+@pytest.fixture(scope="session")
+def verb():
+    """A function that makes a verb callable: `verb("plan")("budget=1e23")`; see `verbs.Verb`."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def started(name, before=""):
+            return stack.enter_context(contextlib.closing(Verb(name, before)))
+
+        yield started
 
 
 @pytest.fixture(scope="session")

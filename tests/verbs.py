@@ -1,5 +1,6 @@
-"""Verbs, run as a user runs them; many commands pay once for the imports of one process."""
+"""Command lines of the verbs, run as a user runs them, for a fraction of what imports cost."""
 
+import gc
 import importlib
 import json
 import os
@@ -15,59 +16,60 @@ SECONDS = 250  # after which a command is hung
 
 
 class Verb:
-    """A process that has imported `scaling.<name>`; every command line is a fork of it.
+    """A process that has imported `scaling.<name>`: every command line is a fork of it.
 
-    `before` is Python code that runs ahead of the import.
+    `before` is Python code that runs ahead of the imports.
     """
 
     def __init__(self, name, before=""):
-        command = [sys.executable, __file__, f"scaling.{name}", before]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=environment
+            [sys.executable, __file__, f"scaling.{name}", before],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            text=True,
         )
 
     def __call__(self, *arguments, cwd=ROOT, environment=None):
-        """Run it with these arguments; give what `subprocess.run` gives."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        """Run it with these arguments; return what `subprocess.run` returns."""
         with tempfile.TemporaryDirectory() as folder:
             files = [f"{folder}/{name}" for name in ("stdout", "stderr")]
-            request = [arguments, str(cwd), dict(environment or os.environ), *files]
-            print(json.dumps(request), file=self.process.stdin, flush=True)
+            request = json.dumps([arguments, str(cwd), dict(environment or os.environ), files])
+            print(request, file=self.process.stdin, flush=True)
             code = int(self.process.stdout.readline())
-            return subprocess.CompletedProcess(
-                arguments, code, *(Path(f).read_text() for f in files)
-            )
+            printed = [Path(file).read_text() for file in files]
+            return subprocess.CompletedProcess(arguments, code, *printed)
 
     def close(self):
         self.process.communicate()
 
 
 def serve(module, before):
-    """Fork for every request on stdin, and answer with the exit code."""
+    """Fork for every request on stdin; answer with the exit code."""
     exec(before, {})
     main = importlib.import_module(module).main
+    importlib.import_module("hydra.core.plugins").Plugins.instance()
+    gc.freeze()  # or every child would look through all imports again
     for request in sys.stdin:
-        with warnings.catch_warnings(action="ignore"):  # the threads of a BLAS survive a fork
+        with warnings.catch_warnings(action="ignore"):  # a BLAS has threads; no child needs them
             child = os.fork()
         if not child:
-            return become(main, module, *json.loads(request))
+            become(module, *json.loads(request))
+            return main()  # whose exceptions end this process as they end Python
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-    return None
 
 
-def become(main, module, arguments, cwd, environment, *files):
-    """Be the command from here on."""
+def become(module, arguments, cwd, environment, files):
+    """Take the place of a fresh process."""
     signal.alarm(SECONDS)
-    for number, path in enumerate(files, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdin = open(os.devnull)  # noqa: SIM115
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
-    main()
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ def cluster(environment):
             cluster.shutdown()
 
 
+@pytest.mark.long
 def test_a_node_that_dies_in_the_middle_of_a_job_costs_no_cell(cluster, trained_here, tmp_path):
     doomed = cluster.add_node(**NODE)
     address = f"hydra.launcher.ray.init.address={cluster.address}"
@@ -109,6 +110,7 @@ def test_a_node_that_dies_in_the_middle_of_a_job_costs_no_cell(cluster, trained_
     pd.testing.assert_frame_equal(finish(sweep, tmp_path), trained_here)  # bit for bit
 
 
+@pytest.mark.long
 def test_submitit_carries_a_sweep(trained_here, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install '.[slurm]'")
     jobs = ["grid.widths=[4,8]", "grid.seeds=[0],[1]", "dispatch=submitit_local", "workers=2"]

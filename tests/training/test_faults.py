@@ -1,6 +1,6 @@
 """A real sweep is killed, starved and spoiled at random moments; its tables end as undisturbed.
 
-FAULTS=50 pytest tests/test_faults.py kills more often than a test run has time for.
+FAULTS=50 pytest -m long tests/training/test_faults.py kills more often still.
 """
 
 import json
@@ -33,7 +33,7 @@ SWEEP = [
     "workers=2",
 ]
 FAULTS = int(os.environ.get("FAULTS", "3"))  # starts that are disturbed
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 
 def start(cwd):
