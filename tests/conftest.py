@@ -33,6 +33,7 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # what tests start finds what they test
 
 
 def pytest_collection_finish():

@@ -81,7 +81,9 @@ def cluster(environment):
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # sockets: short paths
         token = Path(folder) / "token"
         token.write_text(uuid.uuid4().hex)
-        for name, value in {**QUICK_TO_NOTICE, "RAY_AUTH_TOKEN_PATH": str(token)}.items():
+        (Path(folder) / "ray").mkdir()  # where Ray notes the address of the cluster
+        places = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": folder}
+        for name, value in (QUICK_TO_NOTICE | places).items():
             environment.setenv(name, value)
         from ray.cluster_utils import Cluster
 
