@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sweeps import TINY
+from verbs import SECONDS
 
 from scaling.training.records import locked
 
@@ -36,7 +37,7 @@ def swept(tmp_path_factory):
     """A finished sweep: its working folder and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
     command = [sys.executable, "-m", "scaling.sweep", *TINY]
-    options = dict(capture_output=True, text=True, timeout=250)
+    options = dict(capture_output=True, text=True, timeout=SECONDS)
     done = subprocess.run(command, cwd=cwd, env=environment(cwd), **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return cwd, done.stdout

@@ -16,6 +16,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from processes import command, descendants
 from sweeps import TIMING, TINY
+from verbs import SECONDS
 
 import scaling.sweep  # noqa: F401  it tells Python where our Hydra plugin lies
 from scaling.data.corpora import DataConfig
@@ -51,7 +52,7 @@ def start(*arguments, cwd):
 def finish(sweep, cwd, name="smoke-synthetic"):
     """Wait for a sweep; the runs table that it leaves, without what the clock decides."""
     try:
-        assert sweep.wait(timeout=200) == 0, (cwd / "printed.txt").read_text()
+        assert sweep.wait(timeout=SECONDS) == 0, (cwd / "printed.txt").read_text()
     finally:
         sweep.kill()
     runs = pd.read_csv(cwd / "results" / name / "runs.csv")
