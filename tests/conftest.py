@@ -1,12 +1,17 @@
 """Shared truths: known loss surfaces, and grids of runs trained on them."""
 
+import contextlib
+import functools
+import gc
 import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from scipy.optimize import minimize_scalar
+from verbs import Verb
 
 from scaling.laws.table import LAWS
 from scaling.shapes.shape import ModelConfig
@@ -21,6 +26,19 @@ SURFACES = {  # alpha = beta; the published fit; strongly unequal
     "asymmetric": {"E": 1.50, "A": 200.0, "B": 800.0, "alpha": 0.50, "beta": 0.20},
 }
 BUDGETS = (2e11, 4e11, 8e11, 1.6e12)
+
+# No test depends on the speed of the machine. Where CI is set, hypothesis' own profile already
+# draws the same examples every time; ours keeps that.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # what tests start finds what they test
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what is imported stays: nobody need look through it again and again
 
 
 def flops_per_token(N):
@@ -116,6 +134,18 @@ def plan_noise():
         )
 
     return plan
+
+
+@pytest.fixture(scope="session")
+def verb():
+    """A function that makes a verb callable: `verb("plan")("budget=1e23")`; see `verbs.Verb`."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def started(name, before=""):
+            return stack.enter_context(contextlib.closing(Verb(name, before)))
+
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""The import graph of `scaling` is a one-way street."""
+"""The import graph of `scaling` is a one-way street; its files and functions stay short."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ WITHOUT_TORCH = ["pages.fits", "pages.plans", "pages.replication", "results", "c
 WITHOUT_TORCH += ["course.figures", "figures", "data.objectives", "shapes.buildable"]
 
 
+@functools.cache
 def modules():
     paths = (p for p in ROOT.rglob("*.py") if "conf" not in p.relative_to(ROOT).parts)
     return {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in paths}
@@ -99,11 +101,14 @@ def test_only_the_command_line_knows_hydra():
     assert users == VERBS | {"commandline", "plugins.hydra_plugins.scaling_sweeper"}
 
 
-@pytest.mark.parametrize("name", ["__init__", *WITHOUT_TORCH])
-def test_analysis_needs_no_torch(name):
-    module = "scaling" if name == "__init__" else f"scaling.{name}"
-    code = f"import sys, {module}; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
+def test_analysis_needs_no_torch():
+    """One process for all: what has loaded torch once, the modules after it cannot hide."""
+    names = ["scaling", *(f"scaling.{name}" for name in WITHOUT_TORCH)]
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n  importlib.import_module(name)\n"
+    code += "  if 'torch' in sys.modules: sys.exit(f'{name} imports torch')"
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, cwd=ROOT.parent, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("module", ["scaling", "scaling.planning.plan"])
@@ -111,3 +116,27 @@ def test_the_library_is_imported_without_what_only_some_of_it_needs(module):
     heavy = "{'matplotlib', 'requests', 'rich', 'scipy.stats', 'torch'}"
     code = f"import sys, {module}; found = {heavy} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def functions():
+    """Name -> lines of code, docstring left out."""
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0]
+                told = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+                yield f"{module}.{node.name}", node.end_lineno - node.lineno + 1 - told
+
+
+def test_no_file_is_longer_than_350_lines():
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: n for name, n in lines.items() if n > 350} == {}
+
+
+def test_at_most_one_function_of_fifty_is_longer_than_50_lines():
+    found = list(functions())
+    long = {name: n for name, n in found if n > 50}
+    assert len(long) <= len(found) / 50, long

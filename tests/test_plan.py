@@ -2,9 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from scaling.hardware.setup import Setup
 from scaling.planning.placement import network_of, place
 from scaling.shapes.shape import Shape
 
-ROOT = Path(__file__).parents[1]
 OFFLINE = """if True:
     import socket, sys
     def refuse(*_, **__): raise OSError("no network in this test")
@@ -24,19 +20,17 @@ OFFLINE = """if True:
         def find_spec(self, name, *_):
             if name.partition(".")[0] == "torch": raise ImportError("no torch in this test")
     sys.meta_path.insert(0, NoTorch())
-    from scaling.plan import main
-    main()
     """
 SHAPE = Shape(vocab_size=32_000, seq_len=2048, n_layers=32, width=4096, n_heads=32)
 
 
-def plan(*arguments, cwd=ROOT):
-    command = [sys.executable, "-c", OFFLINE, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def plan(verb):
+    return verb("plan", OFFLINE)
 
 
 @pytest.fixture(scope="module")
-def chinchilla(tmp_path_factory):
+def chinchilla(plan, tmp_path_factory):
     """The plan of Chinchilla's budget: what was printed, the JSON and the Markdown."""
     folder = tmp_path_factory.mktemp("plan")
     files = [folder / "plan.json", folder / "plan.md"]
@@ -88,7 +82,7 @@ def test_markdown_has_the_same_numbers(chinchilla):
     assert "assumed" in page  # nobody named a utilisation
 
 
-def test_a_cluster_its_price_and_its_limits(tmp_path):
+def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     target = tmp_path / "plan.json"
     asked = ["budget=512 A100 for 30 days", "utilisation=0.4", "price_per_hour=2", "n_devices=512"]
     asked += ["data_limit=300B", "inference_tokens=10T", "params=70B", "tokens=1.4T"]
@@ -104,7 +98,7 @@ def test_a_cluster_its_price_and_its_limits(tmp_path):
     assert parts["verdict"]["tokens_per_param"] == pytest.approx(20)
 
 
-def test_a_device_of_the_user():
+def test_a_device_of_the_user(plan):
     own = "devices={MyChip: {peak_flops: {bf16: 4.0e14}, memory_bytes: 96.0e9}}"
     done = plan("budget=1e6 MyChip-hours at 50 %", own, "compare=false")
     assert done.returncode == 0, done.stderr
@@ -112,7 +106,7 @@ def test_a_device_of_the_user():
     assert "64 MyChip of 96 GB" in done.stdout
 
 
-def test_a_law_of_the_user():
+def test_a_law_of_the_user(plan):
     done = plan("budget=1e13", "law=results/demo-enwik8-cpu")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^results/demo-enwik8-cpu ", done.stdout, re.MULTILINE)
@@ -142,7 +136,7 @@ def test_a_law_of_the_user():
         (["budget=1e23", "+colour=red"], "unknown configuration keys ['colour']"),
     ],
 )
-def test_nonsense_is_refused_by_name_in_one_line(arguments, message):
+def test_nonsense_is_refused_by_name_in_one_line(arguments, message, plan):
     refused = plan(*arguments)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: ") and message in refused.stderr

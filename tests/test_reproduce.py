@@ -13,8 +13,8 @@ def run(*args, code="from scaling.reproduce import main; main()"):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_it_checks_prints_and_writes(tmp_path):
-    done = run(*QUICK, f"out={tmp_path}")
+def test_it_checks_prints_and_writes(verb, tmp_path):
+    done = verb("reproduce")(*QUICK, f"out={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "cerebras2023: 7 rows, " in done.stdout and "0 not ok" in done.stdout
     assert "finding: cerebras2023" in done.stdout
@@ -43,8 +43,8 @@ def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path):
     assert "NOT OK" in (tmp_path / "README.md").read_text()  # written all the same
 
 
-def test_an_unknown_entry_is_one_line(tmp_path):
-    done = run("only=[pile]", f"out={tmp_path}")
+def test_an_unknown_entry_is_one_line(verb, tmp_path):
+    done = verb("reproduce")("only=[pile]", f"out={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.startswith("error: only=['pile'] must name entries")
     assert done.stderr.count("\n") == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sweeps import TINY
+from verbs import SECONDS
 
 from scaling.training.records import locked
 
@@ -23,22 +24,21 @@ def environment(folder):
     return os.environ | {"SCALING_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
 
 
-def scaling(verb, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", f"scaling.{verb}", *arguments],
-        cwd=cwd,
-        env=environment(cwd),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+@pytest.fixture(scope="module")
+def scaling(verb):
+    def run(name, *arguments, cwd):
+        return verb(name)(*arguments, cwd=cwd, environment=environment(cwd))
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A finished sweep: its working folder and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
-    done = scaling("sweep", *TINY, cwd=cwd)
+    command = [sys.executable, "-m", "scaling.sweep", *TINY]
+    options = dict(capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(command, cwd=cwd, env=environment(cwd), **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return cwd, done.stdout
 
@@ -58,7 +58,7 @@ def test_a_sweep_leaves_a_complete_folder(swept):
     assert "true entropy rate of the source" in (folder / "README.md").read_text()
 
 
-def test_a_second_sweep_trains_nothing_and_says_so(swept):
+def test_a_second_sweep_trains_nothing_and_says_so(swept, scaling):
     cwd, _ = swept
     before = (cwd / "results" / "smoke-synthetic" / "runs.csv").read_bytes()
     again = scaling("sweep", *TINY, cwd=cwd)
@@ -68,7 +68,7 @@ def test_a_second_sweep_trains_nothing_and_says_so(swept):
     assert (cwd / "results" / "smoke-synthetic" / "runs.csv").read_bytes() == before
 
 
-def test_a_failed_cell_is_named_and_the_command_fails(swept, tmp_path):
+def test_a_failed_cell_is_named_and_the_command_fails(swept, scaling, tmp_path):
     cwd, _ = swept
     source = cwd / "results" / "smoke-synthetic" / "records"
     target = tmp_path / "results" / "smoke-synthetic" / "records"
@@ -84,7 +84,7 @@ def test_a_failed_cell_is_named_and_the_command_fails(swept, tmp_path):
     assert record["row"]["run_id"] in run.stderr + run.stdout
 
 
-def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, tmp_path):
+def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, scaling, tmp_path):
     folder = tmp_path / "results" / "smoke-synthetic"
     with locked(folder):
         second = scaling("sweep", *TINY, cwd=tmp_path)
@@ -95,7 +95,7 @@ def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, tmp_path):
     assert {p.name for p in folder.iterdir()} == {".lock"}
 
 
-def test_when_no_cell_ends_the_command_says_so(swept, tmp_path):
+def test_when_no_cell_ends_the_command_says_so(swept, scaling, tmp_path):
     folder = tmp_path / "results" / "smoke-synthetic"
     folder.mkdir(parents=True)
     (folder / "records").write_text("a file where the records should go")
@@ -106,7 +106,7 @@ def test_when_no_cell_ends_the_command_says_so(swept, tmp_path):
     assert "Traceback" not in run.stderr
 
 
-def test_trained_models_are_saved_and_what_lacks_one_is_trained_again(swept, tmp_path):
+def test_trained_models_are_saved_and_what_lacks_one_is_trained_again(swept, scaling, tmp_path):
     cwd, _ = swept
     shutil.copytree(cwd / "results", tmp_path / "results")
     run = scaling("sweep", *TINY, "grid.widths=[4]", "save_models=true", cwd=tmp_path)
@@ -121,7 +121,7 @@ def test_trained_models_are_saved_and_what_lacks_one_is_trained_again(swept, tmp
     assert runs.loss.tolist() == before.loss[runs.run_id].tolist()  # bit for bit
 
 
-def test_a_dry_run_trains_nothing(tmp_path):
+def test_a_dry_run_trains_nothing(scaling, tmp_path):
     plan = scaling("sweep", *TINY, "dry_run=true", cwd=tmp_path)
     assert plan.returncode == 0, plan.stderr
     assert "8 cells" in plan.stdout
@@ -129,7 +129,7 @@ def test_a_dry_run_trains_nothing(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_cfg_job_prints_the_configuration(tmp_path):
+def test_cfg_job_prints_the_configuration(scaling, tmp_path):
     shown = scaling("sweep", "--cfg", "job", *TINY, cwd=tmp_path)
     assert shown.returncode == 0
     assert "budgets:" in shown.stdout
@@ -137,7 +137,7 @@ def test_cfg_job_prints_the_configuration(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb, arguments, message",
+    "name, arguments, message",
     [
         ("sweep", ["+nonsense=1"], "unknown configuration keys ['nonsense']"),
         ("sweep", ["data=text"], "data.path"),
@@ -148,16 +148,16 @@ def test_cfg_job_prints_the_configuration(tmp_path):
         ("plot", ["runs=bad.csv", "columns=size"], "columns='size' must map names"),
     ],
 )
-def test_mistakes_end_with_one_line(verb, arguments, message, tmp_path):
+def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path):
     (tmp_path / "bad.csv").write_text("N,D,loss\n1e6,1e7,nan\n2e6,1e7,3.0\n")
-    refused = scaling(verb, *arguments, cwd=tmp_path)
+    refused = scaling(name, *arguments, cwd=tmp_path)
     assert refused.returncode != 0
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr + refused.stdout
     assert not (tmp_path / "results").exists()
 
 
-def test_fit_and_plot_read_a_users_table(tmp_path):
+def test_fit_and_plot_read_a_users_table(scaling, tmp_path):
     rows = [
         (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)
         for C in (1e12, 4e12, 1.6e13)
@@ -176,7 +176,7 @@ def test_fit_and_plot_read_a_users_table(tmp_path):
     assert (tmp_path / "figures" / "isoflop.png").exists()
 
 
-def test_a_multirun_keeps_its_jobs_apart(tmp_path):
+def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):
     jobs = scaling("sweep", "-m", *TINY, "dry_run=true", "optim.lr_scale=1,2", cwd=tmp_path)
     assert jobs.returncode == 0, jobs.stdout + jobs.stderr
     folders = re.findall(r"It would go to \S+/(smoke-synthetic-\S+)\. ", jobs.stdout)

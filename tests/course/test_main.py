@@ -258,8 +258,8 @@ def test_the_committed_page_is_what_the_code_writes(folder):
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
 
 
-def test_a_model_of_the_user_stands_on_the_page(tmp_path):
-    done = run(f"out={tmp_path}", "params=7B", "tokens=2T", "name=mine")
+def test_a_model_of_the_user_stands_on_the_page(verb, tmp_path):
+    done = verb("course.__main__")(f"out={tmp_path}", "params=7B", "tokens=2T", "name=mine")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "README.md").read_text()
     assert "`python -m scaling.course params=7B tokens=2T name=mine`" in page
@@ -274,8 +274,8 @@ def test_a_model_of_the_user_stands_on_the_page(tmp_path):
         (["params=7Q", "tokens=2T"], "params '7Q' is no quantity"),
     ],
 )
-def test_nonsense_is_one_line(arguments, message, tmp_path):
-    refused = run(f"out={tmp_path}", *arguments)
+def test_nonsense_is_one_line(arguments, message, verb, tmp_path):
+    refused = verb("course.__main__")(f"out={tmp_path}", *arguments)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: ") and message in refused.stderr
     assert refused.stderr.count("\n") == 1

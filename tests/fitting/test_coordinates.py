@@ -56,7 +56,7 @@ def draw_params(law, rng, n=4, **given):
     "name, constraints", [(n, {}) for n in LAWS] + [c[:2] for c in CONSTRAINED]
 )
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_raw_and_theta_are_inverse_and_predict_the_law(name, constraints, seed):
     rng, law = np.random.default_rng(seed), LAWS[name]
     obs, params = make_obs(law, seed=seed), draw_params(law, rng, **constraints)
@@ -80,7 +80,7 @@ def test_constraints_that_stay_linear_keep_the_fast_coordinates(name, constraint
 @pytest.mark.parametrize("name", ["chinchilla", "kaplan", "kaplan_steps", "power_C_E"])
 @pytest.mark.parametrize("residual", ["log", "linear"])
 @given(st.floats(-15, 15), st.floats(-3, 3))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_the_solver_never_sees_units(name, residual, log_unit, log_loss_unit):
     law = LAWS[name]
     obs = make_obs(law)

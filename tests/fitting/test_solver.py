@@ -195,7 +195,7 @@ def test_merging_keeps_apart_what_has_not_met():
 
 
 @given(seeds)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_members_of_a_batch_do_not_see_each_other(seed):
     p, truth = make_problem()
     rng = np.random.default_rng(seed)
@@ -226,7 +226,7 @@ def test_a_weight_of_two_is_a_row_twice():
 
 
 @given(st.floats(1e-6, 1e6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_common_weight_does_not_move_the_optimum(weight):
     p, truth = make_problem()
     one, other = (
@@ -304,7 +304,6 @@ def random_systems(seed, n, p):
 
 
 @given(seeds, st.integers(1, 9), st.integers(1, 7))
-@settings(deadline=None)
 def test_the_step_solves_positive_definite_systems(seed, n, p):
     slope, rotation, values = random_systems(seed, n, p)
     hessian = (rotation * values[:, None, :]) @ rotation.transpose(0, 2, 1)
@@ -316,7 +315,6 @@ def test_the_step_solves_positive_definite_systems(seed, n, p):
 
 
 @given(seeds, st.integers(1, 9), st.integers(1, 7))
-@settings(deadline=None)
 def test_the_step_is_refused_where_a_curvature_is_negative(seed, n, p):
     slope, rotation, values = random_systems(seed, n, p)
     wrong = np.arange(n) % 2 == 0

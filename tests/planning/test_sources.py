@@ -47,7 +47,7 @@ def test_the_shipped_fit_is_our_fit_of_the_published_points(published):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(C=st.floats(1e17, 1e27))
 def test_every_law_answers_alike(name, C):
     law = LOADED[name]

@@ -45,7 +45,12 @@ def test_spread_and_trend_are_found(slope):
 
 def test_the_interval_of_the_trend_covers_with_three_seeds():
     rng = np.random.default_rng(1)
-    found = [seed_noise(repeated(0.5, seeds=3, rng=rng)) for _ in range(200)]
+    runs = repeated(0.5, seeds=3)
+    s = 0.002 * (runs.total_params / np.exp(np.log(SIZES).mean())) ** 0.25
+    found = [
+        seed_noise(runs.assign(loss=np.exp(1.4 + s * rng.standard_normal(len(runs)))))
+        for _ in range(200)
+    ]
     held = [n is not None and n.slope_low < 0.5 < n.slope_high for n in found]
     assert 0.84 < np.mean(held) < 0.96
     bias = np.mean([n.slope for n in found if n is not None]) - 0.5

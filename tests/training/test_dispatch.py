@@ -16,6 +16,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from processes import command, descendants
 from sweeps import TIMING, TINY
+from verbs import SECONDS
 
 import scaling.sweep  # noqa: F401  it tells Python where our Hydra plugin lies
 from scaling.data.corpora import DataConfig
@@ -51,7 +52,7 @@ def start(*arguments, cwd):
 def finish(sweep, cwd, name="smoke-synthetic"):
     """Wait for a sweep; the runs table that it leaves, without what the clock decides."""
     try:
-        assert sweep.wait(timeout=200) == 0, (cwd / "printed.txt").read_text()
+        assert sweep.wait(timeout=SECONDS) == 0, (cwd / "printed.txt").read_text()
     finally:
         sweep.kill()
     runs = pd.read_csv(cwd / "results" / name / "runs.csv")
@@ -81,7 +82,9 @@ def cluster(environment):
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # sockets: short paths
         token = Path(folder) / "token"
         token.write_text(uuid.uuid4().hex)
-        for name, value in {**QUICK_TO_NOTICE, "RAY_AUTH_TOKEN_PATH": str(token)}.items():
+        (Path(folder) / "ray").mkdir()  # where Ray notes the address of the cluster
+        places = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": folder}
+        for name, value in (QUICK_TO_NOTICE | places).items():
             environment.setenv(name, value)
         from ray.cluster_utils import Cluster
 
@@ -93,6 +96,7 @@ def cluster(environment):
             cluster.shutdown()
 
 
+@pytest.mark.long
 def test_a_node_that_dies_in_the_middle_of_a_job_costs_no_cell(cluster, trained_here, tmp_path):
     doomed = cluster.add_node(**NODE)
     address = f"hydra.launcher.ray.init.address={cluster.address}"
@@ -109,6 +113,7 @@ def test_a_node_that_dies_in_the_middle_of_a_job_costs_no_cell(cluster, trained_
     pd.testing.assert_frame_equal(finish(sweep, tmp_path), trained_here)  # bit for bit
 
 
+@pytest.mark.long
 def test_submitit_carries_a_sweep(trained_here, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install '.[slurm]'")
     jobs = ["grid.widths=[4,8]", "grid.seeds=[0],[1]", "dispatch=submitit_local", "workers=2"]

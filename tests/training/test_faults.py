@@ -1,6 +1,6 @@
 """A real sweep is killed, starved and spoiled at random moments; its tables end as undisturbed.
 
-FAULTS=50 pytest tests/test_faults.py kills more often than a test run has time for.
+FAULTS=50 pytest -m long tests/training/test_faults.py kills more often still.
 """
 
 import json
@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from processes import descendants
 from sweeps import TIMING
+from verbs import SECONDS
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [
@@ -33,7 +34,7 @@ SWEEP = [
     "workers=2",
 ]
 FAULTS = int(os.environ.get("FAULTS", "3"))  # starts that are disturbed
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 
 def start(cwd):
@@ -82,7 +83,7 @@ def undisturbed(tmp_path_factory):
     """Tables of the sweep left in peace, and seconds that its two workers trained."""
     cwd = tmp_path_factory.mktemp("undisturbed")
     sweep = start(cwd)
-    printed, _ = sweep.communicate(timeout=250)
+    printed, _ = sweep.communicate(timeout=SECONDS)
     assert sweep.returncode == 0, printed
     wall_s = pd.read_csv(cwd / "results" / "smoke-synthetic" / "runs.csv").wall_s.sum()
     return tables(cwd), wall_s / 2
@@ -112,7 +113,7 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
             if pids and sweep.poll() is None:
                 kill(chance.choice(pids))
                 kills += 1
-        sweep.communicate(timeout=250)
+        sweep.communicate(timeout=SECONDS)
         spoil(folder, chance)
     finished = ages(folder)
     cells = len(expected[0])
@@ -120,7 +121,7 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
     done = f"all {cells} cells are done" if len(finished) == cells else done if finished else ""
     for _ in range(3):  # what a worker's death has failed is tried again
         sweep = start(tmp_path)
-        printed, _ = sweep.communicate(timeout=250)
+        printed, _ = sweep.communicate(timeout=SECONDS)
         assert done in printed
         done = ""  # more by now
         if sweep.returncode == 0:

@@ -115,7 +115,7 @@ def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
 
 
 def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_path):
-    [trunk] = group_trunks([longer(cells[0], 600), longer(cells[0], 900)])
+    [trunk] = group_trunks([longer(cells[0], 400), longer(cells[0], 600)])
     [calm] = {tuple(losses(trunk, data, tmp_path / "calm", kill=False))}
     assert tuple(losses(trunk, data, tmp_path / "killed", kill=True)) == calm
 
@@ -128,7 +128,7 @@ def losses(trunk, data, folder, kill):
     )
     for event in events:
         kinds.append(event.kind)
-        if kill and kinds.count("progress") == 30 and "retried" not in kinds:
+        if kill and kinds.count("progress") == 15 and "retried" not in kinds:
             kill_worker_of(trunk.cells[0], folder)
             kill = False
     assert ("retried" in kinds) == (folder.name == "killed")
@@ -224,7 +224,7 @@ if __name__ == "__main__":
     sweep.kill()
     sweep.wait()
     sweep.stdout.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while any(command(p) for p in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert [p for p in workers if command(p)] == []

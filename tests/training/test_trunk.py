@@ -210,6 +210,7 @@ def test_schedules_without_a_cooldown_end_where_the_trunk_does(schedule):
     assert points[-1].lr == pytest.approx(0.01 if schedule == "constant" else 0.001, rel=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_run_stays_close_to_the_eager_one():
