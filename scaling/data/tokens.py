@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from scaling.data.archives import Report
-from scaling.data.corpora import LOADERS, SPLITS, DataConfig, load_corpus
+from scaling.data.corpora import SPLITS, DataConfig, check_data, load_corpus
 from scaling.data.plaintext import text_files
 from scaling.data.synthetic import entropy_rate, synthetic_tokens, transition_matrix
 from scaling.errors import DataError
@@ -84,12 +84,13 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     DataError
         The corpus cannot be had, is too small, or yields too few merges for the vocabulary.
     """
-    _check(config)
+    check_data(config)
     key = _digest(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
     if not folder.exists():
         _make_parent(folder)
-        with _locked(folder.with_suffix(".lock")):
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process, however that ends
             if not folder.exists():
                 _make(config, folder, report)
     meta = json.loads((folder / "meta.json").read_text())
@@ -172,18 +173,6 @@ def id_dtype(vocab_size: int) -> np.dtype:
     return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
-def _check(config):
-    names = [*LOADERS, "synthetic"]
-    if config.name not in names:
-        raise ValueError(f"data.name={config.name!r} is unknown; choose from {names}")
-    if config.name != "synthetic" and config.vocab_size < 257:
-        raise ValueError(
-            f"data.vocab_size={config.vocab_size} must be at least 257: 256 bytes and a separator"
-        )
-    if config.name != "text" and config.path is not None:
-        raise ValueError(f"data.path is read by data=text only; data.name is {config.name!r}")
-
-
 def _determinants(config) -> dict[str, Any]:
     """What determines the ids, without reading any text."""
     common = {"version": VERSION, "name": config.name, "vocab_size": config.vocab_size}
@@ -209,14 +198,6 @@ def _make_parent(folder):
 
 def _digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system lifts when its process ends, however it ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make(config, folder, report):

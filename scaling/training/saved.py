@@ -21,9 +21,10 @@ from scaling.data.tokens import load_tokenizer
 from scaling.files import write_bytes, write_text
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
+from scaling.training.records import CONFIG
 
 FORMAT = "scaling-laboratory model 1"
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
 def save_model(

@@ -6,8 +6,9 @@ those of the unigram guess, which knows how frequent every token is and nothing 
 Shape suffixes: B windows, M predicted tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,12 @@ from scaling.models.bert import BERT
 from scaling.models.build import Model
 from scaling.models.gpt import GPT
 from scaling.shapes.shape import Shape
+from scaling.training.cells import Cell, Trunk
 from scaling.training.optim import Recipe
-from scaling.training.saved import CONFIG, load_model, save_model
-from scaling.training.trunk import Outcome, Point, TrunkTraining
+from scaling.training.records import CONFIG
+from scaling.training.saved import load_model
+from scaling.training.trunk import Outcome, Point
+from scaling.training.worker import save_trained, start_training
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ def trained_model(
         The folder holds a model of another shape, or training diverged.
     """
     if not (folder / CONFIG).exists():
-        _train_and_save(folder, shape, recipe, data, seed, report)
+        cell = Cell(shape, recipe, math.nan, seed, "fp32", 2048, data.name, data.fingerprint)
+        cell = replace(cell, objective=OBJECTIVES[shape.family][0])
+        _train_and_save(folder, cell, data, report)
     model, tokenizer = load_model(folder)
     if model.shape != shape:
         raise ValueError(
@@ -85,29 +91,16 @@ def trained_model(
 
 
 def _train_and_save(
-    folder: Path,
-    shape: Shape,
-    recipe: Recipe,
-    data: TokenData,
-    seed: int,
-    report: Callable[[str], None],
+    folder: Path, cell: Cell, data: TokenData, report: Callable[[str], None]
 ) -> None:
-    training = TrunkTraining(shape, [recipe], data.load("train"), data.load("valid"), seed=seed)
+    training, steps = start_training(Trunk((cell,)), data, "cpu"), cell.recipe.steps
     for news in training.run():
-        if isinstance(news, Point) and news.step >= recipe.steps / 10:
-            report(f"step {news.step:,} of {recipe.steps:,}: training loss {news.loss:.2f}")
+        if isinstance(news, Point) and news.step >= steps / 10:
+            report(f"step {news.step:,} of {steps:,}: training loss {news.loss:.2f}")
         if isinstance(news, Outcome):
             if news.status != "ok":
                 raise ValueError(f"{folder} gets no model: {news.reason}")
-            facts = {
-                "objective": OBJECTIVES[shape.family][0],
-                "data": data.name,
-                "data_fingerprint": data.fingerprint,
-                "recipe": asdict(recipe),
-                "seed": seed,
-                "loss": news.loss,
-            }
-            save_model(folder, training.model, data.tokenizer_path, facts)
+            save_trained(folder, training.model, cell, data, news.loss)
 
 
 @torch.no_grad()

@@ -1,19 +1,18 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scaling.shapes.flops import total_params
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.runs import COLUMNS
+from scaling.training.cells import Cell, group_trunks, planned_row
 from scaling.training.grid import (
-    Cell,
     GridConfig,
     check_corpus,
     expected_optimum,
-    group_trunks,
     plan_cells,
-    plan_table,
     shapes_for_budget,
 )
 from scaling.training.optim import OptimConfig, cooldown_start
@@ -94,7 +93,7 @@ def test_seeds_multiply_the_cells():
 
 
 def test_the_planned_table_has_the_columns_of_the_runs_table():
-    table = plan_table(plan(), n_train=28_000_000)
+    table = pd.DataFrame([planned_row(cell, 28_000_000) for cell in plan()])
     assert set(table.columns) <= set(COLUMNS)
     groups = table[["embedding_params", "block_params", "head_params", "norm_params"]]
     assert (groups.sum(axis=1) == table.total_params).all()
@@ -208,7 +207,7 @@ def test_an_arm_does_not_repeat_a_cell_of_the_grid():
 def test_the_table_carries_what_each_family_reads_and_predicts(family):
     optim = OptimConfig(batch_tokens={"t5": 141}.get(family, 128))
     grid = replace(DEMO, budgets=[2e11], widths=[24])
-    [row] = plan_table(plan(grid, ModelConfig(family=family), optim), 10**9).to_dict("records")
+    [row] = map(planned_row, plan(grid, ModelConfig(family=family), optim))
     windows = row["steps"]
     read, predicted = {"gpt": (128, 128), "bert": (128, 19), "t5": (128, 29)}[family]
     assert row["input_tokens"] == windows * read
