@@ -17,7 +17,7 @@ from scaling.errors import DataError
 from scaling.files import cache_folder
 
 T = TypeVar("T")
-Report = Callable[[str], None]
+Report = Callable[[str], None]  # takes a line of progress
 
 # How a download or an archive can fail; every one of them is a reason to try the next source.
 FAILURES = (
@@ -59,8 +59,6 @@ def first_readable(
     archives : sequence of Archive, in order of preference
     read : callable
         Takes the path of an archive, returns the corpus, raises ValueError if it is not the one.
-    report : callable
-        Takes a line of progress.
 
     Raises
     ------

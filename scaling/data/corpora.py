@@ -86,8 +86,6 @@ def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Co
     ----------
     config : DataConfig
         `name` is enwik8, pubmed or text.
-    report : callable
-        Takes a line of progress.
 
     Raises
     ------

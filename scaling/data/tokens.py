@@ -57,7 +57,7 @@ class TokenData:
 
         Returns
         -------
-        array of uint16 (uint32 if vocab_size > 65,536), shape (n_tokens,)
+        array of `id_dtype`, shape (n_tokens,)
         """
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {SPLITS}")
@@ -71,16 +71,10 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     the files). Its folders appear under their name only when complete; of several processes that
     ask for the same ids one makes them and the others wait.
 
-    Parameters
-    ----------
-    config : DataConfig
-    report : callable
-        Takes a line of progress.
-
     Raises
     ------
     ValueError
-        The configuration is impossible.
+        The configuration is impossible; see `check_data`.
     DataError
         The corpus cannot be had, is too small, or yields too few merges for the vocabulary.
     """
@@ -131,13 +125,7 @@ def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read the tokenizer of a prepared corpus; encoding is lossless.
-
-    Parameters
-    ----------
-    path : Path
-        `TokenData.tokenizer_path`.
-    """
+    """Read a tokenizer as `TokenData.tokenizer_path` has it; encoding is lossless."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -148,16 +136,9 @@ def encode(
 ) -> np.ndarray:
     """Ids of documents in a row, each behind a separator.
 
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-    documents : sequence of str
-    report : callable
-        Takes a line of progress.
-
     Returns
     -------
-    array of uint16 (uint32 if the vocabulary has more than 65,536 tokens), shape (n_tokens,)
+    array of `id_dtype`, shape (n_tokens,)
     """
     dtype, done, parts = id_dtype(tokenizer.get_vocab_size()), 0, []
     for batch in _batches(documents):

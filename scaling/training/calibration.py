@@ -9,7 +9,7 @@ for bit what it would have been.
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scaling.data.archives import Report
 from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.training.cells import Cell, Trunk
@@ -63,7 +64,7 @@ class Timing:
 
 
 def choose_compiled(
-    trunks: list[Trunk], mode: str, device: str, folder: Path, workers: int, report: Callable
+    trunks: list[Trunk], mode: str, device: str, folder: Path, workers: int, report: Report
 ) -> dict[str, bool]:
     """Say for every trunk whether to compile it; measure the shapes that nobody has measured here.
 
@@ -76,7 +77,6 @@ def choose_compiled(
         The results folder: `calibration.json` in it holds earlier choices, which stay.
     workers : int
         Measurements at a time, as many as there will be trainings.
-    report : function of a line
 
     Returns
     -------
@@ -98,7 +98,7 @@ def choose_compiled(
 
 
 def _measured(
-    todo: dict[str, list[Trunk]], device: str, workers: int, report: Callable
+    todo: dict[str, list[Trunk]], device: str, workers: int, report: Report
 ) -> dict[str, dict]:
     """Timing and choice of every group, from this machine's cache where it has them."""
     cache = cache_folder() / "calibration" / f"{machine_key(device)}.json"

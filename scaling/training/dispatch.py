@@ -139,7 +139,7 @@ def train_elsewhere(
 
     Parameters
     ----------
-    source, device, compiled, keeping : as in `Job`
+    source, device, compiled, keeping : see `Job`
     workers : int, optional
         Jobs in the launcher's hands at a time; None: all of them.
 

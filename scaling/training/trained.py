@@ -7,7 +7,6 @@ Shape suffixes: B windows, M predicted tokens, V vocabulary.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from scaling.data.archives import Report
 from scaling.data.objectives import OBJECTIVES, count_windows, cut_windows, make_objective
 from scaling.data.tokens import TokenData
 from scaling.models.bert import BERT
@@ -61,17 +61,11 @@ def trained_model(
     data: TokenData,
     *,
     seed: int = 0,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> tuple[Model, Tokenizer | None]:
     """Load the model of a folder; where there is none, train it on the CPU and save it first.
 
-    Parameters
-    ----------
-    folder : Path
-    shape, recipe, seed : what is trained, with the family's own objective
-    data : TokenData
-    report : callable
-        Takes a line of progress.
+    It learns the family's own objective.
 
     Raises
     ------
@@ -90,9 +84,7 @@ def trained_model(
     return model, tokenizer
 
 
-def _train_and_save(
-    folder: Path, cell: Cell, data: TokenData, report: Callable[[str], None]
-) -> None:
+def _train_and_save(folder: Path, cell: Cell, data: TokenData, report: Report) -> None:
     training, steps = start_training(Trunk((cell,)), data, "cpu"), cell.recipe.steps
     for news in training.run():
         if isinstance(news, Point) and news.step >= steps / 10:

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -55,15 +55,6 @@ def forkserver() -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a cell cost since the trunk's last cell ended: part of the trunk, and its branch."""
-
-    steps: int
-    training_s: float  # up to the last step
-    wall_s: float  # with start-up and evaluation
 
 
 def run_trunk(
@@ -108,9 +99,12 @@ def run_trunk(
             yield Event(trunk.trunk_id, "progress", flops=done, point=point)
         if isinstance(news, Outcome):
             cell = trunk.cells[news.branch]
-            effort = Effort(training.done - counted_from, trained - began, now - began)
-            row = planned_row(cell, data.n_train) | measurements(cell, data, news, effort, device)
-            row["compiled"] = int(compiled)
+            steps = training.done - counted_from
+            row = planned_row(cell, data.n_train) | {
+                **measurements(cell, data, news, steps, trained - began, device),
+                "wall_s": now - began,
+                "compiled": int(compiled),
+            }
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
                 patiently(save_trained, kept, training.model, cell, data, news.loss)
@@ -170,10 +164,13 @@ def may_stop(training: TrunkTraining, news: Point | Branching) -> bool:
 
 
 def measurements(
-    cell: Cell, data: TokenData, outcome: Outcome, effort: Effort, device: str
+    cell: Cell, data: TokenData, outcome: Outcome, steps: int, training_s: float, device: str
 ) -> dict:
-    """Columns of the runs table that training decides."""
-    tokens_per_s = effort.steps * cell.tokens_per_step / effort.training_s
+    """Columns of the runs table that training decides.
+
+    Steps and seconds are those since the trunk's last cell ended: part of it, and the branch.
+    """
+    tokens_per_s = steps * cell.tokens_per_step / training_s
     nats_to_bits_per_byte = 1 / (data.bytes_per_token * math.log(2))
     return {
         "status": outcome.status,
@@ -181,7 +178,6 @@ def measurements(
         "loss": outcome.loss,
         "loss_std": outcome.loss_std,
         "bits_per_byte": outcome.loss * nats_to_bits_per_byte,
-        "wall_s": effort.wall_s,
         "tokens_per_s": tokens_per_s,
         "flops_per_s": tokens_per_s * training_flops_per_token(cell.shape),
         "peak_memory_bytes": peak_memory_bytes(device),
