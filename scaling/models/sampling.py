@@ -3,6 +3,9 @@
 A token is drawn from softmax(logits / temperature), cut down to its `top_k` likeliest tokens and
 of these to the nucleus `top_p`; temperature 0 is greedy: always the likeliest.
 
+All three raise ValueError for a model of another family, ids outside of the vocabulary, and what
+does not fit into the context.
+
 Nothing is cached between tokens: n tokens cost n forward passes, which is fine for small models.
 
 Shape suffixes: B rows, T positions, V vocabulary.
@@ -114,20 +117,13 @@ def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY
 
     Parameters
     ----------
-    model : GPT
     tokens : sequence of int
         The prompt, one token or more; 0 begins a document.
     n : int, tokens
-    choose : Sampler
 
     Returns
     -------
     list of n ints: the new tokens
-
-    Raises
-    ------
-    ValueError
-        Another family, an empty prompt, or ids outside of the vocabulary.
     """
     _check(model, "gpt", tokens)
     if n < 0:
@@ -152,7 +148,6 @@ def fill_masks(
 
     Parameters
     ----------
-    model : BERT
     tokens : sequence of int
         The text with nothing masked, at most `seq_len`.
     positions : sequence of int, from 0 to len(tokens) - 1
@@ -161,11 +156,6 @@ def fill_masks(
     Returns
     -------
     list of list of Candidate: for every position the likeliest, the best first
-
-    Raises
-    ------
-    ValueError
-        Another family, ids outside of the vocabulary, a text too long, or a position outside.
     """
     _check(model, "bert", tokens)
     shape = model.shape
@@ -200,22 +190,15 @@ def infill(
 
     Parameters
     ----------
-    model : T5
     tokens : sequence of int
         The text with nothing hidden; with sentinels for the spans and the end mark it takes at
         most `seq_len` positions.
     spans : sequence of (start, stop)
         Rising, apart from each other; at most `window.added_ids` - 1.
-    choose : Sampler
 
     Returns
     -------
     list of list of int: what was written for each span; empty where its sentinel never came
-
-    Raises
-    ------
-    ValueError
-        Another family, ids outside of the vocabulary, impossible spans, or a text too long.
     """
     _check(model, "t5", tokens)
     shape = model.shape

@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from scaling.errors import SweepError
 from scaling.files import HOST
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.runs import CURVE_COLUMNS, load_curves, load_runs
-from scaling.training import pool, worker
+from scaling.training import pool
 from scaling.training.cells import group_trunks
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
@@ -294,37 +293,6 @@ def test_saved_models_have_the_losses_of_their_rows(cells, data, tmp_path):
     (model_folder(tmp_path, trunk.cells[0].run_id) / "config.json").unlink()
     assert not_yet_run(everything, tmp_path, models=True) == [trunk.cells[0]]
     assert not not_yet_run(everything, tmp_path)
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_waited_for(number, monkeypatch):
-    waited, tries = [], []
-    monkeypatch.setattr(time, "sleep", waited.append)
-
-    def write(value):
-        tries.append(value)
-        if len(tries) < 3:
-            raise OSError(number, os.strerror(number))
-
-    worker.patiently(write, "record")
-    assert tries == ["record"] * 3
-    assert waited == [1.0, 4.0]
-
-
-def test_a_disk_that_stays_full_or_forbids_is_an_error(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    tries = []
-
-    def write(number):
-        tries.append(number)
-        raise OSError(number, os.strerror(number))
-
-    with pytest.raises(OSError, match="No space left"):
-        worker.patiently(write, errno.ENOSPC)
-    with pytest.raises(PermissionError):
-        worker.patiently(write, errno.EACCES)
-    assert tries.count(errno.ENOSPC) == 1 + len(worker.WRITE_AGAIN_S)
-    assert tries.count(errno.EACCES) == 1
 
 
 def test_the_lock_of_a_dead_owner_is_not_inherited(tmp_path):
