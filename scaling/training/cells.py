@@ -161,7 +161,7 @@ class Event:
 
     trunk_id: str
     kind: Literal["started", "progress", "finished", "retried"]
-    flops: float = 0.0  # training FLOPs done by this trunk, told on progress
+    flops: float = 0.0  # training FLOPs done by this trunk
     row: dict | None = None  # of the finished cell
     point: dict | None = None  # of the training curve, as in its table; run_id: the trunk's
     reason: str = ""  # why it is tried again

@@ -82,6 +82,7 @@ class _Job:
     trunk: Trunk
     process: BaseProcess
     place: str
+    flops: float = 0.0  # done
     settled: set[str] = field(default_factory=set)  # run ids of the cells that have ended
 
 
@@ -147,11 +148,13 @@ def train_here(
                         yield Event(job.trunk.trunk_id, "retried", reason=reason)
                         continue
                     for cell in left:
-                        yield fail(job.trunk, cell, data, folder, reason)
+                        failure = fail(job.trunk, cell, data, folder, reason)
+                        yield replace(failure, flops=job.flops)
                 else:
+                    job.flops = max(job.flops, news.flops)
                     if news.row:
                         job.settled.add(news.row["run_id"])
-                    yield news
+                    yield replace(news, flops=job.flops)
     finally:
         for job in running.values():
             job.process.kill()
