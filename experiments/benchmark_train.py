@@ -27,7 +27,7 @@ from scaling.shapes.shape import ModelConfig
 from scaling.training.calibration import machine_key, random_training
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import settle_process
+from scaling.training.worker import settle_process
 
 FOLDER = Path("results/benchmark-train")
 DEMO = GridConfig(budgets=[2e11, 4e11, 8e11, 1.6e12])

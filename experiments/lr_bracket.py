@@ -22,10 +22,11 @@ from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.shapes.flops import total_params
 from scaling.shapes.shape import ModelConfig
-from scaling.training.grid import GridConfig, group_trunks, plan_cells
+from scaling.training.cells import group_trunks
+from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.monitor import watch
 from scaling.training.optim import OptimConfig, lr_rule
-from scaling.training.pool import default_workers, execute
+from scaling.training.pool import default_workers, train_here
 from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/lr-bracket-enwik8-cpu")
@@ -107,7 +108,7 @@ def main():
     watch(
         Console(),
         trunks,
-        execute(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu"),
+        train_here(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu"),
         None,
     )
     runs, _ = collect(cells, FOLDER)

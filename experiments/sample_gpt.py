@@ -15,7 +15,7 @@ import torch
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
-from scaling.models.sampling import generate
+from scaling.models.sampling import Sampler, generate
 from scaling.shapes.shape import ModelConfig, shape_for_width
 from scaling.training.optim import OptimConfig, make_recipe
 from scaling.training.trained import learned, trained_model
@@ -52,8 +52,8 @@ def main():
         print(f"\n=== {tokenizer.decode(tokens[:PROMPT])!r}")
         print(f"  truth: {tokenizer.decode(tokens[PROMPT:])!r}")
         for name, way in WAYS.items():
-            generator = torch.Generator().manual_seed(i)
-            new = generate(model, tokens[:PROMPT], NEW, **way, generator=generator)
+            sampler = Sampler(**way, generator=torch.Generator().manual_seed(i))
+            new = generate(model, tokens[:PROMPT], NEW, sampler)
             print(f"  {name} ({distinct(new):.0%} distinct triples): {tokenizer.decode(new)!r}")
 
 

@@ -27,10 +27,11 @@ from scaling.fitting.prepared import Prepared
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.observations import Convention, observations
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
-from scaling.training.grid import GridConfig, group_trunks, plan_cells
+from scaling.training.cells import group_trunks
+from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.monitor import watch
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import default_workers, execute
+from scaling.training.pool import default_workers, train_here
 from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/staircase-enwik8-cpu")
@@ -85,7 +86,7 @@ def main():
     plans = {n: plan_cells(GRID, ModelConfig(), o, **shared) for n, (o, _) in STEPS.items()}
     everything = list({cell.run_id: cell for cells in plans.values() for cell in cells}.values())
     trunks = group_trunks(not_yet_run(everything, FOLDER))
-    events = execute(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu")
+    events = train_here(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu")
     watch(Console(soft_wrap=True), trunks, events, None)
     stairs = pd.DataFrame(
         [row for name, (_, c) in STEPS.items() for row in exponents(name, plans[name], c)]

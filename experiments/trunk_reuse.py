@@ -26,10 +26,11 @@ from scaling.quantities import format_quantity
 from scaling.shapes.shape import ModelConfig
 from scaling.sweep import SweepConfig
 from scaling.tables.runs import runs_to_csv
-from scaling.training.grid import GridConfig, group_trunks, plan_cells, saved_share
+from scaling.training.cells import group_trunks, saved_share
+from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.monitor import watch
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import default_workers, execute
+from scaling.training.pool import default_workers, train_here
 from scaling.training.records import collect, not_yet_run
 
 FOLDER = Path("results/trunk-reuse-enwik8-cpu")
@@ -124,7 +125,7 @@ def main():
         for scale in LR_SCALES:
             tuned += plan(data, width, OptimConfig(lr_scale=scale))
     trunks = group_trunks(not_yet_run([*branches, *tuned], FOLDER))
-    events = execute(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu")
+    events = train_here(trunks, data, FOLDER, workers=default_workers("cpu"), device="cpu")
     watch(Console(soft_wrap=True), trunks, events, None)
     ours, theirs = collect(branches, FOLDER)[0], collect(tuned, FOLDER)[0]
     theirs = theirs[theirs.status == "ok"]

@@ -1,6 +1,8 @@
-"""What the verbs share: where conf/ lies, strict typing of a configuration, errors as one line."""
+"""What the verbs share: a typed configuration from conf/, and errors as one line."""
 
+import contextlib
 import functools
+import os
 import re
 import sys
 import warnings
@@ -9,10 +11,13 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from scaling.errors import DataError, FitError
 from scaling.tables.observations import RunsWarning
@@ -22,9 +27,34 @@ PACKAGE = Path(__file__).parent
 CONF = str(next(f for f in (PACKAGE / "conf", PACKAGE.parent / "conf") if f.is_dir()))
 
 
-def register(name: str, schema: type) -> None:
-    """Make a dataclass the schema of a verb's configuration."""
-    ConfigStore.instance().store(name=name, node=schema)
+def verb(
+    name: str, schema: type[Config]
+) -> Callable[[Callable[[Config], None]], Callable[[], None]]:
+    """Make a function of a configuration a command line, which conf/`name`.yaml composes.
+
+    Parameters
+    ----------
+    name : str
+    schema : dataclass
+        Of all that the function is called with; `name`.yaml calls it `name`_schema.
+    """
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+    def decorate(act: Callable[[Config], None]) -> Callable[[], None]:
+        @hydra.main(version_base=None, config_path=CONF, config_name=name)
+        @functools.wraps(act)
+        def composed(config: DictConfig) -> None:
+            with one_line_errors():  # the jobs of a multirun fail one by one
+                act(resolve(config, schema))
+
+        @functools.wraps(act)
+        def main() -> None:
+            with one_line_errors():
+                composed()
+
+        return main
+
+    return decorate
 
 
 def resolve(composed: DictConfig, schema: type[Config]) -> Config:
@@ -61,7 +91,8 @@ def job_suffix() -> str:
     return "-" + re.sub(r"[^\w.=,+-]+", "_", hydra.job.override_dirname)
 
 
-def one_line_errors(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
     """Let a user's mistake, missing data or an interrupt end a verb with one line, no traceback.
 
     A warning about a runs table is one line too.
@@ -70,16 +101,24 @@ def one_line_errors(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig]
     def show(message, category, *_):
         print(f"warning: {message}", file=sys.stderr)
 
-    @functools.wraps(verb)
-    def guarded(composed: DictConfig) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", RunsWarning)
-                warnings.showwarning = show
-                verb(composed)
-        except (ValueError, DataError, FitError, OSError) as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit(130)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves its errors to us
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RunsWarning)
+            warnings.showwarning = show
+            yield
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {explain(error)}")
+    except (ValueError, DataError, FitError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
-    return guarded
+
+def explain(error: Exception) -> str:
+    """Say in one line what Hydra refuses in several, and what it would take."""
+    cause = error.__cause__
+    lines = [str(e).strip().splitlines()[0].rstrip(".") for e in (error, cause) if e is not None]
+    if isinstance(error, MissingConfigException):
+        return f"{lines[0]}; choose one of {', '.join(error.options or [])}"
+    return f"{'; '.join(lines)}; --help lists the keys and their values"

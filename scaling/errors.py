@@ -1,5 +1,7 @@
 """Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
 
+from collections.abc import Iterable
+
 
 class DataError(Exception):
     """A corpus cannot be had, or it is not what it should be."""
@@ -15,3 +17,9 @@ class PublishedDataError(OSError):
 
 class SweepError(ValueError):
     """A sweep that cannot start: its folder is in use, or the machine lacks what it asks for."""
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices; ValueError names them all."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: choose one of {tuple(choices)}")

@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pandas as pd
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING
 from rich.console import Console
 
 from scaling import results
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
 
@@ -28,14 +27,9 @@ class FitCommand:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-register("fit_schema", FitCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="fit")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("fit", FitCommand)
+def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
-    command = resolve(composed, FitCommand)
     console = Console(soft_wrap=True)
     runs, curves = results.read_tables(Path(command.runs), command.columns)
     for name, wanted in (("family", command.family), ("objective", command.objective)):

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING
 from rich.console import Console
 
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.plans import plan_sections
@@ -52,14 +51,9 @@ class PlanCommand:
     results: str = "results"
 
 
-register("plan_schema", PlanCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="plan")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("plan", PlanCommand)
+def main(command: PlanCommand) -> None:
     """Plan, print, write."""
-    command = resolve(composed, PlanCommand)
     console = Console(soft_wrap=True)
     devices = _read_devices(command)
     plan = answer(_read_command(command, devices))

@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING
 from rich.console import Console
 
 from scaling import results
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.figures.saving import check_format
 from scaling.fitting.settings import FitConfig
 
@@ -26,14 +25,9 @@ class PlotCommand:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-register("plot_schema", PlotCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="plot")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("plot", PlotCommand)
+def main(command: PlotCommand) -> None:
     """Read, fit, draw."""
-    command = resolve(composed, PlotCommand)
     console = Console(soft_wrap=True)
     check_format(command.format)
     path = Path(command.runs)

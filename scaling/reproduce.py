@@ -4,12 +4,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 import pandas as pd
-from omegaconf import DictConfig
 from rich.console import Console
 
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.files import write_table, write_text
 from scaling.pages.replication import (
     core_section,
@@ -34,14 +32,9 @@ class ReproduceCommand:
     results: str = "results"
 
 
-register("reproduce_schema", ReproduceCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="reproduce")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("reproduce", ReproduceCommand)
+def main(command: ReproduceCommand) -> None:
     """Check entry by entry, print, write; end with an error if a check is not ok."""
-    command = resolve(composed, ReproduceCommand)
     console = Console(soft_wrap=True)
     done = []
     for entry in chosen_entries(command.only):

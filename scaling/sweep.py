@@ -1,4 +1,8 @@
-"""python -m scaling.sweep: train a grid of models, fit the laws, draw the figures."""
+"""python -m scaling.sweep: train a grid of models, fit the laws, draw the figures.
+
+A mistake is refused before torch is imported, which takes seconds: what needs torch, and what
+draws, is imported where it is used.
+"""
 
 import contextlib
 import math
@@ -7,16 +11,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import hydra
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from scaling import results
-from scaling.commandline import CONF, PACKAGE, job_suffix, one_line_errors, register, resolve
-from scaling.data.corpora import DataConfig
+from scaling.commandline import PACKAGE, job_suffix, verb
+from scaling.data.corpora import DataConfig, check_data
 from scaling.data.tokens import TokenData, prepare_tokens
+from scaling.errors import check_choice
 from scaling.files import write_text
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
@@ -25,9 +28,9 @@ from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import MIN_RUNS
 from scaling.tables.runs import load_curves, load_runs
-from scaling.training import dispatch, grid, pool, records
-from scaling.training.calibration import choose_compiled
-from scaling.training.grid import Cell, GridConfig
+from scaling.training import dispatch, grid, records
+from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
+from scaling.training.grid import CHOICES, GridConfig
 from scaling.training.monitor import duration, watch
 from scaling.training.optim import OptimConfig
 
@@ -45,7 +48,7 @@ class SweepConfig:
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
-    checkpoint_s: float = pool.CHECKPOINT_S  # between two checkpoints of a trunk, at least
+    checkpoint_s: float = records.Keeping.checkpoint_s  # at least, between two checkpoints
     save_models: bool = False  # every trained model, under the folder's `models`
     track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
     data: DataConfig = field(default_factory=DataConfig)
@@ -55,28 +58,27 @@ class SweepConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-register("sweep_schema", SweepConfig)
 sys.path.append(str(PACKAGE / "plugins"))  # where Hydra finds our sweeper
 
 
-@hydra.main(version_base=None, config_path=CONF, config_name="sweep")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("sweep", SweepConfig)
+def main(config: SweepConfig) -> None:
     """Plan, train what is missing, fit, draw; exit 1 when cells are missing."""
-    config = resolve(composed, SweepConfig)
+    check(config)
+    from scaling.training import pool
+
     console = Console(soft_wrap=True)
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
     workers = pool.default_workers(device) if config.workers is None else config.workers
-    if workers < 1:
-        raise ValueError(f"workers={workers} must be at least 1")
-    plan_cells(config, config.data.vocab_size, "")  # an impossible grid is refused before any work
     data = prepare(config, console)
     cells = plan_cells(config, data.vocab_size, data.fingerprint)
     grid.check_corpus(cells, data.n_train, data.n_valid, config.allow_repeats)
     folder = Path(config.results) / (config.name or derived_name(config))
     if config.dry_run:
-        print_plan(console, cells, data, device, workers)
+        seconds = pool.expected_seconds(group_trunks(cells), data, device) / workers
+        about = f"about {duration(seconds)} with {workers} workers on {device}"
+        print_plan(console, cells, data.n_train, f"{about} at the speed just measured")
         console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
     with records.locked(folder):
@@ -87,6 +89,17 @@ def main(composed: DictConfig) -> None:
         sys.exit(
             f"error: {missing} of {len(cells)} cells are missing; the same command tries again"
         )
+
+
+def check(config: SweepConfig) -> None:
+    """Refuse an impossible configuration before any work; ValueError says why."""
+    check_choice("compile", config.compile, CHOICES["compile"])
+    check_choice("device", config.device.partition(":")[0], CHOICES["device"])
+    check_data(config.data)
+    if config.workers is not None and config.workers < 1:
+        raise ValueError(f"workers={config.workers} must be at least 1")
+    config.fit.settings()
+    plan_cells(config, config.data.vocab_size, "")
 
 
 def derived_name(config: SweepConfig) -> str:
@@ -127,28 +140,23 @@ def prepare(config: SweepConfig, console: Console) -> TokenData:
     return data
 
 
-def print_plan(
-    console: Console, cells: list[Cell], data: TokenData, device: str, workers: int
-) -> None:
-    """Print cells, FLOPs, tokens and the time that a short measurement predicts."""
-    plan = grid.plan_table(cells, data.n_train)
+def print_plan(console: Console, cells: list[Cell], n_train: int, about: str) -> None:
+    """Print every cell, the FLOPs and tokens of all, and the time that they take."""
     table = Table("budget", "shape", "N", "D", "D/N", "steps", "batch", "lr", "run id")
-    for cell, row in zip(cells, plan.to_dict("records"), strict=True):
+    for cell in cells:
+        row = planned_row(cell)
         N, D = row["total_params"], row["tokens"]
         budget = "-" if math.isnan(cell.flops_budget) else f"{cell.flops_budget:.3g}"
         sizes = (budget, cell.shape.label, format_quantity(N))
         length = (format_quantity(D), f"{D / N:.1f}", str(row["steps"]), str(row["batch_tokens"]))
         table.add_row(*sizes, *length, f"{row['lr']:.3g}", row["run_id"])
     console.print(table)
-    trunks = grid.group_trunks(cells)
-    seconds = pool.expected_seconds(trunks, data, device) / workers
-    spent = sum(trunk.flops for trunk in trunks)
-    saved = f" ({grid.saved_share(trunks):.0%} saved by {len(trunks)} trunks)"
+    trunks = group_trunks(cells)
+    saved = f" ({saved_share(trunks):.0%} saved by {len(trunks)} trunks)"
     console.print(
-        f"{len(cells)} cells, {spent:.3g} training FLOPs"
+        f"{len(cells)} cells, {sum(trunk.flops for trunk in trunks):.3g} training FLOPs"
         f"{saved if len(trunks) < len(cells) else ''}, largest run "
-        f"{plan.tokens.max():,} of {data.n_train:,} tokens; about {duration(seconds)} with "
-        f"{workers} workers on {device} at the speed just measured."
+        f"{max(cell.tokens for cell in cells):,} of {n_train:,} tokens; {about}."
     )
 
 
@@ -163,22 +171,25 @@ def train_missing(
     device: str,
 ) -> None:
     """Train plan minus done and show how far it is."""
-    keeping = pool.Keeping(config.checkpoint_s, config.save_models)
+    from scaling.training import pool
+    from scaling.training.calibration import choose_compiled
+
+    keeping = records.Keeping(config.checkpoint_s, config.save_models)
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
         return
     if done := len(cells) - len(todo):
         console.print(f"{folder}: {done} of {len(cells)} cells are done already")
-    trunks = grid.group_trunks(todo)
+    trunks = group_trunks(todo)
     launch = dispatch.chosen_launch()
     if launch is None:
         compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
-        events = pool.execute(
+        events = pool.train_here(
             trunks, data, folder, workers=workers, device=device, compiled=compiled, keeping=keeping
         )
     else:
-        events = dispatch.execute(
+        events = dispatch.train_elsewhere(
             trunks,
             data,
             folder,
@@ -197,6 +208,8 @@ def finish(
     console: Console, config: SweepConfig, cells: list[Cell], data: TokenData, folder: Path
 ) -> int:
     """Write tables, fits, figures and the page; return how many cells have no result."""
+    from scaling import results
+
     rows, points = records.collect(cells, folder)
     if "loss" not in rows:  # no cell has come to an end
         return len(cells)
@@ -243,7 +256,7 @@ def command() -> str:
 
 def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:
     """What a reader of the page should know of the runs."""
-    trunks = grid.group_trunks(cells)
+    trunks = group_trunks(cells)
     whole, spent = sum(cell.flops for cell in cells), sum(trunk.flops for trunk in trunks)
     lines = [
         f"{len(runs)} runs on data={data.name}: {data.n_train:,} training tokens, "
@@ -255,7 +268,7 @@ def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:
     ]
     if len(trunks) < len(cells):
         lines.append(
-            f"{len(cells)} runs on {len(trunks)} trunks: {grid.saved_share(trunks):.0%} of the "
+            f"{len(cells)} runs on {len(trunks)} trunks: {saved_share(trunks):.0%} of the "
             f"{whole:.3g} FLOPs of separate runs saved"
         )
     if noise := seed_noise(runs):

@@ -157,6 +157,59 @@ def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path)
     assert not (tmp_path / "results").exists()
 
 
+MISTAKES = {
+    "gird=smoke": "Could not override 'gird'; Key 'gird' not in 'SweepConfig'; --help lists the",
+    "foo=1": "Key 'foo' not in 'SweepConfig'",
+    "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
+    "grid.budgets=[x]": "Value 'x' of type 'str' could not be converted to Float",
+    "optim.lr=abc": "Value 'abc' of type 'str' could not be converted to Float",
+    "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, pubmed, synthetic, text",
+    "dispatch=moon": "Could not find 'dispatch/moon'; choose one of local, ray, slurm, submitit",
+    "data=text": "data=text needs the text: give data.path=FILE or data.path=FOLDER",
+    "data.vocab_size=9": "data.vocab_size=9 must be at least 257",
+    "compile=sometimes": "compile='sometimes': choose one of ('auto', 'always', 'never')",
+    "device=moon": "device='moon': choose one of ('auto', 'cpu', 'cuda')",
+    "precision=fp8": "precision='fp8': choose one of ('fp32', 'bf16')",
+    "optim.schedule=none": "optim.schedule='none': choose one of ('cooldown', 'cosine',",
+    "optim.rules=none": "optim.rules='none': choose one of ('horizon', 'shape')",
+    "model.family=rnn": "model.family='rnn' is not built yet",
+    "workers=0": "workers=0 must be at least 1",
+    "grid.budgets=[]": "grid.budgets=[] must list positive FLOPs",
+}
+
+
+def test_a_mistake_is_told_in_one_line_before_torch_is_imported(tmp_path):
+    program = f"""
+import contextlib, io, sys
+from scaling.sweep import main
+for words in (["--help"], ["--cfg", "job"], *([mistake] for mistake in {[*MISTAKES]!r})):
+    sys.argv = ["sweep", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    if "=" in words[0]:
+        assert not printed.getvalue()
+        print(code)
+    else:
+        assert "budgets:" in printed.getvalue()
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for line, message in zip(done.stdout.splitlines(), MISTAKES.values(), strict=True):
+        assert line.startswith("error: ")
+        assert message in line
+    assert not [*tmp_path.iterdir()]
+
+
 def test_fit_and_plot_read_a_users_table(scaling, tmp_path):
     rows = [
         (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
 from rich.console import Console
 
-from scaling.commandline import CONF, one_line_errors, register, resolve
+from scaling.commandline import verb
 from scaling.course.figures import course_figures
 from scaling.course.page import course_page
 from scaling.course.statements import REPRODUCED, count_verdicts, statements_table, write_ours
@@ -28,14 +26,9 @@ class CourseCommand:
     results: str = "results"
 
 
-register("course_schema", CourseCommand)
-
-
-@hydra.main(version_base=None, config_path=CONF, config_name="course")
-@one_line_errors
-def main(composed: DictConfig) -> None:
+@verb("course", CourseCommand)
+def main(command: CourseCommand) -> None:
     """Compute, draw, write, print the statements that differ."""
-    command = resolve(composed, CourseCommand)
     console, folder = Console(soft_wrap=True), Path(command.out)
     tables = course_tables(_parse_model(command))
     statements = statements_table(tables)

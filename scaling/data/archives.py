@@ -1,5 +1,6 @@
 """Archives that hold a corpus: fetched once, verified, kept in the user's cache."""
 
+import hashlib
 import tarfile
 import zipfile
 import zlib
@@ -11,14 +12,12 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 from xml.etree.ElementTree import ParseError
 
-import pooch
-
 from scaling.data.package_index import TIMEOUT, find_file, pip_settings, without_password
 from scaling.errors import DataError
 from scaling.files import cache_folder
 
 T = TypeVar("T")
-Report = Callable[[str], None]
+Report = Callable[[str], None]  # takes a line of progress
 
 # How a download or an archive can fail; every one of them is a reason to try the next source.
 FAILURES = (
@@ -60,8 +59,6 @@ def first_readable(
     archives : sequence of Archive, in order of preference
     read : callable
         Takes the path of an archive, returns the corpus, raises ValueError if it is not the one.
-    report : callable
-        Takes a line of progress.
 
     Raises
     ------
@@ -104,7 +101,7 @@ def _fetch(archive, folder, report):
     path = folder / archive.filename
     if path.exists() and archive.sha256 is None:
         return path
-    if path.exists() and pooch.file_hash(str(path)) == archive.sha256:
+    if path.exists() and _sha256(path) == archive.sha256:
         return path
     if archive.url:
         return _download(archive.url, archive, folder, True, report)
@@ -122,8 +119,15 @@ def _fetch(archive, folder, report):
     raise failure
 
 
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _download(url, archive, folder, verify, report):
     """Pooch writes beside the target and renames, so a half file never bears the name."""
+    import pooch  # and requests, which nothing else in a sweep needs
+
     pooch.get_logger().setLevel("WARNING")
     bar: Any = _Megabytes(archive.filename, report)
     downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, verify=verify)

@@ -10,8 +10,6 @@ from scaling.data import plaintext, pubmed, wikipedia
 from scaling.data.archives import Archive, Report, first_readable, open_member
 from scaling.errors import DataError
 
-__all__ = ["SPLITS", "Corpus", "DataConfig", "DataError", "load_corpus"]
-
 SPLITS = ("train", "valid", "test")
 HELD_OUT = 0.02  # share of the valid split, and of the test split
 MIN_HELD_OUT_BYTES = 10_000  # below this, a validation loss is noise
@@ -53,6 +51,21 @@ class DataConfig:
     """Seed of the source and of what is drawn from it."""
 
 
+def check_data(config: DataConfig) -> None:
+    """Refuse an impossible configuration before anything is fetched; ValueError says why."""
+    names = [*LOADERS, "synthetic"]
+    if config.name not in names:
+        raise ValueError(f"data.name={config.name!r} is unknown; choose from {names}")
+    if config.name != "synthetic" and config.vocab_size < 257:
+        raise ValueError(
+            f"data.vocab_size={config.vocab_size} must be at least 257: 256 bytes and a separator"
+        )
+    if config.name == "text":
+        plaintext.text_files(config.path)
+    elif config.path is not None:
+        raise ValueError(f"data.path is read by data=text only; data.name is {config.name!r}")
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Documents in three splits."""
@@ -73,8 +86,6 @@ def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Co
     ----------
     config : DataConfig
         `name` is enwik8, pubmed or text.
-    report : callable
-        Takes a line of progress.
 
     Raises
     ------

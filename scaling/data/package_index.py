@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-import requests
-
 TIMEOUT = (5, 30)  # seconds to connect, seconds between bytes
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html"
 ANCHOR = re.compile(r"<a\s[^>]*?href=[\"']([^\"']+)[\"'][^>]*>\s*([^<]+?)\s*</a>", re.I)
@@ -61,6 +59,8 @@ def find_file(index: str, project: str, filename: str, verify: str | bool = True
     requests.RequestException
         The index does not answer.
     """
+    import requests  # takes long, and most never ask
+
     name = re.sub(r"[-_.]+", "-", project).lower()
     page = requests.get(
         f"{index.rstrip('/')}/{name}/", headers={"Accept": ACCEPT}, timeout=TIMEOUT, verify=verify

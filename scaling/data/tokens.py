@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from scaling.data.archives import Report
-from scaling.data.corpora import LOADERS, SPLITS, DataConfig, load_corpus
+from scaling.data.corpora import SPLITS, DataConfig, check_data, load_corpus
 from scaling.data.plaintext import text_files
 from scaling.data.synthetic import entropy_rate, synthetic_tokens, transition_matrix
 from scaling.errors import DataError
@@ -57,7 +57,7 @@ class TokenData:
 
         Returns
         -------
-        array of uint16 (uint32 if vocab_size > 65,536), shape (n_tokens,)
+        array of `id_dtype`, shape (n_tokens,)
         """
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {SPLITS}")
@@ -71,25 +71,20 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     the files). Its folders appear under their name only when complete; of several processes that
     ask for the same ids one makes them and the others wait.
 
-    Parameters
-    ----------
-    config : DataConfig
-    report : callable
-        Takes a line of progress.
-
     Raises
     ------
     ValueError
-        The configuration is impossible.
+        The configuration is impossible; see `check_data`.
     DataError
         The corpus cannot be had, is too small, or yields too few merges for the vocabulary.
     """
-    _check(config)
+    check_data(config)
     key = _digest(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
     if not folder.exists():
         _make_parent(folder)
-        with _locked(folder.with_suffix(".lock")):
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process, however that ends
             if not folder.exists():
                 _make(config, folder, report)
     meta = json.loads((folder / "meta.json").read_text())
@@ -130,13 +125,7 @@ def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read the tokenizer of a prepared corpus; encoding is lossless.
-
-    Parameters
-    ----------
-    path : Path
-        `TokenData.tokenizer_path`.
-    """
+    """Read a tokenizer as `TokenData.tokenizer_path` has it; encoding is lossless."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -147,16 +136,9 @@ def encode(
 ) -> np.ndarray:
     """Ids of documents in a row, each behind a separator.
 
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-    documents : sequence of str
-    report : callable
-        Takes a line of progress.
-
     Returns
     -------
-    array of uint16 (uint32 if the vocabulary has more than 65,536 tokens), shape (n_tokens,)
+    array of `id_dtype`, shape (n_tokens,)
     """
     dtype, done, parts = id_dtype(tokenizer.get_vocab_size()), 0, []
     for batch in _batches(documents):
@@ -170,18 +152,6 @@ def encode(
 def id_dtype(vocab_size: int) -> np.dtype:
     """Smallest unsigned type of 16 or 32 bits that holds every id."""
     return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-
-
-def _check(config):
-    names = [*LOADERS, "synthetic"]
-    if config.name not in names:
-        raise ValueError(f"data.name={config.name!r} is unknown; choose from {names}")
-    if config.name != "synthetic" and config.vocab_size < 257:
-        raise ValueError(
-            f"data.vocab_size={config.vocab_size} must be at least 257: 256 bytes and a separator"
-        )
-    if config.name != "text" and config.path is not None:
-        raise ValueError(f"data.path is read by data=text only; data.name is {config.name!r}")
 
 
 def _determinants(config) -> dict[str, Any]:
@@ -209,14 +179,6 @@ def _make_parent(folder):
 
 def _digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system lifts when its process ends, however it ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make(config, folder, report):

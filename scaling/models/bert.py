@@ -10,24 +10,16 @@ from torch import Tensor
 
 from scaling.models.kernels import cross_entropy
 from scaling.models.layers import Stack
-from scaling.shapes.shape import Shape
 
 
 class BERT(Stack):
-    """A masked language model of the given shape; table and weights start as GPT's.
+    """A masked language model; `scaling.models.layers.Stack` has its parts.
 
     The head sees the masked positions only, of which every window has equally many, so that FLOPs
     are a constant of the shape.
-
-    Parameters
-    ----------
-    shape : Shape
-    seed : int
-        Of the initial weights; the same on every device.
     """
 
-    def __init__(self, shape: Shape, seed: int = 0):
-        super().__init__(shape, causal=False, seed=seed)
+    causal = False
 
     def forward(self, tokens_BT: Tensor, positions_BM: Tensor) -> Tensor:
         """Logits of the tokens that belong at `positions_BM`, shape (B, M, V)."""
@@ -40,6 +32,4 @@ class BERT(Stack):
 
         The arguments are what `scaling.data.objectives.MaskedLM` makes of a batch.
         """
-        logits_BMV = self(tokens_BT, positions_BM)
-        losses = cross_entropy(logits_BMV.flatten(0, 1), targets_BM.flatten())
-        return losses.view(targets_BM.shape)
+        return cross_entropy(self(tokens_BT, positions_BM), targets_BM)

@@ -101,9 +101,9 @@ class _CrossEntropy(torch.autograd.Function):
         return grad_MV.to(ctx.dtype), None
 
 
-def cross_entropy(logits_MV: Tensor, target_M: Tensor) -> Tensor:
-    """Return ln(sum(exp(logits))) - logits[target] in fp32, shape (M,), nats.
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return ln(sum(exp(logits))) - logits[target] in fp32, nats: (..., V) to (...).
 
     Backward once only: it overwrites what forward kept.
     """
-    return _CrossEntropy.apply(logits_MV, target_M)
+    return _CrossEntropy.apply(logits.flatten(0, -2), target.flatten()).view(target.shape)

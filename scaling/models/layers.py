@@ -77,6 +77,32 @@ class Attention(nn.Module):
         return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
 
 
+class CrossAttention(nn.Module):
+    """Multi-head attention to another sequence, without positions (grouped key/value heads).
+
+    Shape suffix: M positions of the other sequence, the memory.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.n_heads, self.kv_heads = shape.n_heads, shape.kv_heads
+        attention = shape.n_heads * shape.head_width
+        self.q = Linear(shape.width, attention)
+        self.kv = Linear(shape.width, 2 * shape.kv_heads * shape.head_width)
+        self.out = Linear(attention, shape.width)
+
+    def forward(self, x_BTW: Tensor, memory_BMW: Tensor) -> Tensor:
+        """Let every position of x attend to the whole memory."""
+        B, T, _ = x_BTW.shape
+        H, G = self.n_heads, self.kv_heads
+        q_BHTK = self.q(x_BTW).view(B, T, H, -1).transpose(1, 2)
+        kv_BHMK = self.kv(memory_BMW).view(B, memory_BMW.shape[1], 2 * G, -1).transpose(1, 2)
+        mixed_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, kv_BHMK[:, :G], kv_BHMK[:, G:], enable_gqa=G != H
+        )
+        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
+
+
 class FeedForward(nn.Module):
     """GELU (tanh form) with two matrices, or SwiGLU with three (Shazeer 2020, arXiv:2002.05202)."""
 
@@ -96,16 +122,25 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """Pre-norm residual block: x + attention(norm(x)), then x + feed_forward(norm(x)).
 
-    def __init__(self, shape: Shape, causal: bool):
+    With `cross`, the decoder's block: between the two it attends to a memory, which comes
+    normalised from the encoder and is not normalised again.
+    """
+
+    def __init__(self, shape: Shape, causal: bool, cross: bool = False):
         super().__init__()
         self.attention_norm, self.ffn_norm = RMSNorm(shape.width), RMSNorm(shape.width)
-        self.attention, self.ffn = Attention(shape, causal), FeedForward(shape)
+        self.cross_norm = RMSNorm(shape.width) if cross else None
+        self.attention = Attention(shape, causal)
+        self.cross = CrossAttention(shape) if cross else None
+        self.ffn = FeedForward(shape)
 
-    def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
-        """Add both contributions to the residual stream."""
+    def forward(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
+        """Add every contribution to the residual stream."""
         x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
+        if self.cross is not None and self.cross_norm is not None:
+            x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
         return x_BTW + self.ffn(self.ffn_norm(x_BTW))
 
 
@@ -147,18 +182,19 @@ class Stack(nn.Module):
 
     Parameters
     ----------
-    causal : bool
-        A position sees those before it only.
+    shape : Shape
     seed : int
         Of the initial weights; the same on every device.
     """
 
-    def __init__(self, shape: Shape, causal: bool, seed: int):
+    causal: bool  # a position sees those before it only
+
+    def __init__(self, shape: Shape, seed: int = 0):
         super().__init__()
         self.shape = shape
         self.table = nn.Embedding(shape.table_rows, shape.width)
         self.rotary = Rotary(shape.head_width, shape.seq_len)
-        self.blocks = nn.ModuleList(Block(shape, causal) for _ in range(shape.n_layers))
+        self.blocks = nn.ModuleList(Block(shape, self.causal) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.width)
         self.head = make_head(shape, self.table)
         generator = torch.Generator().manual_seed(seed)
@@ -171,49 +207,3 @@ class Stack(nn.Module):
         for block in self.blocks:
             x_BTW = block(x_BTW, self.rotary)
         return x_BTW
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention to another sequence, without positions (grouped key/value heads).
-
-    Shape suffix: M positions of the other sequence, the memory.
-    """
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        self.n_heads, self.kv_heads = shape.n_heads, shape.kv_heads
-        attention = shape.n_heads * shape.head_width
-        self.q = Linear(shape.width, attention)
-        self.kv = Linear(shape.width, 2 * shape.kv_heads * shape.head_width)
-        self.out = Linear(attention, shape.width)
-
-    def forward(self, x_BTW: Tensor, memory_BMW: Tensor) -> Tensor:
-        """Let every position of x attend to the whole memory."""
-        B, T, _ = x_BTW.shape
-        H, G = self.n_heads, self.kv_heads
-        q_BHTK = self.q(x_BTW).view(B, T, H, -1).transpose(1, 2)
-        kv_BHMK = self.kv(memory_BMW).view(B, memory_BMW.shape[1], 2 * G, -1).transpose(1, 2)
-        mixed_BHTK = F.scaled_dot_product_attention(
-            q_BHTK, kv_BHMK[:, :G], kv_BHMK[:, G:], enable_gqa=G != H
-        )
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
-
-
-class DecoderBlock(nn.Module):
-    """Pre-norm block of an encoder-decoder: causal self-attention, cross-attention, feed-forward.
-
-    The memory comes normalised from the encoder and is not normalised again.
-    """
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        self.attention_norm, self.ffn_norm = RMSNorm(shape.width), RMSNorm(shape.width)
-        self.cross_norm = RMSNorm(shape.width)
-        self.attention, self.cross = Attention(shape, causal=True), CrossAttention(shape)
-        self.ffn = FeedForward(shape)
-
-    def forward(self, x_BTW: Tensor, memory_BMW: Tensor, rotary: Rotary) -> Tensor:
-        """Add the three contributions to the residual stream."""
-        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
-        x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
-        return x_BTW + self.ffn(self.ffn_norm(x_BTW))

@@ -3,12 +3,16 @@
 A token is drawn from softmax(logits / temperature), cut down to its `top_k` likeliest tokens and
 of these to the nucleus `top_p`; temperature 0 is greedy: always the likeliest.
 
+All three raise ValueError for a model of another family, ids outside of the vocabulary, and what
+does not fit into the context.
+
 Nothing is cached between tokens: n tokens cost n forward passes, which is fine for small models.
 
 Shape suffixes: B rows, T positions, V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -34,118 +38,92 @@ class Candidate(NamedTuple):
 # ---------------------------------------------------------------- one token
 
 
-def filter_logits(
-    logits_BV: Tensor, *, top_k: int | None = None, top_p: float | None = None
-) -> Tensor:
-    """Set the logits of unlikely tokens to -inf; the likeliest always stays.
+@dataclass(frozen=True)
+class Sampler:
+    """How a token is chosen; called with logits of shape (B, V), it returns ids of shape (B,).
 
     Parameters
     ----------
-    logits_BV : Tensor, shape (..., V)
+    temperature : float, 0 or above
+        0: the likeliest (of equal ones that of the lowest id); 1: as the model says.
     top_k : int, at least 1, optional
         Keep so many; of equal logits those of the lowest ids.
     top_p : float, in (0, 1], optional
         Keep the fewest whose probabilities, after `top_k`, add up to this much: the nucleus of
         Holtzman et al. 2019 (arXiv:1904.09751), section 3.1.
-
-    Raises
-    ------
-    ValueError
-        A value outside its range.
-    """
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k={top_k} keeps no token; take 1 or more, or None for all")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p={top_p} must be above 0 and at most 1; None keeps all")
-    sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
-    if top_k is not None:
-        sorted_BV[..., top_k:] = -torch.inf
-    if top_p is not None:
-        p_BV = sorted_BV.softmax(-1)
-        likelier_BV = p_BV.cumsum(-1) - p_BV  # probability of all that come before
-        likelier_BV[..., 0] = 0  # exactly, so that the smallest top_p keeps one
-        sorted_BV[likelier_BV >= top_p] = -torch.inf
-    return torch.empty_like(logits_BV).scatter_(-1, order_BV, sorted_BV)
-
-
-def choose(
-    logits_BV: Tensor,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Choose a token per row of logits.
-
-    Parameters
-    ----------
-    logits_BV : Tensor, shape (B, V)
-    temperature : float, 0 or above
-        0: the likeliest (of equal ones that of the lowest id); 1: as the model says.
-    top_k, top_p : see `filter_logits`
     generator : torch.Generator
         Required unless greedy; on the CPU it draws the same whatever the model's device.
-
-    Returns
-    -------
-    Tensor of int64, shape (B,)
 
     Raises
     ------
     ValueError
         A value outside its range, or chance without a generator.
     """
-    if not 0 <= temperature < torch.inf:
-        raise ValueError(f"temperature={temperature} must be 0 (greedy) or a number above")
-    logits_BV = logits_BV.double()  # no temperature makes equal what was not
-    if temperature > 0:
-        # shifted first: a tiny temperature overflows nothing
-        logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / temperature
-    filtered_BV = filter_logits(logits_BV, top_k=top_k, top_p=top_p)
-    if temperature == 0:
-        return filtered_BV.sort(dim=-1, descending=True, stable=True).indices[..., 0]
-    if generator is None:
-        raise ValueError(
-            f"temperature={temperature} draws at random: pass generator=torch.Generator()"
-            ".manual_seed(0), or temperature=0"
-        )
-    p_BV = filtered_BV.float().softmax(-1).to(generator.device)
-    return torch.multinomial(p_BV, 1, generator=generator)[:, 0].to(logits_BV.device)
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    generator: torch.Generator | None = None
+
+    def __post_init__(self):
+        """Refuse impossible choices; see Raises of the class."""
+        if not 0 <= self.temperature < torch.inf:
+            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or a number above")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k} keeps no token; take 1 or more, or None for all")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1; None keeps all")
+        if self.temperature > 0 and self.generator is None:
+            raise ValueError(
+                f"temperature={self.temperature} draws at random: pass "
+                "generator=torch.Generator().manual_seed(0), or temperature=0"
+            )
+
+    def __call__(self, logits_BV: Tensor) -> Tensor:
+        """Choose a token per row."""
+        logits_BV = logits_BV.double()  # no temperature makes equal what was not
+        if self.temperature > 0:
+            # shifted first: a tiny temperature overflows nothing
+            logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / self.temperature
+        filtered_BV = self.filter(logits_BV)
+        if self.generator is None or self.temperature == 0:
+            return filtered_BV.sort(dim=-1, descending=True, stable=True).indices[..., 0]
+        p_BV = filtered_BV.float().softmax(-1).to(self.generator.device)
+        drawn_B = torch.multinomial(p_BV, 1, generator=self.generator)[:, 0]
+        return drawn_B.to(logits_BV.device)
+
+    def filter(self, logits_BV: Tensor) -> Tensor:
+        """Set the logits of unlikely tokens to -inf; the likeliest always stays."""
+        sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
+        if self.top_k is not None:
+            sorted_BV[..., self.top_k :] = -torch.inf
+        if self.top_p is not None:
+            p_BV = sorted_BV.softmax(-1)
+            likelier_BV = p_BV.cumsum(-1) - p_BV  # probability of all that come before
+            likelier_BV[..., 0] = 0  # exactly, so that the smallest top_p keeps one
+            sorted_BV[likelier_BV >= self.top_p] = -torch.inf
+        return torch.empty_like(logits_BV).scatter_(-1, order_BV, sorted_BV)
+
+
+GREEDY = Sampler()
 
 
 # ---------------------------------------------------------------- GPT
 
 
 @torch.no_grad()
-def generate(
-    model: GPT,
-    tokens: Sequence[int],
-    n: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> list[int]:
+def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY) -> list[int]:
     """Continue a text by n tokens, each predicted from the last `seq_len` before it.
 
     Parameters
     ----------
-    model : GPT
     tokens : sequence of int
         The prompt, one token or more; 0 begins a document.
     n : int, tokens
-    temperature, top_k, top_p, generator : see `choose`
 
     Returns
     -------
     list of n ints: the new tokens
-
-    Raises
-    ------
-    ValueError
-        Another family, an empty prompt, ids outside of the vocabulary, or as `choose`.
     """
     _check(model, "gpt", tokens)
     if n < 0:
@@ -153,10 +131,7 @@ def generate(
     text = list(tokens)
     for _ in range(n):
         logits_BV = model(_row(model, text[-model.shape.seq_len :]))[:, -1]
-        token_B = choose(
-            logits_BV, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
-        )
-        text.append(int(token_B))
+        text.append(int(choose(logits_BV)))
     return text[len(tokens) :]
 
 
@@ -173,7 +148,6 @@ def fill_masks(
 
     Parameters
     ----------
-    model : BERT
     tokens : sequence of int
         The text with nothing masked, at most `seq_len`.
     positions : sequence of int, from 0 to len(tokens) - 1
@@ -182,11 +156,6 @@ def fill_masks(
     Returns
     -------
     list of list of Candidate: for every position the likeliest, the best first
-
-    Raises
-    ------
-    ValueError
-        Another family, ids outside of the vocabulary, a text too long, or a position outside.
     """
     _check(model, "bert", tokens)
     shape = model.shape
@@ -211,14 +180,7 @@ def fill_masks(
 
 @torch.no_grad()
 def infill(
-    model: T5,
-    tokens: Sequence[int],
-    spans: Sequence[Span],
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
+    model: T5, tokens: Sequence[int], spans: Sequence[Span], choose: Sampler = GREEDY
 ) -> list[list[int]]:
     """Hide spans of a text and let the model write what belongs there.
 
@@ -228,23 +190,15 @@ def infill(
 
     Parameters
     ----------
-    model : T5
     tokens : sequence of int
         The text with nothing hidden; with sentinels for the spans and the end mark it takes at
         most `seq_len` positions.
     spans : sequence of (start, stop)
         Rising, apart from each other; at most `window.added_ids` - 1.
-    temperature, top_k, top_p, generator : see `choose`
 
     Returns
     -------
     list of list of int: what was written for each span; empty where its sentinel never came
-
-    Raises
-    ------
-    ValueError
-        Another family, ids outside of the vocabulary, impossible spans, a text too long, or as
-        `choose`.
     """
     _check(model, "t5", tokens)
     shape = model.shape
@@ -254,11 +208,7 @@ def infill(
     written = [end]  # what the decoder reads first, see `T5.loss`
     while len(written) <= shape.window.targets:
         logits_BV = model(inputs_BE, _row(model, written))[:, -1]
-        token = int(
-            choose(
-                logits_BV, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator
-            )
-        )
+        token = int(choose(logits_BV))
         if token == end:
             break
         written.append(token)

@@ -13,7 +13,6 @@ from scaling.models.kernels import cross_entropy
 from scaling.models.layers import (
     TABLE_STD,
     Block,
-    DecoderBlock,
     RMSNorm,
     Rotary,
     init_blocks,
@@ -43,7 +42,9 @@ class T5(nn.Module):
         self.rotary = Rotary(shape.head_width, max(shape.window.inputs, shape.window.targets))
         self.encoder = nn.ModuleList(Block(shape, causal=False) for _ in range(shape.n_layers))
         self.encoder_norm = RMSNorm(shape.width)
-        self.decoder = nn.ModuleList(DecoderBlock(shape) for _ in range(shape.n_layers))
+        self.decoder = nn.ModuleList(
+            Block(shape, causal=True, cross=True) for _ in range(shape.n_layers)
+        )
         self.norm = RMSNorm(shape.width)
         self.head = make_head(shape, self.table)
         generator = torch.Generator().manual_seed(seed)
@@ -59,7 +60,7 @@ class T5(nn.Module):
         memory_BEW = self.encoder_norm(memory_BEW)
         x_BDW = self.table(previous_BD) / TABLE_STD
         for block in self.decoder:
-            x_BDW = block(x_BDW, memory_BEW, self.rotary)
+            x_BDW = block(x_BDW, self.rotary, memory_BEW)
         return self.head(self.norm(x_BDW))
 
     def loss(self, inputs_BE: Tensor, targets_BD: Tensor) -> Tensor:
@@ -68,6 +69,4 @@ class T5(nn.Module):
         The arguments are what `scaling.data.objectives.SpanCorruption` makes of a batch.
         """
         # every target ends with the same mark, which therefore tells nothing as the first input
-        logits_BDV = self(inputs_BE, targets_BD.roll(1, 1))
-        losses = cross_entropy(logits_BDV.flatten(0, 1), targets_BD.flatten())
-        return losses.view(targets_BD.shape)
+        return cross_entropy(self(inputs_BE, targets_BD.roll(1, 1)), targets_BD)

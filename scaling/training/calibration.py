@@ -9,27 +9,28 @@ for bit what it would have been.
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from scaling.data.archives import Report
+from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
-from scaling.training.grid import Cell, Trunk
+from scaling.training.cells import Cell, Trunk
+from scaling.training.grid import CHOICES
 from scaling.training.optim import Recipe
-from scaling.training.pool import PRELOADED, device_name, settle_process
 from scaling.training.trunk import TrunkTraining
+from scaling.training.worker import device_name, forkserver, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"
-PASSING = (TOO_SHORT, KILLED)  # reasons that another sweep may not have
-MODES = ("auto", "always", "never")
+NOT_LASTING = (TOO_SHORT, KILLED)  # reasons that another sweep may not have
 WARM_STEPS = 5  # before a measurement; the first compiles
 MEASURED_S = 0.5  # of a measurement, at least
 WORTH_MEASURING_S = 60.0  # of eager training; below, compiling could not pay
@@ -63,7 +64,7 @@ class Timing:
 
 
 def choose_compiled(
-    trunks: list[Trunk], mode: str, device: str, folder: Path, workers: int, report: Callable
+    trunks: list[Trunk], mode: str, device: str, folder: Path, workers: int, report: Report
 ) -> dict[str, bool]:
     """Say for every trunk whether to compile it; measure the shapes that nobody has measured here.
 
@@ -76,14 +77,12 @@ def choose_compiled(
         The results folder: `calibration.json` in it holds earlier choices, which stay.
     workers : int
         Measurements at a time, as many as there will be trainings.
-    report : function of a line
 
     Returns
     -------
     dict of trunk_id -> bool
     """
-    if mode not in MODES:
-        raise ValueError(f"compile={mode!r}: choose one of {MODES}")
+    check_choice("compile", mode, CHOICES["compile"])
     if mode != "auto":
         return {trunk.trunk_id: mode == "always" for trunk in trunks}
     path = folder / "calibration.json"
@@ -99,7 +98,7 @@ def choose_compiled(
 
 
 def _measured(
-    todo: dict[str, list[Trunk]], device: str, workers: int, report: Callable
+    todo: dict[str, list[Trunk]], device: str, workers: int, report: Report
 ) -> dict[str, dict]:
     """Timing and choice of every group, from this machine's cache where it has them."""
     cache = cache_folder() / "calibration" / f"{machine_key(device)}.json"
@@ -113,14 +112,16 @@ def _measured(
         report(f"compile=auto: measuring {len(new)} shapes, eager and compiled")
         known |= {key: asdict(Timing(reason=KILLED)) for key in new}
         try:
-            with ProcessPoolExecutor(workers, mp_context=_context(), max_tasks_per_child=1) as pool:
+            with ProcessPoolExecutor(
+                workers, mp_context=forkserver(), max_tasks_per_child=1
+            ) as pool:
                 measure = partial(measure_cell, device=device)
                 tasks = (cells[key] for key in new), (steps[key] for key in new)
                 for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
                     known[key] = asdict(timing)
         except BrokenProcessPool:
             report(f"compile=auto: a {KILLED} (out of memory?); shapes not measured stay eager")
-        lasting = {k: timing for k, timing in known.items() if timing["reason"] not in PASSING}
+        lasting = {k: timing for k, timing in known.items() if timing["reason"] not in NOT_LASTING}
         write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others
     return {key: known[key] | {"compiled": Timing(**known[key]).pays(steps[key])} for key in cells}
 
@@ -203,12 +204,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _context():
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
 
 
 def _read(path: Path) -> dict[str, dict]:

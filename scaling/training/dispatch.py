@@ -16,9 +16,10 @@ from typing import Any
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import TokenData, prepare_tokens
-from scaling.training import pool, records
-from scaling.training.grid import Trunk, group_trunks
-from scaling.training.pool import CHECKPOINTS_ONLY, Event, Keeping, expected_cost
+from scaling.errors import SweepError
+from scaling.training import records
+from scaling.training.cells import Event, Trunk, expected_cost, group_trunks
+from scaling.training.records import CHECKPOINTS_ONLY, Keeping
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Job:
         if self.folder.is_dir():
             return self.train_in(self.folder)
         if self.keeping.models:
-            raise records.SweepError(
+            raise SweepError(
                 f"save_models=true: {self.folder} is not there on {platform.node()}, and only "
                 "records travel back; put results=PATH on a file system that all machines share"
             )
@@ -69,12 +70,14 @@ class Job:
 
     def train_in(self, folder: Path) -> list[dict]:
         """Train what has no record in this folder yet, in a process of its own."""
+        from scaling.training import pool  # and torch, which what hands jobs over does not need
+
         cells = list(self.trunk.cells)
         todo = group_trunks(records.not_yet_run(cells, folder, self.keeping.models))
         device = pool.resolve_device(self.device)
         options = {"workers": 1, "device": device, "keeping": self.keeping}
         compiled = {trunk.trunk_id: self.compiled for trunk in todo}
-        for _ in pool.execute(todo, self.tokens(), folder, **options, compiled=compiled):
+        for _ in pool.train_here(todo, self.tokens(), folder, **options, compiled=compiled):
             pass
         return list(records.read_records(folder, cells).values())
 
@@ -88,7 +91,7 @@ class Job:
         """
         data, planned = prepare_tokens(self.source), self.trunk.cells[0].data_fingerprint
         if data.fingerprint != planned:
-            raise records.SweepError(
+            raise SweepError(
                 f"data={data.name} has other token ids here (fingerprint {data.fingerprint[:12]}) "
                 f"than where the sweep was planned ({planned[:12]}); give both machines the same "
                 "corpus and the same version of tokenizers"
@@ -116,7 +119,7 @@ def chosen_launch() -> Launch | None:
     return _LAUNCH.get()
 
 
-def execute(
+def train_elsewhere(
     trunks: Sequence[Trunk],
     data: TokenData,
     folder: Path,
@@ -136,7 +139,7 @@ def execute(
 
     Parameters
     ----------
-    source, device, compiled, keeping : as in `Job`
+    source, device, compiled, keeping : see `Job`
     workers : int, optional
         Jobs in the launcher's hands at a time; None: all of them.
 

@@ -1,27 +1,24 @@
-"""Which models to train: budgets x sizes as an explicit list of cells, grouped into trunks."""
+"""Which models to train: budgets x sizes as an explicit list of cells."""
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 from scaling.data.objectives import OBJECTIVES, make_objective
-from scaling.shapes.flops import (
-    non_embedding_params,
-    param_groups,
-    total_params,
-    training_flops_per_token,
-)
+from scaling.errors import check_choice
+from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
-from scaling.training.optim import OptimConfig, Recipe, cooldown_start, make_recipe
+from scaling.training.cells import Cell
+from scaling.training.optim import OptimConfig, make_recipe
 
-TRAINING_VERSION = 2  # bump by hand whenever the same cell would give other numbers
-PRECISIONS = ("fp32", "bf16")
+CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("fp32", "bf16"),
+    "compile": ("auto", "always", "never"),
+}
 
 
 @dataclass
@@ -43,137 +40,6 @@ class GridConfig:
     arm_widths: list[int] = field(default_factory=list)  # a fixed-N arm: these widths, each
     arm_tokens_per_param: list[float] = field(default_factory=list)  # at these ratios
     min_steps: int = 100  # a cell with fewer optimizer steps is refused
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One planned run: all that determines its numbers, and the budget that it belongs to."""
-
-    shape: Shape
-    recipe: Recipe
-    flops_budget: float  # NaN: in no IsoFLOP group, but on a fixed-N arm
-    seed: int
-    precision: str
-    valid_windows: int
-    data: str  # name of the corpus
-    data_fingerprint: str  # corpus and tokenizer
-    objective: str = "clm"
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens of text that one step uses up."""
-        return self.recipe.batch_size * self.shape.window.text
-
-    @property
-    def windows(self) -> int:
-        """Windows of text that the run sees."""
-        return self.recipe.steps * self.recipe.batch_size
-
-    @property
-    def tokens(self) -> int:
-        """Training tokens D: tokens of text, whatever the family makes of them."""
-        return self.windows * self.shape.window.text
-
-    @property
-    def flops(self) -> float:
-        """Counted training FLOPs; differs from the budget by less than half a step."""
-        return self.tokens * training_flops_per_token(self.shape)
-
-    @property
-    def run_id(self) -> str:
-        """Hash of what determines the numbers; no name, path, launcher or worker count."""
-        return _hash(self._facts())
-
-    @property
-    def trunk_id(self) -> str:
-        """Hash of what determines the run up to its cooldown: runs that share it share a trunk."""
-        facts = self._facts()
-        if self.recipe.schedule != "cosine":  # a cosine knows its end from the first step on
-            facts["recipe"] = facts["recipe"] | {"steps": None, "cooldown_steps": None}
-        return _hash(facts)
-
-    def _facts(self) -> dict:
-        shape = asdict(self.shape) | {
-            "n_kv_heads": self.shape.kv_heads,
-            "ffn_width": self.shape.hidden,
-        }
-        return {
-            "version": TRAINING_VERSION,
-            "data": self.data_fingerprint,
-            "shape": shape,
-            "objective": self.objective,
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
-            "precision": self.precision,
-            "valid_windows": self.valid_windows,
-        }
-
-    @property
-    def label(self) -> str:
-        """Shape, and what was asked of it: for progress and plots."""
-        if math.isnan(self.flops_budget):
-            return f"{self.shape.label} at {self.tokens / total_params(self.shape):.3g} D/N"
-        return f"{self.shape.label} at {self.flops_budget:.3g}"
-
-
-def _hash(facts: dict) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """Cells that are one run up to their cooldowns: the unit of work.
-
-    Attributes
-    ----------
-    cells : tuple of Cell, by rising start of the cooldown
-    """
-
-    cells: tuple[Cell, ...]
-
-    @property
-    def trunk_id(self) -> str:
-        """The id that all cells share."""
-        return self.cells[0].trunk_id
-
-    @property
-    def label(self) -> str:
-        """Shape, seed and number of branches."""
-        one, n = self.cells[0], len(self.cells)
-        return one.label if n == 1 else f"{one.shape.label} seed {one.seed}, {n} horizons"
-
-    @property
-    def steps(self) -> int:
-        """Steps that are really done: the trunk up to its last branch, and every cooldown."""
-        cooldowns = sum(cell.recipe.cooldown_steps for cell in self.cells)
-        return cooldowns + cooldown_start(self.cells[-1].recipe)
-
-    @property
-    def flops(self) -> float:
-        """Training FLOPs that are really spent; the cells' own add up to more."""
-        return self.steps * self.flops_per_step
-
-    @property
-    def flops_per_step(self) -> float:
-        """Training FLOPs of one step."""
-        return self.cells[0].flops / self.cells[0].recipe.steps
-
-
-def group_trunks(cells: Iterable[Cell]) -> list[Trunk]:
-    """Group cells by trunk, in the order of their first cells; a cell named twice counts once."""
-    groups: dict[str, dict[str, Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.trunk_id, {}).setdefault(cell.run_id, cell)
-    return [
-        Trunk(tuple(sorted(group.values(), key=lambda cell: cooldown_start(cell.recipe))))
-        for group in groups.values()
-    ]
-
-
-def saved_share(trunks: list[Trunk]) -> float:
-    """Share of the FLOPs of separate runs that sharing trunks saves."""
-    separate = sum(cell.flops for trunk in trunks for cell in trunk.cells)
-    return 1 - sum(trunk.flops for trunk in trunks) / separate
 
 
 def expected_optimum(grid: GridConfig, flops_budget: float) -> float:
@@ -315,8 +181,7 @@ def _check(grid: GridConfig, precision: str) -> None:
             f"grid.arm_widths={list(grid.arm_widths)} and grid.arm_tokens_per_param="
             f"{list(ratios)} need each other, the second positive"
         )
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: choose one of {PRECISIONS}")
+    check_choice("precision", precision, CHOICES["precision"])
 
 
 def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: bool) -> None:
@@ -341,44 +206,3 @@ def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: b
             f"needs {greedy.tokens:,}; lower grid.budgets or grid.span, take a larger corpus, or "
             "repeat tokens with allow_repeats=true"
         )
-
-
-def planned_row(cell: Cell, n_train: int | None = None) -> dict:
-    """Columns of the runs table that are known before training; no epochs without `n_train`."""
-    shape, recipe = cell.shape, cell.recipe
-    return {
-        "run_id": cell.run_id,
-        "name": f"{cell.data}-{shape.label}-{cell.flops:.3g}-s{cell.seed}",
-        "family": shape.family,
-        "objective": cell.objective,
-        "data": cell.data,
-        "vocab_size": shape.vocab_size,
-        "seq_len": shape.seq_len,
-        "n_layers": shape.n_layers,
-        "width": shape.width,
-        "n_heads": shape.n_heads,
-        **param_groups(shape),
-        "total_params": total_params(shape),
-        "non_embedding_params": non_embedding_params(shape),
-        "tokens": cell.tokens,
-        "input_tokens": cell.windows * shape.window.inputs,
-        "predicted_tokens": cell.windows * shape.window.targets,
-        "flops": float(cell.flops),
-        "flops_budget": cell.flops_budget,
-        "lr": recipe.lr,
-        "batch_tokens": cell.tokens_per_step,
-        "steps": recipe.steps,
-        "warmup_steps": recipe.warmup_steps,
-        "schedule": recipe.schedule,
-        "beta2": recipe.beta2,
-        "seed": cell.seed,
-        "precision": cell.precision,
-        "trunk_id": cell.trunk_id,
-        "epochs": math.nan if n_train is None else cell.tokens / n_train,
-        "version": TRAINING_VERSION,
-    }
-
-
-def plan_table(cells: list[Cell], n_train: int) -> pd.DataFrame:
-    """One row per planned cell, in the columns of the runs table."""
-    return pd.DataFrame([planned_row(cell, n_train) for cell in cells])

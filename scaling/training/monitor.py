@@ -1,6 +1,6 @@
 """What a sweep shows while it runs: a live table on a terminal, lines elsewhere, curves on request.
 
-The display follows the events of `scaling.training.pool`; it decides nothing.
+The display follows the events of trunks; it decides nothing.
 """
 
 import contextlib
@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.quantities import format_quantity
-from scaling.training.grid import Trunk
-from scaling.training.pool import Event
+from scaling.training.cells import Event, Trunk
 
 
 class Monitor:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from scaling.errors import check_choice
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import Shape
 
@@ -138,10 +139,8 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
 
 
 def _check(config: OptimConfig) -> None:
-    if config.schedule not in SCHEDULES:
-        raise ValueError(f"optim.schedule={config.schedule!r}: choose one of {SCHEDULES}")
-    if config.rules not in RULES:
-        raise ValueError(f"optim.rules={config.rules!r}: choose one of {RULES}")
+    check_choice("optim.schedule", config.schedule, SCHEDULES)
+    check_choice("optim.rules", config.rules, RULES)
     ranges = {
         "lr": (0, 10),
         "lr_scale": (0, math.inf),

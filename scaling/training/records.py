@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +18,21 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.files import remove_debris, write_text
 from scaling.tables.runs import CURVE_COLUMNS
-from scaling.training.grid import Cell, planned_row
-from scaling.training.saved import CONFIG
+from scaling.training.cells import Cell, planned_row
 
+CONFIG = "config.json"  # of a saved model; written last
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What training keeps in the folder beside the records."""
+
+    checkpoint_s: float = 20.0  # between two checkpoints of a trunk, at least
+    models: bool = False  # every trained model, as `scaling.training.saved` writes it
+
+
+CHECKPOINTS_ONLY = Keeping()
 
 
 def write_record(folder: Path, record: dict) -> None:

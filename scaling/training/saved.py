@@ -21,14 +21,13 @@ from scaling.data.tokens import load_tokenizer
 from scaling.files import write_bytes, write_text
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
+from scaling.training.records import CONFIG
 
 FORMAT = "scaling-laboratory model 1"
-WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
-def save_model(
-    folder: Path, model: Model, tokenizer: Tokenizer | Path | str | None, facts: dict[str, Any]
-) -> None:
+def save_model(folder: Path, model: Model, tokenizer: Path | None, facts: dict[str, Any]) -> None:
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
     Each file is written whole or not at all, the configuration last. It holds hashes of the other
@@ -39,8 +38,7 @@ def save_model(
     folder : Path
     model : Model
         On any device.
-    tokenizer : Tokenizer, Path, str or None
-        Path: the file of a tokenizer. str: its JSON. None: ids that never were text.
+    tokenizer : Path, or None for ids that never were text
     facts : dict
         What a reader should know, as plain JSON: objective, run id, loss.
 
@@ -53,13 +51,13 @@ def save_model(
         {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()},
         {"format": "pt"},  # which other readers of safetensors look for
     )
-    text = _tokenizer_json(tokenizer)
+    text = None if tokenizer is None else _read(tokenizer)
     config = {
         "format": FORMAT,
         "shape": asdict(model.shape),
         "facts": facts,
         "weights_sha256": _sha256(weights),
-        "tokenizer_sha256": None if text is None else _sha256(text.encode()),
+        "tokenizer_sha256": None if text is None else _sha256(text),
     }
     try:
         written = json.dumps(config, indent=1, allow_nan=False)
@@ -70,7 +68,7 @@ def save_model(
         ) from error
     write_bytes(folder / WEIGHTS, weights)
     if text is not None:
-        write_text(folder / TOKENIZER, text)
+        write_bytes(folder / TOKENIZER, text)
     write_text(folder / CONFIG, written)
 
 
@@ -171,12 +169,6 @@ def _read(path: Path) -> bytes:
             f"{path} is missing; a saved model is {CONFIG}, {WEIGHTS} and, if it has one, "
             f"{TOKENIZER}"
         ) from None
-
-
-def _tokenizer_json(tokenizer: Tokenizer | Path | str | None) -> str | None:
-    if isinstance(tokenizer, Path):
-        return _read(tokenizer).decode()
-    return tokenizer.to_str() if isinstance(tokenizer, Tokenizer) else tokenizer
 
 
 def _sha256(data: bytes) -> str:

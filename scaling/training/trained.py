@@ -6,8 +6,8 @@ those of the unigram guess, which knows how frequent every token is and nothing 
 Shape suffixes: B windows, M predicted tokens, V vocabulary.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,19 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from scaling.data.archives import Report
 from scaling.data.objectives import OBJECTIVES, count_windows, cut_windows, make_objective
 from scaling.data.tokens import TokenData
 from scaling.models.bert import BERT
 from scaling.models.build import Model
 from scaling.models.gpt import GPT
 from scaling.shapes.shape import Shape
+from scaling.training.cells import Cell, Trunk
 from scaling.training.optim import Recipe
-from scaling.training.saved import CONFIG, load_model, save_model
-from scaling.training.trunk import Outcome, Point, TrunkTraining
+from scaling.training.records import CONFIG
+from scaling.training.saved import load_model
+from scaling.training.trunk import Outcome, Point
+from scaling.training.worker import save_trained, start_training
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,11 @@ def trained_model(
     data: TokenData,
     *,
     seed: int = 0,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> tuple[Model, Tokenizer | None]:
     """Load the model of a folder; where there is none, train it on the CPU and save it first.
 
-    Parameters
-    ----------
-    folder : Path
-    shape, recipe, seed : what is trained, with the family's own objective
-    data : TokenData
-    report : callable
-        Takes a line of progress.
+    It learns the family's own objective.
 
     Raises
     ------
@@ -75,7 +73,9 @@ def trained_model(
         The folder holds a model of another shape, or training diverged.
     """
     if not (folder / CONFIG).exists():
-        _train_and_save(folder, shape, recipe, data, seed, report)
+        cell = Cell(shape, recipe, math.nan, seed, "fp32", 2048, data.name, data.fingerprint)
+        cell = replace(cell, objective=OBJECTIVES[shape.family][0])
+        _train_and_save(folder, cell, data, report)
     model, tokenizer = load_model(folder)
     if model.shape != shape:
         raise ValueError(
@@ -84,30 +84,15 @@ def trained_model(
     return model, tokenizer
 
 
-def _train_and_save(
-    folder: Path,
-    shape: Shape,
-    recipe: Recipe,
-    data: TokenData,
-    seed: int,
-    report: Callable[[str], None],
-) -> None:
-    training = TrunkTraining(shape, [recipe], data.load("train"), data.load("valid"), seed=seed)
+def _train_and_save(folder: Path, cell: Cell, data: TokenData, report: Report) -> None:
+    training, steps = start_training(Trunk((cell,)), data, "cpu"), cell.recipe.steps
     for news in training.run():
-        if isinstance(news, Point) and news.step >= recipe.steps / 10:
-            report(f"step {news.step:,} of {recipe.steps:,}: training loss {news.loss:.2f}")
+        if isinstance(news, Point) and news.step >= steps / 10:
+            report(f"step {news.step:,} of {steps:,}: training loss {news.loss:.2f}")
         if isinstance(news, Outcome):
             if news.status != "ok":
                 raise ValueError(f"{folder} gets no model: {news.reason}")
-            facts = {
-                "objective": OBJECTIVES[shape.family][0],
-                "data": data.name,
-                "data_fingerprint": data.fingerprint,
-                "recipe": asdict(recipe),
-                "seed": seed,
-                "loss": news.loss,
-            }
-            save_model(folder, training.model, data.tokenizer_path, facts)
+            save_trained(folder, training.model, cell, data, news.loss)
 
 
 @torch.no_grad()

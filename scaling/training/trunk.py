@@ -81,7 +81,7 @@ class TrunkTraining:
     ----------
     recipes : sequence of Recipe
         One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
-        cooldown (`scaling.training.grid.Trunk` sorts them so).
+        cooldown (`scaling.training.cells.Trunk` sorts them so).
     tokens, valid_tokens : int arrays, shape (n,)
         Token ids of the two splits.
     objective : str, optional

@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from groups import group_params
 
 from scaling.data.objectives import make_objective
-from scaling.models.build import build_model, group_params
+from scaling.models.build import build_model
 from scaling.shapes.flops import param_groups, total_params
 from scaling.shapes.shape import FAMILIES, Shape
 

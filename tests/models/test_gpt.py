@@ -1,7 +1,7 @@
 import pytest
 import torch
+from groups import group_params
 
-from scaling.models.build import group_params
 from scaling.models.gpt import GPT
 from scaling.shapes.flops import param_groups
 from scaling.shapes.shape import Shape

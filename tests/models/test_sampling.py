@@ -7,13 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import chisquare
 
 from scaling.models.build import build_model
-from scaling.models.sampling import (
-    choose,
-    fill_masks,
-    filter_logits,
-    generate,
-    infill,
-)
+from scaling.models.sampling import GREEDY, Sampler, fill_masks, generate, infill
 from scaling.models.spans import rebuild
 from scaling.shapes.shape import Shape
 from scaling.training.optim import Recipe
@@ -80,7 +74,7 @@ ANY_LOGITS = arrays(np.float32, (2, 7), elements=st.floats(-20, 20, width=32)).m
 
 @given(logits=ANY_LOGITS, top_k=st.integers(1, 9))
 def test_top_k_keeps_the_k_largest_and_changes_none(logits, top_k):
-    kept = filter_logits(logits, top_k=top_k)
+    kept = Sampler(top_k=top_k).filter(logits)
     finite = kept.isfinite()
     assert (finite.sum(-1) == min(top_k, 7)).all()
     assert torch.equal(kept[finite], logits[finite])
@@ -91,7 +85,7 @@ def test_top_k_keeps_the_k_largest_and_changes_none(logits, top_k):
 
 @given(logits=ANY_LOGITS, top_p=st.floats(1e-6, 1.0))
 def test_top_p_keeps_the_smallest_set_that_holds_it(logits, top_p):
-    stays = filter_logits(logits, top_p=top_p).isfinite()
+    stays = Sampler(top_p=top_p).filter(logits).isfinite()
     p = logits.double().softmax(-1)
     held = (p * stays).sum(-1)
     least = p.masked_fill(~stays, 2.0).amin(-1)
@@ -103,29 +97,29 @@ def test_top_p_keeps_the_smallest_set_that_holds_it(logits, top_p):
 
 @given(logits=ANY_LOGITS)
 def test_no_filter_changes_nothing(logits):
-    assert torch.equal(filter_logits(logits), logits)
-    assert torch.equal(filter_logits(logits, top_k=7), logits)
+    assert torch.equal(GREEDY.filter(logits), logits)
+    assert torch.equal(Sampler(top_k=7).filter(logits), logits)
 
 
 def test_top_p_is_of_what_top_k_left():
     p = torch.tensor([[0.4, 0.3, 0.2, 0.1]])
-    assert filter_logits(p.log(), top_p=0.5).isfinite().sum() == 2
-    assert filter_logits(p.log(), top_k=2, top_p=0.5).isfinite().sum() == 1  # 0.4 of 0.7
+    assert Sampler(top_p=0.5).filter(p.log()).isfinite().sum() == 2
+    assert Sampler(top_k=2, top_p=0.5).filter(p.log()).isfinite().sum() == 1  # 0.4 of 0.7
 
 
 @given(logits=ANY_LOGITS, temperature=st.floats(1e-3, 50), seed=st.integers(0, 99))
 @example(logits=torch.tensor([[0.0, 1e-45]]), temperature=2.0, seed=0)
 def test_one_token_left_is_greedy(logits, temperature, seed):
-    greedy = choose(logits)
+    greedy = GREEDY(logits)
     assert torch.equal(greedy, torch.from_numpy(logits.numpy().argmax(-1)))
     for one in ({"top_k": 1}, {"top_p": 1e-12}):
-        drawn = choose(logits, temperature=temperature, generator=seeded(seed), **one)
+        drawn = Sampler(temperature, generator=seeded(seed), **one)(logits)
         assert torch.equal(drawn, greedy)
 
 
 def test_a_vanishing_temperature_is_greedy():
     logits = LOGITS.expand(100, -1)
-    assert (choose(logits, temperature=1e-30, generator=seeded()) == 0).all()
+    assert (Sampler(1e-30, generator=seeded())(logits) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -140,9 +134,9 @@ def test_a_vanishing_temperature_is_greedy():
 )
 def test_tokens_come_as_often_as_the_filtered_softmax_says(options):
     n = 20_000
-    drawn = choose(LOGITS.expand(n, -1), **options, generator=seeded(7))
+    drawn = Sampler(**options, generator=seeded(7))(LOGITS.expand(n, -1))
     filters = {k: v for k, v in options.items() if k != "temperature"}
-    p = filter_logits(LOGITS / options["temperature"], **filters).double().softmax(-1)[0]
+    p = Sampler(**filters).filter(LOGITS / options["temperature"]).double().softmax(-1)[0]
     counts = torch.bincount(drawn, minlength=6)
     possible = p > 0
     assert counts[~possible].sum() == 0
@@ -152,7 +146,7 @@ def test_tokens_come_as_often_as_the_filtered_softmax_says(options):
 
 def test_the_generator_decides():
     def draw(seed):
-        return choose(LOGITS.expand(50, -1), temperature=1.0, generator=seeded(seed))
+        return Sampler(1.0, generator=seeded(seed))(LOGITS.expand(50, -1))
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
@@ -171,7 +165,7 @@ def test_the_generator_decides():
 )
 def test_impossible_choices_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        choose(LOGITS, **options)
+        Sampler(**options)
 
 
 # ---------------------------------------------------------------- GPT
@@ -191,9 +185,7 @@ def test_only_the_last_context_counts():
 
 def test_sampled_text_stays_in_the_vocabulary_and_follows_the_seed():
     model = build_model(shape_of("gpt"), 3)
-    texts = [
-        generate(model, [0], 60, temperature=5.0, generator=seeded(seed)) for seed in (0, 0, 1)
-    ]
+    texts = [generate(model, [0], 60, Sampler(5.0, generator=seeded(seed))) for seed in (0, 0, 1)]
     assert all(0 <= token < V for token in texts[0])
     assert len(set(texts[0])) > V // 2
     assert texts[0] == texts[1] != texts[2]
@@ -203,7 +195,8 @@ def test_greedy_is_top_k_1_is_a_vanishing_top_p():
     model = build_model(shape_of("gpt"), 3)
     greedy = generate(model, [1, 2], 20)
     for one in ({"top_k": 1}, {"top_p": 1e-12}):
-        assert generate(model, [1, 2], 20, temperature=3.0, generator=seeded(), **one) == greedy
+        narrow = Sampler(3.0, generator=seeded(), **one)
+        assert generate(model, [1, 2], 20, narrow) == greedy
 
 
 def test_nothing_is_generated_if_nothing_is_asked_for():
@@ -315,16 +308,14 @@ def test_a_t5_that_knows_the_cycle_infills_spans(start, trained):
 def test_sampling_with_one_token_left_is_greedy():
     model = build_model(T5, 4)
     text = cycle(0, T5.window.text)
-    sampled = infill(model, text, SPANS, temperature=4.0, top_k=1, generator=seeded())
+    sampled = infill(model, text, SPANS, Sampler(4.0, top_k=1, generator=seeded()))
     assert sampled == infill(model, text, SPANS)
 
 
 def test_writing_ends_though_the_mark_never_comes():
     model = build_model(T5, 4)
     for seed in range(5):
-        filled = infill(
-            model, cycle(0, 34), SPANS, temperature=9.0, top_k=9, generator=seeded(seed)
-        )
+        filled = infill(model, cycle(0, 34), SPANS, Sampler(9.0, top_k=9, generator=seeded(seed)))
         assert len(filled) == 2
         assert sum(map(len, filled)) <= T5.window.targets
         assert all(0 <= token < V for span in filled for token in span)

@@ -12,7 +12,7 @@ from scaling.training.calibration import (
     measure_cell,
     task_key,
 )
-from scaling.training.grid import group_trunks
+from scaling.training.cells import group_trunks
 from scaling.training.optim import OptimConfig
 
 
@@ -20,7 +20,7 @@ from scaling.training.optim import OptimConfig
 def trunks(plan_noise, tmp_path, monkeypatch):
     monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        calibration, "_context", lambda: None
+        calibration, "forkserver", lambda: None
     )  # the default: fork, with our patches
     return group_trunks(plan_noise([2e11, 4e11], OptimConfig(rules="shape")))
 

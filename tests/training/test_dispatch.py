@@ -23,11 +23,11 @@ from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.errors import SweepError
 from scaling.shapes.shape import ModelConfig
-from scaling.training.dispatch import Job, carried_by, chosen_launch, execute
-from scaling.training.grid import GridConfig, group_trunks, plan_cells, planned_row
+from scaling.training.cells import group_trunks, planned_row
+from scaling.training.dispatch import Job, carried_by, chosen_launch, train_elsewhere
+from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import Keeping
-from scaling.training.records import not_yet_run, read_records, write_record
+from scaling.training.records import Keeping, not_yet_run, read_records, write_record
 
 ROOT = Path(__file__).parents[2]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
@@ -156,7 +156,7 @@ def dispatch(cells, data, tmp_path):
 
     def by(launch, **options):
         options = {"source": SOURCE, "device": "cpu", **options}
-        return list(execute(group_trunks(cells), data, tmp_path, launch=launch, **options))
+        return list(train_elsewhere(group_trunks(cells), data, tmp_path, launch=launch, **options))
 
     return by
 

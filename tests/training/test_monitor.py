@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scaling.training.grid import group_trunks
+from scaling.training.cells import Event, group_trunks
 from scaling.training.monitor import Monitor, duration, tensorboard, verdict, watch
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import Event
 
 POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, "lr": 0.01}
 

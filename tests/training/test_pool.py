@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import signal
@@ -19,10 +18,18 @@ from scaling.files import HOST
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.runs import CURVE_COLUMNS, load_curves, load_runs
 from scaling.training import pool
-from scaling.training.grid import GridConfig, group_trunks, plan_cells
+from scaling.training.cells import group_trunks
+from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
-from scaling.training.pool import Keeping, execute
-from scaling.training.records import collect, locked, model_folder, not_yet_run, read_records
+from scaling.training.pool import train_here
+from scaling.training.records import (
+    Keeping,
+    collect,
+    locked,
+    model_folder,
+    not_yet_run,
+    read_records,
+)
 from scaling.training.saved import load_model, read_config
 from scaling.training.trunk import window_losses
 
@@ -51,7 +58,7 @@ def cells(plan_noise):
 
 
 def run(cells, data, folder, workers=2):
-    return list(execute(group_trunks(cells), data, folder, workers=workers, device="cpu"))
+    return list(train_here(group_trunks(cells), data, folder, workers=workers, device="cpu"))
 
 
 def test_every_cell_leaves_a_row_and_a_curve(cells, data, tmp_path):
@@ -98,7 +105,7 @@ def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
     own = replace(cells[0], recipe=replace(cells[0].recipe, lr=0.001))  # a trunk of its own
     long, killed = longer(own), []
     trunks = group_trunks([long, *cells[1:]])
-    for event in execute(trunks, data, tmp_path, workers=1, device="cpu"):
+    for event in train_here(trunks, data, tmp_path, workers=1, device="cpu"):
         mine = event.trunk_id == long.trunk_id
         if mine and event.kind == "started":
             fresh = True
@@ -123,7 +130,7 @@ def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_pa
 def losses(trunk, data, folder, kill):
     """Losses and curves of a trunk whose worker is killed once if asked for."""
     kinds = []
-    events = execute(
+    events = train_here(
         [trunk], data, folder, workers=1, device="cpu", keeping=Keeping(checkpoint_s=0.0)
     )
     for event in events:
@@ -150,7 +157,7 @@ def test_horizons_of_a_shape_share_a_trunk(data, tmp_path):
         valid_windows=64,
     )
     [trunk] = group_trunks(cells)
-    events = list(execute([trunk], data, tmp_path, workers=1, device="cpu"))
+    events = list(train_here([trunk], data, tmp_path, workers=1, device="cpu"))
     rows, _ = collect(cells, tmp_path)
     assert set(rows.trunk_id) == {trunk.trunk_id}
     assert (rows.status == "ok").all()
@@ -199,9 +206,9 @@ def test_a_diverged_cell_is_finished(cells, data, tmp_path):
 def test_workers_die_with_their_parent(cells, data, tmp_path):
     script = f"""
 import dataclasses
-from scaling.training.pool import execute
+from scaling.training.pool import train_here
 from scaling.data.tokens import TokenData
-from scaling.training.grid import Cell, group_trunks
+from scaling.training.cells import Cell, group_trunks
 from pathlib import Path, PosixPath
 from scaling.shapes.shape import Shape
 from scaling.training.optim import Recipe
@@ -210,7 +217,7 @@ if __name__ == "__main__":
     cell = {cells[0]!r}
     cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, steps=20_000))
     trunks, folder = group_trunks([cell]), Path({str(tmp_path)!r})
-    for event in execute(trunks, {data!r}, folder, workers=1, device="cpu"):
+    for event in train_here(trunks, {data!r}, folder, workers=1, device="cpu"):
         print(event.kind, flush=True)
 """
     (tmp_path / "sweep_forever.py").write_text(script)
@@ -270,7 +277,7 @@ def test_saved_models_have_the_losses_of_their_rows(cells, data, tmp_path):
     wild = replace(cells[1].recipe, lr=1000.0, grad_clip=1e9, warmup_steps=1)
     [trunk], lost = shared, group_trunks([replace(cells[1], recipe=wild)])
     options = dict(workers=2, device="cpu", keeping=keeping)
-    list(execute([trunk, *lost], data, tmp_path, **options))
+    list(train_here([trunk, *lost], data, tmp_path, **options))
     for cell in trunk.cells:
         folder = model_folder(tmp_path, cell.run_id)
         model, tokenizer = load_model(folder)
@@ -286,37 +293,6 @@ def test_saved_models_have_the_losses_of_their_rows(cells, data, tmp_path):
     (model_folder(tmp_path, trunk.cells[0].run_id) / "config.json").unlink()
     assert not_yet_run(everything, tmp_path, models=True) == [trunk.cells[0]]
     assert not not_yet_run(everything, tmp_path)
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_waited_for(number, monkeypatch):
-    waited, tries = [], []
-    monkeypatch.setattr(time, "sleep", waited.append)
-
-    def write(value):
-        tries.append(value)
-        if len(tries) < 3:
-            raise OSError(number, os.strerror(number))
-
-    pool._patiently(write, "record")
-    assert tries == ["record"] * 3
-    assert waited == [1.0, 4.0]
-
-
-def test_a_disk_that_stays_full_or_forbids_is_an_error(monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    tries = []
-
-    def write(number):
-        tries.append(number)
-        raise OSError(number, os.strerror(number))
-
-    with pytest.raises(OSError, match="No space left"):
-        pool._patiently(write, errno.ENOSPC)
-    with pytest.raises(PermissionError):
-        pool._patiently(write, errno.EACCES)
-    assert tries.count(errno.ENOSPC) == 1 + len(pool.WRITE_AGAIN_S)
-    assert tries.count(errno.EACCES) == 1
 
 
 def test_the_lock_of_a_dead_owner_is_not_inherited(tmp_path):

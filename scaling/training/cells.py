@@ -1,0 +1,203 @@
+"""What is trained: cells, one planned run each, and the trunks that cells share."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from scaling.shapes.flops import (
+    non_embedding_params,
+    param_groups,
+    total_params,
+    training_flops_per_token,
+)
+from scaling.shapes.shape import Shape
+from scaling.training.optim import Recipe, cooldown_start
+
+TRAINING_VERSION = 2  # bump by hand whenever the same cell would give other numbers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned run: all that determines its numbers, and the budget that it belongs to."""
+
+    shape: Shape
+    recipe: Recipe
+    flops_budget: float  # NaN: in no IsoFLOP group, but on a fixed-N arm
+    seed: int
+    precision: str
+    valid_windows: int
+    data: str  # name of the corpus
+    data_fingerprint: str  # corpus and tokenizer
+    objective: str = "clm"
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of text that one step uses up."""
+        return self.recipe.batch_size * self.shape.window.text
+
+    @property
+    def windows(self) -> int:
+        """Windows of text that the run sees."""
+        return self.recipe.steps * self.recipe.batch_size
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens D: tokens of text, whatever the family makes of them."""
+        return self.windows * self.shape.window.text
+
+    @property
+    def flops(self) -> float:
+        """Counted training FLOPs; differs from the budget by less than half a step."""
+        return self.tokens * training_flops_per_token(self.shape)
+
+    @property
+    def run_id(self) -> str:
+        """Hash of what determines the numbers; no name, path, launcher or worker count."""
+        return _hash(self._facts())
+
+    @property
+    def trunk_id(self) -> str:
+        """Hash of what determines the run up to its cooldown: runs that share it share a trunk."""
+        facts = self._facts()
+        if self.recipe.schedule != "cosine":  # a cosine knows its end from the first step on
+            facts["recipe"] = facts["recipe"] | {"steps": None, "cooldown_steps": None}
+        return _hash(facts)
+
+    def _facts(self) -> dict:
+        shape = asdict(self.shape) | {
+            "n_kv_heads": self.shape.kv_heads,
+            "ffn_width": self.shape.hidden,
+        }
+        return {
+            "version": TRAINING_VERSION,
+            "data": self.data_fingerprint,
+            "shape": shape,
+            "objective": self.objective,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "precision": self.precision,
+            "valid_windows": self.valid_windows,
+        }
+
+    @property
+    def label(self) -> str:
+        """Shape, and what was asked of it: for progress and plots."""
+        if math.isnan(self.flops_budget):
+            return f"{self.shape.label} at {self.tokens / total_params(self.shape):.3g} D/N"
+        return f"{self.shape.label} at {self.flops_budget:.3g}"
+
+
+def _hash(facts: dict) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """Cells that are one run up to their cooldowns: the unit of work.
+
+    Attributes
+    ----------
+    cells : tuple of Cell, by rising start of the cooldown
+    """
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def trunk_id(self) -> str:
+        """The id that all cells share."""
+        return self.cells[0].trunk_id
+
+    @property
+    def label(self) -> str:
+        """Shape, seed and number of branches."""
+        one, n = self.cells[0], len(self.cells)
+        return one.label if n == 1 else f"{one.shape.label} seed {one.seed}, {n} horizons"
+
+    @property
+    def steps(self) -> int:
+        """Steps that are really done: the trunk up to its last branch, and every cooldown."""
+        cooldowns = sum(cell.recipe.cooldown_steps for cell in self.cells)
+        return cooldowns + cooldown_start(self.cells[-1].recipe)
+
+    @property
+    def flops(self) -> float:
+        """Training FLOPs that are really spent; the cells' own add up to more."""
+        return self.steps * self.flops_per_step
+
+    @property
+    def flops_per_step(self) -> float:
+        """Training FLOPs of one step."""
+        return self.cells[0].flops / self.cells[0].recipe.steps
+
+
+def group_trunks(cells: Iterable[Cell]) -> list[Trunk]:
+    """Group cells by trunk, in the order of their first cells; a cell named twice counts once."""
+    groups: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.trunk_id, {}).setdefault(cell.run_id, cell)
+    return [
+        Trunk(tuple(sorted(group.values(), key=lambda cell: cooldown_start(cell.recipe))))
+        for group in groups.values()
+    ]
+
+
+def saved_share(trunks: list[Trunk]) -> float:
+    """Share of the FLOPs of separate runs that sharing trunks saves."""
+    separate = sum(cell.flops for trunk in trunks for cell in trunk.cells)
+    return 1 - sum(trunk.flops for trunk in trunks) / separate
+
+
+def expected_cost(trunk: Trunk) -> float:
+    """Rank trunks by time: small widths reach fewer FLOP/s. Long ones start first."""
+    return trunk.flops * (1 + 32 / trunk.cells[0].shape.width)
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of one trunk: what it is doing, how far it is, what one of its cells ended with."""
+
+    trunk_id: str
+    kind: Literal["started", "progress", "finished", "retried"]
+    flops: float = 0.0  # training FLOPs done by this trunk
+    row: dict | None = None  # of the finished cell
+    point: dict | None = None  # of the training curve, as in its table; run_id: the trunk's
+    reason: str = ""  # why it is tried again
+
+
+def planned_row(cell: Cell, n_train: int | None = None) -> dict:
+    """Columns of the runs table that are known before training; no epochs without `n_train`."""
+    shape, recipe = cell.shape, cell.recipe
+    return {
+        "run_id": cell.run_id,
+        "name": f"{cell.data}-{shape.label}-{cell.flops:.3g}-s{cell.seed}",
+        "family": shape.family,
+        "objective": cell.objective,
+        "data": cell.data,
+        "vocab_size": shape.vocab_size,
+        "seq_len": shape.seq_len,
+        "n_layers": shape.n_layers,
+        "width": shape.width,
+        "n_heads": shape.n_heads,
+        **param_groups(shape),
+        "total_params": total_params(shape),
+        "non_embedding_params": non_embedding_params(shape),
+        "tokens": cell.tokens,
+        "input_tokens": cell.windows * shape.window.inputs,
+        "predicted_tokens": cell.windows * shape.window.targets,
+        "flops": float(cell.flops),
+        "flops_budget": cell.flops_budget,
+        "lr": recipe.lr,
+        "batch_tokens": cell.tokens_per_step,
+        "steps": recipe.steps,
+        "warmup_steps": recipe.warmup_steps,
+        "schedule": recipe.schedule,
+        "beta2": recipe.beta2,
+        "seed": cell.seed,
+        "precision": cell.precision,
+        "trunk_id": cell.trunk_id,
+        "epochs": math.nan if n_train is None else cell.tokens / n_train,
+        "version": TRAINING_VERSION,
+    }

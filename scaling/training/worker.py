@@ -1,0 +1,292 @@
+"""One trunk trained in the process that it has for itself; every cell leaves one record."""
+
+import contextlib
+import ctypes
+import errno
+import math
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scaling.data.tokens import TokenData
+from scaling.models.build import Model
+from scaling.shapes.flops import training_flops_per_token
+from scaling.training.cells import Cell, Event, Trunk, planned_row
+from scaling.training.checkpoints import (
+    Checkpoint,
+    delete_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from scaling.training.optim import cooldown_start
+from scaling.training.records import (
+    CHECKPOINTS_ONLY,
+    Keeping,
+    failure_record,
+    model_folder,
+    write_record,
+)
+from scaling.training.saved import save_model
+from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
+
+KEPT_HEAP_BYTES = 2**30
+WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a result is written again, on a full disk
+TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # errors that may pass
+# Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
+PRELOADED = ["__main__", "scaling.training.worker", "torch._dynamo"]
+
+
+def forkserver() -> ForkServerContext:
+    """Give what starts processes that have imported all that training needs."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def run_trunk(
+    trunk: Trunk,
+    data: TokenData,
+    device: str,
+    *,
+    compiled: bool = False,
+    folder: Path | None = None,
+    keeping: Keeping = CHECKPOINTS_ONLY,
+) -> Iterator[Event | dict]:
+    """Train one trunk and its branches.
+
+    Parameters
+    ----------
+    compiled : bool
+        Forward and backward through torch.compile.
+    folder : Path, optional
+        Where its checkpoint is looked for and kept, and its models.
+    keeping : Keeping
+        What of them.
+
+    Yields
+    ------
+    Event "progress" at every point of a curve, one record {"row": ..., "curve": [...]} per cell
+    """
+    began = trained = saved_at = time.perf_counter()
+    until = cooldown_start(trunk.cells[0].recipe)
+    saved = read_checkpoint(folder, trunk.trunk_id, until) if folder else None
+    training = start_training(trunk, data, device, compiled, saved)
+    began -= saved.cell_s if saved else 0.0
+    counted_from = -saved.cell_steps if saved else 0
+    points, branch_points = saved.points if saved else [], []
+    resumed_at = training.step
+    for news in training.run():
+        now = time.perf_counter()
+        if isinstance(news, Point):
+            trained = now
+            (points if news.branch is None else branch_points).append(news)
+            done = (resumed_at + training.done) * trunk.flops_per_step
+            point = curve_row(trunk.cells[0], news) | {"run_id": trunk.trunk_id}
+            yield Event(trunk.trunk_id, "progress", flops=done, point=point)
+        if isinstance(news, Outcome):
+            cell = trunk.cells[news.branch]
+            steps = training.done - counted_from
+            row = planned_row(cell, data.n_train) | {
+                **measurements(cell, data, news, steps, trained - began, device),
+                "wall_s": now - began,
+                "compiled": int(compiled),
+            }
+            if folder and keeping.models and row["status"] == "ok":
+                kept = model_folder(folder, cell.run_id)
+                patiently(save_trained, kept, training.model, cell, data, news.loss)
+            yield {"row": row, "curve": curve_rows(cell, [*points, *branch_points])}
+            branch_points, began, counted_from = [], now, training.done
+        elif folder and now - saved_at > keeping.checkpoint_s and may_stop(training, news):
+            steps = training.done - counted_from
+            with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the run
+                checkpoint = Checkpoint(training.state(), points, steps, now - began)
+                write_checkpoint(folder, trunk.trunk_id, checkpoint)
+            saved_at = time.perf_counter()
+
+
+def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: float) -> None:
+    """Save the model that has just come to the end of a run, with the facts of the run."""
+    facts = {
+        "run_id": cell.run_id,
+        "objective": cell.objective,
+        "data": cell.data,
+        "tokens": cell.tokens,
+        "flops": cell.flops,
+        "loss": loss,
+        "seed": cell.seed,
+        "recipe": asdict(cell.recipe),
+        "data_fingerprint": data.fingerprint,
+    }
+    save_model(folder, model, data.tokenizer_path, facts)
+
+
+def start_training(
+    trunk: Trunk,
+    data: TokenData,
+    device: str,
+    compiled: bool = False,
+    saved: Checkpoint | None = None,
+) -> TrunkTraining:
+    """Build the model of a trunk, or put it back to where its checkpoint left it."""
+    shared = trunk.cells[0]
+    return TrunkTraining(
+        shared.shape,
+        [cell.recipe for cell in trunk.cells],
+        data.load("train"),
+        data.load("valid"),
+        objective=shared.objective,
+        seed=shared.seed,
+        device=device,
+        precision=shared.precision,
+        compiled=compiled,
+        valid_windows=shared.valid_windows,
+        state=saved.state if saved else None,
+    )
+
+
+def may_stop(training: TrunkTraining, news: Point | Branching) -> bool:
+    """Tell whether the trunk's own state can be had at this moment."""
+    return isinstance(news, Branching) or (news.branch is None and not training.diverged)
+
+
+def measurements(
+    cell: Cell, data: TokenData, outcome: Outcome, steps: int, training_s: float, device: str
+) -> dict:
+    """Columns of the runs table that training decides.
+
+    Steps and seconds are those since the trunk's last cell ended: part of it, and the branch.
+    """
+    tokens_per_s = steps * cell.tokens_per_step / training_s
+    nats_to_bits_per_byte = 1 / (data.bytes_per_token * math.log(2))
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "loss": outcome.loss,
+        "loss_std": outcome.loss_std,
+        "bits_per_byte": outcome.loss * nats_to_bits_per_byte,
+        "tokens_per_s": tokens_per_s,
+        "flops_per_s": tokens_per_s * training_flops_per_token(cell.shape),
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "device": device_name(device),
+    }
+
+
+def curve_rows(cell: Cell, points: list[Point]) -> list[dict]:
+    """Training curve in the columns of the curves table, from 1 % of the run on."""
+    return [curve_row(cell, point) for point in points if point.step >= cell.recipe.steps / 100]
+
+
+def curve_row(cell: Cell, point: Point) -> dict:
+    """One point of a training curve in the columns of the curves table."""
+    return {
+        "run_id": cell.run_id,
+        "step": point.step,
+        "tokens": round(point.middle * cell.tokens_per_step),
+        "flops": point.middle * cell.tokens_per_step * training_flops_per_token(cell.shape),
+        "loss": point.loss,
+        "lr": point.lr,
+    }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Peak of the GPU's allocator, or on the CPU of this process's resident memory."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_name(device: str) -> str:
+    """What ran it: the GPU's name, or the processor architecture."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, 1 thread)"
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory: page faults otherwise cost half of a tiny model's step."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
+            mallopt(option, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
+
+
+def settle_process() -> None:
+    """One thread, and memory that stays: what every process that trains wants."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+
+
+def work(
+    trunk: Trunk,
+    data: TokenData,
+    folder: Path,
+    device: str,
+    compiled: bool,
+    keeping: Keeping,
+    pipe: Connection,
+) -> None:
+    """Body of a worker process: train a trunk, send events, write a record per cell."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    settle_process()
+    left = {cell.run_id: cell for cell in trunk.cells}
+    try:
+        for news in run_trunk(
+            trunk, data, device, compiled=compiled, folder=folder, keeping=keeping
+        ):
+            if isinstance(news, dict):
+                patiently(write_record, folder, news)
+                del left[news["row"]["run_id"]]
+                news = Event(trunk.trunk_id, "finished", row=news["row"])
+            pipe.send(news)
+        delete_checkpoint(folder, trunk.trunk_id)
+    except BrokenPipeError:  # the parent is gone: nothing has failed, another will go on
+        return
+    except Exception as error:
+        reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+        for cell in left.values():
+            pipe.send(fail(trunk, cell, data, folder, reason, details))
+
+
+def fail(
+    trunk: Trunk, cell: Cell, data: TokenData, folder: Path, reason: str, details: str = ""
+) -> Event:
+    """Record that a cell ended without a result, on disk if there is room."""
+    record = failure_record(cell, data, reason, details)
+    with contextlib.suppress(OSError):
+        write_record(folder, record)
+    return Event(trunk.trunk_id, "finished", row=record["row"])
+
+
+def patiently(write: Callable[..., None], *what: Any) -> None:
+    """Write; on a full disk wait for room rather than lose what was computed."""
+    for wait in WRITE_AGAIN_S:
+        try:
+            return write(*what)
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise
+            time.sleep(wait)
+    write(*what)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
