@@ -13,21 +13,6 @@ RECOMPUTE = ("none", "selective", "full")
 class Network:
     """The sizes of a decoder-only transformer that memory depends on.
 
-    Parameters
-    ----------
-    n_layers, width, n_heads, vocab_size : int
-    seq_len : int, tokens
-    head_width : int or None
-        None: width / n_heads.
-    kv_heads : int or None
-        None: as many as `n_heads`.
-    ffn_width : int or None
-        None: 4 * width.
-    gated : bool
-        Three feed-forward matrices (SwiGLU) instead of two.
-    tied : bool
-        The head shares the token table.
-
     Raises
     ------
     ValueError
@@ -38,12 +23,12 @@ class Network:
     width: int
     n_heads: int
     vocab_size: int
-    seq_len: int
-    head_width: int | None = None
-    kv_heads: int | None = None
-    ffn_width: int | None = None
-    gated: bool = False
-    tied: bool = True
+    seq_len: int  # tokens
+    head_width: int | None = None  # None: width / n_heads
+    kv_heads: int | None = None  # None: n_heads
+    ffn_width: int | None = None  # None: 4 * width
+    gated: bool = False  # three feed-forward matrices (SwiGLU) instead of two
+    tied: bool = True  # the head shares the token table
 
     def __post_init__(self):
         """Refuse sizes that cannot be; see Raises of the class."""
@@ -83,27 +68,13 @@ class Network:
 
 
 class Counting(NamedTuple):
-    """What an implementation of a layer keeps beside the inputs of its matrix products.
+    """What an implementation of a layer keeps beside the inputs of its matrix products."""
 
-    Attributes
-    ----------
-    dropout : bool
-        Masks of one byte, three a layer, and the attention weights after dropout.
-    materialised : bool
-        Attention weights are stored; flash attention computes them again.
-    rotary : bool
-        Queries and keys once more, turned.
-    statistics : bool
-        Norm and flash statistics, fp32.
-    unfused_norm : bool
-        The normalised stream before its gain, as torch's CPU kernels keep it.
-    """
-
-    dropout: bool = False
-    materialised: bool = False
-    rotary: bool = False
-    statistics: bool = False
-    unfused_norm: bool = False
+    dropout: bool = False  # masks of one byte, three a layer, and attention weights after dropout
+    materialised: bool = False  # attention weights, which flash attention computes again
+    rotary: bool = False  # queries and keys once more, turned
+    statistics: bool = False  # of norms and of flash attention, fp32
+    unfused_norm: bool = False  # the normalised stream before its gain, as torch's CPU kernels do
 
 
 COUNTINGS = {
@@ -116,21 +87,11 @@ COUNTINGS = {
 
 
 class Activations(NamedTuple):
-    """Bytes on one device.
+    """Bytes on one device."""
 
-    Attributes
-    ----------
-    kept : float
-        What the layers, the embedding and the last norm keep until the backward pass.
-    logits : float
-        Log-probabilities in fp32.
-    temporaries : float
-        The gradient of the logits, and what one layer computes again under recompute.
-    """
-
-    kept: float
-    logits: float
-    temporaries: float
+    kept: float  # by the layers, the embedding and the last norm, until the backward pass
+    logits: float  # log-probabilities in fp32
+    temporaries: float  # the gradient of the logits, and what one layer computes again
 
 
 def layer_bytes_per_token(
@@ -149,8 +110,7 @@ def layer_bytes_per_token(
     ----------
     network : Network
     counting : key of `COUNTINGS`
-    element_bytes : float, e
-        Of what matrix products read.
+    element_bytes : float, e; of what matrix products read
     stream_bytes : float or None, r
         Of the residual stream; None: `element_bytes`. Under autocast it stays fp32.
     attention_weights : bool

@@ -8,27 +8,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scaling.hardware.setup import Setup
+from scaling.hardware.setup import SHARDED, Setup
 
 
 @dataclass(frozen=True)
 class Communication:
-    """Bytes that one device sends in one step with one forward and one backward pass.
+    """Bytes that one device sends in one step with one forward and one backward pass."""
 
-    Attributes
-    ----------
-    gather_weights, scatter_gradients, reduce_gradients : float
-        All-gathers of weights, reduce-scatter and all-reduce of gradients.
-    within, between : float
-        The same bytes by where they go: inside a sharding group (with hybrid sharding the fast
-        links of one machine), and between replicas.
-    """
-
-    gather_weights: float
-    scatter_gradients: float
-    reduce_gradients: float
-    within: float
-    between: float
+    gather_weights: float  # all-gathers
+    scatter_gradients: float  # reduce-scatter
+    reduce_gradients: float  # all-reduce
+    within: float  # a sharding group: with hybrid sharding the fast links of one machine
+    between: float  # replicas
 
     @property
     def total(self) -> float:
@@ -71,13 +62,9 @@ def communication(params: float, setup: Setup) -> Communication:
         raise ValueError(f"params must be positive, got {params}")
     bytes_of = setup.bytes_per_param
     G, F, n = params * bytes_of.gradients, setup.shards, setup.n_devices
-    ring = (F - 1) / F
-    gather = scatter = 0.0
-    if setup.strategy in ("zero1", "zero2"):
-        gather, scatter = ring * params * bytes_of.weights, ring * G
-    elif setup.strategy in ("zero3", "fsdp"):
-        gather, scatter = 2 * ring * params * bytes_of.gathered, ring * G
-    replicas = n // F
+    ring, replicas = (F - 1) / F, n // F
+    passes = 2 if "weights" in SHARDED[setup.strategy] else 1  # forward and backward, or once
+    gather, scatter = passes * ring * params * bytes_of.weights, ring * G
     reduce = 2 * (replicas - 1) / replicas * G / F
     return Communication(gather, scatter, reduce, within=gather + scatter, between=reduce)
 
@@ -103,15 +90,13 @@ def communication_table(
     DataFrame with columns strategy, sharding_factor, gather_weights, scatter_gradients,
         reduce_gradients, within, between, total (bytes), over_ddp (total over that of ddp)
     """
-    factors: list[tuple[str, int | None]] = [("ddp", None), ("zero1", None), ("zero2", None)]
-    factors += [("zero3", None), ("fsdp", n_devices)]
+    factors: list[tuple[str, int | None]] = [(strategy, None) for strategy in SHARDED]
     if per_machine is not None:
         factors.append(("fsdp", per_machine))
     rows = []
-    for strategy, factor in factors:
-        setup = Setup(precision, strategy, n_devices, factor)
+    for setup in (Setup(precision, strategy, n_devices, factor) for strategy, factor in factors):
         sent = communication(params, setup)
-        row = {"strategy": strategy, "sharding_factor": setup.shards, **vars(sent)}
+        row = {"strategy": setup.strategy, "sharding_factor": setup.shards, **vars(sent)}
         rows.append(row | {"total": sent.total})
     table = pd.DataFrame(rows)
     return table.assign(over_ddp=table.total / table.total.iloc[0])

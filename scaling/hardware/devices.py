@@ -21,14 +21,7 @@ PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats a
 class Device:
     """One chip.
 
-    Parameters
-    ----------
-    name : str
-    peak_flops : dict, format -> FLOP/s
-        Dense matrix products; figures "with sparsity" are twice as high and never reached.
-    memory_bytes : float, bytes
-    source : str
-        Where the numbers stand.
+    Peaks are of dense matrix products; those "with sparsity" are twice as high and never reached.
 
     Raises
     ------
@@ -37,9 +30,9 @@ class Device:
     """
 
     name: str
-    peak_flops: Mapping[str, float]
+    peak_flops: Mapping[str, float]  # format -> FLOP/s
     memory_bytes: float
-    source: str = ""
+    source: str = ""  # where the numbers stand
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""

@@ -10,34 +10,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Format:
-    """A floating-point format, or an integer one where there are no exponent bits.
-
-    Attributes
-    ----------
-    name : str
-    bits : int
-        Stored bits, so that bits / 8 is what a number takes in memory.
-    sign_bits, exponent_bits, mantissa_bits : int
-        Mantissa without the hidden one; for an integer the bits beside the sign.
-    lowest, largest : float
-        Finite values at the ends.
-    smallest_normal, smallest_subnormal : float
-        Smallest positive value with full relative precision, and of all; 1 for an integer.
-    has_infinity : bool
-        If not, a value beyond `largest` becomes `largest` ("saturates").
-    source : str
-    """
+    """A floating-point format, or an integer one where there are no exponent bits."""
 
     name: str
-    bits: int
+    bits: int  # as stored: tf32 uses 19 of its 32
     sign_bits: int
     exponent_bits: int
-    mantissa_bits: int
-    lowest: float
-    largest: float
-    smallest_normal: float
-    smallest_subnormal: float
-    has_infinity: bool
+    mantissa_bits: int  # without the hidden one; of an integer all beside the sign
+    lowest: float  # finite
+    largest: float  # finite
+    smallest_normal: float  # positive, in full relative precision; 1 for an integer
+    smallest_subnormal: float  # positive; 1 for an integer
+    has_infinity: bool  # if not, a value beyond the range becomes its end ("saturates")
     source: str
 
     @property
@@ -90,13 +74,7 @@ FORMATS: dict[str, Format] = {
 
 
 def get_format(name: str | Format) -> Format:
-    """Look a format up.
-
-    Raises
-    ------
-    ValueError
-        Nobody knows the name.
-    """
+    """Look a format up; ValueError lists the known names."""
     if isinstance(name, Format):
         return name
     if name not in FORMATS:

@@ -6,7 +6,7 @@ GB are decimal (1e9 bytes), as datasheets print them.
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from scaling.hardware.activations import Network, activation_bytes
+from scaling.hardware.activations import Activations, Network, activation_bytes
 from scaling.hardware.devices import Device
 from scaling.hardware.setup import OFFLOADED, SHARDED, Setup
 
@@ -17,29 +17,17 @@ PREFETCHED_LAYERS = 2  # the layer at work and the one that is gathered next
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device at the peak of a step, by component.
-
-    Attributes
-    ----------
-    weights, gradients, moments, master : float
-        Adam's two moments; the fp32 copy of 16-bit weights.
-    activations, logits, temporaries : float
-        See `scaling.hardware.activations.Activations`; temporaries contain autocast's copies.
-    gathered : float
-        Whole layers that ZeRO-3 or FSDP assembles for the moment.
-    host : float
-        What lies in the host's memory, for each device; not in `total`.
-    """
+    """Bytes on one device at the peak of a step; the components as in `Precision`."""
 
     weights: float = 0.0
     gradients: float = 0.0
     moments: float = 0.0
     master: float = 0.0
-    activations: float = 0.0
+    activations: float = 0.0  # this and the next two as in `Activations`
     logits: float = 0.0
-    temporaries: float = 0.0
-    gathered: float = 0.0
-    host: float = 0.0
+    temporaries: float = 0.0  # autocast's copies included
+    gathered: float = 0.0  # whole layers that ZeRO-3 or FSDP assembles for the moment
+    host: float = 0.0  # in the host's memory, for each device; not in `total`
 
     @property
     def total(self) -> float:
@@ -62,14 +50,12 @@ def training_memory(
 
     Parameters
     ----------
-    params : float
-        All parameters.
+    params : float; all
     setup : Setup or None
         None: `Setup()`, one device with 16-bit weights and a master copy.
     network : Network or None
         None leaves activations, logits and gathered layers out.
-    n_sequences : float
-        Sequences that pass at once on this device.
+    n_sequences : float; that pass at once on this device
 
     Raises
     ------
@@ -90,55 +76,28 @@ def training_memory(
         name: params * getattr(precision, name) / (setup.shards if name in sharded else 1)
         for name in ("weights", "gradients", "moments", "master")
     }
-    offloaded = OFFLOADED[setup.offload]
-    memory = Memory(
+    used, gathered, largest = Activations(0.0, 0.0, 0.0), 0.0, 0.0
+    if network is not None:
+        used = activation_bytes(
+            network,
+            n_sequences,
+            recompute=setup.recompute,
+            counting=setup.counting,
+            element_bytes=precision.element,
+            stream_bytes=precision.stream,
+        )
+        tables, layer = network.table_params, network.layer_params  # tables for the whole pass
+        gathered = min(params, tables + PREFETCHED_LAYERS * layer)
+        largest = min(params, max(tables, layer))  # its gradient is whole until it is scattered
+    offloaded, gathers = OFFLOADED[setup.offload], setup.gathers
+    return Memory(
         **{name: 0.0 if name in offloaded else size for name, size in state.items()},
-        host=float(sum(state[name] for name in offloaded)),
-        temporaries=_count_cast_params(params, setup, network) * precision.casts,
-    )
-    if network is None:
-        return memory
-    used = activation_bytes(
-        network,
-        n_sequences,
-        recompute=setup.recompute,
-        counting=setup.counting,
-        element_bytes=precision.element,
-        stream_bytes=precision.stream,
-    )
-    return replace(
-        memory,
         activations=used.kept,
         logits=used.logits,
-        temporaries=memory.temporaries + used.temporaries,
-        gathered=_count_gathered(params, setup, network),
+        temporaries=(gathered if gathers else params) * precision.casts + used.temporaries,
+        gathered=gathers * (precision.weights * gathered + precision.gradients * largest),
+        host=float(sum(state[name] for name in offloaded)),
     )
-
-
-def _gathers(setup: Setup) -> bool:
-    whole = setup.shards == 1 and setup.offload != "params"
-    return "weights" in SHARDED[setup.strategy] and not whole
-
-
-def _count_cast_params(params: float, setup: Setup, network: Network | None) -> float:
-    """Parameters whose 16-bit copy exists at once: all, or those of gathered layers."""
-    if not _gathers(setup):
-        return params
-    return 0.0 if network is None else _count_gathered_params(params, network)
-
-
-def _count_gathered_params(params: float, network: Network) -> float:
-    return min(params, network.table_params + PREFETCHED_LAYERS * network.layer_params)
-
-
-def _count_gathered(params: float, setup: Setup, network: Network) -> float:
-    """Tables for the whole pass, two layers, and one whole gradient before it is scattered."""
-    if not _gathers(setup):
-        return 0.0
-    precision = setup.bytes_per_param
-    largest = min(params, max(network.table_params, network.layer_params))
-    gradient = precision.gradients * largest
-    return precision.gathered * _count_gathered_params(params, network) + gradient
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:
