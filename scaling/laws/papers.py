@@ -17,45 +17,23 @@ TOKENS_PER_PARAM_RULE = 20.0  # the rule of thumb drawn from Hoffmann et al. 202
 
 
 class PublishedLaw(NamedTuple):
-    """A loss law as its authors fitted it.
+    """A loss law as its authors fitted it."""
 
-    Attributes
-    ----------
-    law : str
-        Key of `scaling.laws.table.LAWS`.
-    params : dict, name -> value, in parameters, tokens, FLOPs and nats/token
-    N : str
-        What the authors count as N (or C, for a law of compute alone).
-    source : str
-        Where the numbers stand.
-    citation : str
-    """
-
-    law: str
-    params: dict[str, float]
-    N: str
-    source: str
+    law: str  # key of `scaling.laws.table.LAWS`
+    params: dict[str, float]  # in parameters, tokens, FLOPs and nats/token
+    N: str  # what the authors count as N (or C, for a law of compute alone)
+    source: str  # where the numbers stand
     citation: str
 
 
 class Allocation(NamedTuple):
-    """A printed power law of compute: quantity = coefficient * (C / C_unit)**exponent.
+    """A printed power law of compute: quantity = coefficient * (C / C_unit)**exponent."""
 
-    Attributes
-    ----------
-    quantity : {"N_opt", "D_opt", "S_min", "B", "M_opt"}
-    unit : str
-    coefficient, exponent : float
-    C_unit : float, FLOPs
-        1 where the paper counts FLOPs, `PF_DAY` where it counts PF-days.
-    source : str
-    """
-
-    quantity: str
+    quantity: str  # N_opt, D_opt, S_min, B or M_opt
     unit: str
     coefficient: float
     exponent: float
-    C_unit: float
+    C_unit: float  # FLOPs: 1 where the paper counts them, `PF_DAY` where it counts PF-days
     source: str
 
     def at(self, C):

@@ -25,35 +25,16 @@ CLUSTERS = (8, 64, 512)  # devices, for which days are told
 
 @dataclass(frozen=True)
 class Budget:
-    """A training budget, in FLOPs and in the currency it was named in.
-
-    Attributes
-    ----------
-    flops : float, FLOPs
-    text : str
-        As it was named.
-    device : str or None
-        Name of the device that pays; None for a budget in FLOPs or PF-days.
-    device_hours : float, hours
-        Of all devices together; NaN without a device.
-    utilisation : float or None
-        Share of the device's dense peak that training achieves.
-    precision : str or None
-        Number format of the peak; None for the device's training format.
-    price_per_hour : float, the user's currency per device-hour
-        NaN where none was given: there is no default price.
-    assumptions : tuple of str
-        What was not said and had to be assumed.
-    """
+    """A training budget, in FLOPs and in the currency it was named in."""
 
     flops: float
-    text: str
-    device: str | None = None
-    device_hours: float = float("nan")
-    utilisation: float | None = None
-    precision: str | None = None
-    price_per_hour: float = float("nan")
-    assumptions: tuple[str, ...] = ()
+    text: str  # as it was named
+    device: str | None = None  # that pays; None for a budget in FLOPs or PF-days
+    device_hours: float = float("nan")  # of all devices together; NaN without a device
+    utilisation: float | None = None  # share of the device's dense peak that training achieves
+    precision: str | None = None  # number format of the peak; None: the device's for training
+    price_per_hour: float = float("nan")  # in the user's currency; there is no default price
+    assumptions: tuple[str, ...] = ()  # what was not said and had to be assumed
 
     @property
     def pf_days(self) -> float:
@@ -76,15 +57,9 @@ def hours_for(
 def conversions(
     budget: Budget, *, utilisation: float | None = None, devices: Mapping | None = None
 ) -> pd.DataFrame:
-    """One budget in the hours of every known device.
+    """One budget in the hours of every known device, and of `devices`.
 
-    Parameters
-    ----------
-    budget : Budget
-    utilisation : float, in (0, 1], optional
-        That of the budget, or `DEFAULT_UTILISATION`, if omitted.
-    devices : mapping, name -> Device, optional
-        Further devices.
+    At a share `utilisation` of the peak; None: that of the budget, else `DEFAULT_UTILISATION`.
 
     Returns
     -------

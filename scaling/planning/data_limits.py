@@ -22,30 +22,18 @@ GRID = 400  # sizes tried before the finest search
 class DataLimitPlan:
     """What a limit on data does to a plan.
 
-    Attributes
-    ----------
-    data_limit : float, tokens
-        Unique ones.
-    C : float, FLOPs
-    law : str
-    binding : bool
-        Whether the law asks for more than there is.
-    repeat : bool
-        Whether passes beyond the first are allowed.
-    table : DataFrame
-        One row per law and option: law, option, N, D, epochs, C (FLOPs), loss, loss_gap (above
-        unlimited), C_over (C over what the unlimited optimum needs for this loss), best. Options:
-        unlimited, as if there were no limit; one_pass, all of C and every token once, which takes a
-        larger model; optimal_for_data, every token once at the size it is optimal for, for less
-        than C; repeated, all of C at the best number of passes.
-    note : str
+    The table has one row per law and option: law, option, N, D, epochs, C (FLOPs), loss, loss_gap
+    (above unlimited), C_over (C over what the unlimited optimum needs for this loss), best.
+    Options: unlimited, as if there were no limit; one_pass, all of C and every token once, which
+    takes a larger model; optimal_for_data, every token once at the size it is optimal for, for less
+    than C; repeated, all of C at the best number of passes.
     """
 
-    data_limit: float
-    C: float
+    data_limit: float  # unique tokens
+    C: float  # FLOPs
     law: str
-    binding: bool
-    repeat: bool
+    binding: bool  # whether the law asks for more than there is
+    repeat: bool  # whether passes beyond the first are allowed
     table: pd.DataFrame
     note: str
 

@@ -8,7 +8,7 @@ from scaling.fitting.result import Estimate, interval
 from scaling.laws.frontier import optimum
 from scaling.laws.table import LAWS
 from scaling.planning.search import find_crossing
-from scaling.planning.sources import LawSource
+from scaling.planning.sources import LawSource, spread
 
 FACTORS = (0.5, 1.0, 2.0)  # of N_opt
 
@@ -39,10 +39,8 @@ def departures(law: LawSource, C: float, factors: Iterable[float] = FACTORS) -> 
         D = C / law.flops_per_token(N)
         loss, gap = float(law.loss(N, D)), loss_gap(law, N, D, C)
         row = {"factor": factor, "N": N, "D": D, "tokens_per_param": D / N, "loss": loss}
-        row |= {"loss_gap": max(gap.value, 0.0), "loss_gap_low": gap.low}
-        row |= {"loss_gap_high": gap.high, "C_over": C / compute_for(law, loss)}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        rows.append(row | spread("loss_gap", gap) | {"C_over": C / compute_for(law, loss)})
+    return pd.DataFrame(rows).assign(loss_gap=lambda table: table.loss_gap.clip(lower=0.0))
 
 
 def loss_gap(law: LawSource, N: float, D: float, C: float) -> Estimate:

@@ -19,34 +19,19 @@ FACTORS = (0.25, 0.5, 0.75, 1.0, 2.0)  # of N_opt
 class InferencePlan:
     """The cheapest model of a given loss when it must also serve tokens.
 
-    Attributes
-    ----------
-    inference_tokens : float, tokens
-        Read and written over the model's life.
-    loss : float, nats/token
-    N, D : float, parameters and tokens
-        Of the cheapest model.
-    training_flops, inference_flops, total_flops : float, FLOPs
-        6ND, 2 N inference_tokens, and their sum; a law whose runs count FLOPs takes its own per
-        token in place of 6N, and a third of it.
-    optimal_total_flops : float, FLOPs
-        The same sum for the compute-optimal model of this loss.
-    saving : float
-        1 - total_flops / optimal_total_flops.
-    table : DataFrame
-        As `equal_loss` returns it.
+    A law whose runs count FLOPs takes its own per token in place of 6N, and a third of it.
     """
 
-    inference_tokens: float
-    loss: float
-    N: float
-    D: float
-    training_flops: float
-    inference_flops: float
+    inference_tokens: float  # read and written over the model's life
+    loss: float  # nats/token
+    N: float  # parameters
+    D: float  # tokens
+    training_flops: float  # 6ND
+    inference_flops: float  # 2 N inference_tokens
     total_flops: float
-    optimal_total_flops: float
-    saving: float
-    table: pd.DataFrame
+    optimal_total_flops: float  # of the compute-optimal model of this loss
+    saving: float  # 1 - total_flops / optimal_total_flops
+    table: pd.DataFrame  # as `equal_loss` returns it
 
 
 def plan_inference(law: LawSource, C: float, inference_tokens: float) -> InferencePlan:

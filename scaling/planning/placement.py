@@ -27,24 +27,15 @@ STRATEGIES = {  # name -> changes to a Setup
 class Placement:
     """How a planned model trains on devices.
 
-    Attributes
-    ----------
-    device : Device
-    n_devices : int
-    precision : str
-        Key of `scaling.hardware.setup.PRECISION_BYTES`.
-    n_sequences : float
-        On each device at once.
-    table : DataFrame
-        One row per strategy: strategy; state, total and total_recomputed, bytes on a device with
-        activations kept and computed again; fits, fits_recomputed; devices_needed, the fewest on
-        which it fits computed again, NaN where none do; sent, bytes a step.
+    The table has one row per strategy: strategy; state, total and total_recomputed, bytes on a
+    device with activations kept and computed again; fits, fits_recomputed; devices_needed, the
+    fewest on which it fits computed again, NaN where none do; sent, bytes a step.
     """
 
     device: Device
     n_devices: int
-    precision: str
-    n_sequences: float
+    precision: str  # key of `scaling.hardware.setup.PRECISION_BYTES`
+    n_sequences: float  # on each device at once
     table: pd.DataFrame
 
 

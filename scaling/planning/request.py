@@ -16,26 +16,14 @@ Quantity = str | float  # "709B" or 709e9
 
 @dataclass(frozen=True, eq=False)
 class PlanRequest:
-    """What `scaling.make_plan` was asked, in numbers: FLOPs, tokens and parameters.
-
-    Attributes
-    ----------
-    budget : Budget
-    law : LawSource
-    data_limit, inference_tokens : float, tokens, or None
-    model : (N, D), parameters and tokens, or None
-    utilisation : float or None
-        For the hours of other devices than the budget's.
-    devices, repeat, seq_len, vocab_size, ffn, tied, factors, compare
-        As in `scaling.make_plan`.
-    """
+    """What `scaling.make_plan` was asked, in numbers: FLOPs, tokens and parameters."""
 
     budget: Budget
     law: LawSource
     data_limit: float | None = None
     inference_tokens: float | None = None
     model: tuple[float, float] | None = None
-    utilisation: float | None = None
+    utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None
     repeat: bool = True
     seq_len: int | None = None

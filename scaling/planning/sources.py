@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,30 +26,15 @@ UNKNOWN = float("nan")
 
 @dataclass(frozen=True, eq=False)
 class LawSource:
-    """A law with its origin; every quantity is an `Estimate` at C FLOPs.
+    """A law with its origin; every quantity is an `Estimate` at C FLOPs."""
 
-    Attributes
-    ----------
-    name : str
-        As `get_source` was asked.
-    fit : Fit
-        A published law without draws has method "published" and NaN intervals.
-    citation : str
-    N_meaning, C_meaning : str
-        What the source counts as N and as C.
-    note : str
-        What a reader must know before trusting it.
-    repeats : dict or None
-        R_D and R_N, where the law says what repeated tokens are worth.
-    """
-
-    name: str
-    fit: Fit
+    name: str  # as `get_source` was asked
+    fit: Fit  # a published law without draws has method "published" and NaN intervals
     citation: str
-    N_meaning: str
+    N_meaning: str  # what the source counts
     C_meaning: str
-    note: str = ""
-    repeats: dict[str, float] | None = None
+    note: str = ""  # what a reader must know before trusting it
+    repeats: dict[str, float] | None = None  # R_D and R_N, where the law has them
 
     @property
     def has_surface(self) -> bool:
@@ -222,10 +208,9 @@ def get_source(law: LawLike) -> LawSource:
 def _read(path: Path) -> Fit:
     if not path.is_dir():
         return fit_law(path) if path.suffix == ".csv" else load_fit(path)
-    if (path / "fit.json").is_file():
-        return load_fit(path / "fit.json")
-    if (path / "runs.csv").is_file():
-        return fit_law(path / "runs.csv")
+    for name, read in (("fit.json", load_fit), ("runs.csv", fit_law)):
+        if (path / name).is_file():
+            return read(path / name)
     raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
 
 
@@ -251,6 +236,11 @@ def _wrap_fit(fit: Fit, name: str) -> LawSource:
 # ---------------------------------------------------------------- side by side
 
 
+def spread(name: str, found: Estimate) -> dict[str, Any]:
+    """An estimate as the columns `name`, `name`_low and `name`_high of a table's row."""
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
 def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
     """All laws side by side at one budget of C FLOPs.
 
@@ -266,9 +256,7 @@ def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
     for law in laws:
         row: dict[str, object] = {"law": law.name, "C": C}
         for quantity in QUANTITIES:
-            found = getattr(law, quantity)(C)
-            row |= {quantity: found.value}
-            row |= {f"{quantity}_low": found.low, f"{quantity}_high": found.high}
+            row |= spread(quantity, getattr(law, quantity)(C))
         best = law.point(C)
         row["flops_over"] = law.flops_per_token(best["N_opt"]) * best["D_opt"] / C
         row |= {"N_meaning": law.N_meaning, "C_meaning": law.C_meaning}

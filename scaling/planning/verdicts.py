@@ -15,43 +15,24 @@ UNKNOWN = float("nan")
 class Verdict:
     """Where a model stands against a law at its own compute.
 
-    Attributes
-    ----------
-    name, law : str
-    N, D : float, parameters and tokens
-    C : float, FLOPs
-        6ND, or as the law's own runs count it.
-    tokens_per_param, over_rule : float
-        D/N, and over 20.
-    D_for_N : float, tokens
-        For which this N is compute-optimal under the law.
-    trained : float
-        D / D_for_N.
-    verdict : {"under-trained", "about optimal", "over-trained"}
-        Beyond a factor 1.25 of D_for_N.
-    N_opt, D_opt : Estimate
-        At the same C.
-    loss, loss_gap : Estimate, nats/token
-        Of the model, and above L_opt at the same C; NaN where the law has no loss for every N, D.
-    C_over : float
-        C over what the optimum needs for the same loss.
+    What is of a loss is NaN where the law has none for every N and D.
     """
 
     name: str
     law: str
-    N: float
-    D: float
-    C: float
+    N: float  # parameters
+    D: float  # tokens
+    C: float  # FLOPs, 6ND or as the law's own runs count them
     tokens_per_param: float
-    over_rule: float
-    D_for_N: float
-    trained: float
-    verdict: str
-    N_opt: Estimate
+    over_rule: float  # D/N over 20
+    D_for_N: float  # tokens for which this N is compute-optimal
+    trained: float  # D / D_for_N
+    verdict: str  # as `call_training` says
+    N_opt: Estimate  # at the same C
     D_opt: Estimate
-    loss: Estimate
-    loss_gap: Estimate
-    C_over: float
+    loss: Estimate  # nats/token
+    loss_gap: Estimate  # above L_opt at the same C
+    C_over: float  # C over what the optimum needs for the same loss
 
 
 def judge(N: float, D: float, law: LawSource, name: str = "the model") -> Verdict:
@@ -83,7 +64,7 @@ def judge(N: float, D: float, law: LawSource, name: str = "the model") -> Verdic
 
 
 def call_training(trained: float) -> str:
-    """What a training is called whose tokens are so many times the optimal ones."""
+    """Say "under-trained", "over-trained" or, within a factor 1.25, "about optimal"."""
     if trained < 1 / ABOUT:
         return "under-trained"
     return "over-trained" if trained > ABOUT else "about optimal"

@@ -6,7 +6,6 @@ of them gives in references.csv; its reference optima are of two independent mul
 float64, with gradient zero, its standard errors of 4,000 resamples of the rows.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from scaling.errors import PublishedDataError
 from scaling.laws import papers
 
 PARAMS = ("E", "A", "B", "alpha", "beta")
+PRINTED = ("source", "objective", "residual", "loss", "huber_delta")
 HERE = Path(__file__).parent
 TIMEOUT = 30  # s until a silent server is given up
 
@@ -31,66 +31,34 @@ class Reference:
     """What a fit of the chinchilla law to a table says, according to somebody.
 
     The objective sums over rows .5 r^2 for |r| <= delta, delta (|r| - .5 delta) beyond ("huber"),
-    |r| ("l1") or .5 r^2 ("mse").
-
-    Attributes
-    ----------
-    source : str
-    params : dict, name -> value
-        As many of E, A, B, alpha, beta as the source prints.
-    objective : float or None
-        The sum at these parameters; None if the source prints none.
-    residual : {"log", "linear"}
-        r = ln L_predicted - ln L, or L_predicted - L.
-    loss : {"huber", "l1", "mse"}
-    huber_delta : float or None
-    std : dict, name -> standard error
-    is_optimum : bool
-        Whether the parameters minimise the stated objective.
+    |r| ("l1") or .5 r^2 ("mse"), with r = ln L_predicted - ln L ("log") or L_predicted - L
+    ("linear").
     """
 
     source: str
-    params: dict[str, float]
-    objective: float | None = None
+    params: dict[str, float]  # as many of E, A, B, alpha, beta as the source prints
+    objective: float | None = None  # at these parameters
     residual: str = "log"
     loss: str = "huber"
     huber_delta: float | None = None
-    std: dict[str, float] = field(default_factory=dict)
-    is_optimum: bool = True
+    std: dict[str, float] = field(default_factory=dict)  # standard errors
+    is_optimum: bool = True  # whether the parameters minimise the stated objective
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One published run table.
-
-    Attributes
-    ----------
-    citation, url, licence : str
-        `url` is pinned to a commit.
-    columns : dict, their name -> our name (`scaling.tables.runs.COLUMNS`)
-        All other columns are left out.
-    rows : int
-        Rows that remain after the filter.
-    file : str
-        Name in $SCALING_DATA_DIR and in the cache; empty for a table typed into `papers`.
-    sha256 : str
-    filter : str
-        The row filter in words; empty if every row is kept.
-    highest_left_out, reason : int, str
-        So many rows with the highest losses are left out, and why one of them is.
-    references : tuple of Reference
-    """
+    """One published run table."""
 
     citation: str
-    url: str
+    url: str  # pinned to a commit
     licence: str
-    columns: dict[str, str]
-    rows: int
-    file: str = ""
+    columns: dict[str, str]  # their name -> our name in `runs.COLUMNS`; others are left out
+    rows: int  # that remain after the filter
+    file: str = ""  # in $SCALING_DATA_DIR and in the cache; empty for a table typed into `papers`
     sha256: str = ""
-    filter: str = ""
-    highest_left_out: int = 0
-    reason: str = ""
+    filter: str = ""  # of rows, in words; empty if every row is kept
+    highest_left_out: int = 0  # so many rows with the highest losses are left out
+    reason: str = ""  # why one of them is
     references: tuple[Reference, ...] = ()
 
 
@@ -209,26 +177,21 @@ def _why(row: dict, table: PublishedTable) -> str:
 
 
 def _read_references() -> dict[str, tuple[Reference, ...]]:
-    found: dict[str, tuple[Reference, ...]] = {}
-    with open(HERE / "references.csv", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            found[row["table"]] = (*found.get(row["table"], ()), _reference(row))
-    return found
+    table = files.read_table(HERE / "references.csv")
+    return {
+        str(name): tuple(_make_reference(row) for row in rows.to_dict("records"))
+        for name, rows in table.groupby("table", sort=False)
+    }
 
 
-def _reference(row: dict[str, str]) -> Reference:
-    known = {name: cell for name, cell in row.items() if cell}
-    own = {name: float(known[name]) for name in PARAMS if name in known}
-    std = {name.removeprefix("std_"): known[name] for name in known if name.startswith("std_")}
+def _make_reference(row: dict[str, Any]) -> Reference:
+    known = {name: cell for name, cell in row.items() if cell == cell and cell != ""}
+    own = {name: known[name] for name in PARAMS if name in known}
     return Reference(
-        source=known["source"],
         params=papers.PUBLISHED_LAWS[known["law"]].params if "law" in known else own,
-        objective=float(known["objective"]) if "objective" in known else None,
-        residual=known["residual"],
-        loss=known["loss"],
-        huber_delta=float(known["huber_delta"]) if "huber_delta" in known else None,
-        std={name: float(cell) for name, cell in std.items()},
+        std={name[4:]: known[name] for name in known if name.startswith("std_")},
         is_optimum=known["is_optimum"] == "True",
+        **{name: known[name] for name in PRINTED if name in known},
     )
 
 
