@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from scaling.files import read_table
@@ -137,23 +139,15 @@ def course_table() -> pd.DataFrame:
     precision adds an fp32 copy of the weights to fp32 moments and stays at 16 bytes.
     """
     state = {32: PRECISION_BYTES["fp32"].state, 16: PRECISION_BYTES["bf16_mixed"].state}
-    rows = [
-        {
-            "params": params,
-            "bits": bits,
-            "store_gb": params * bits / 8 / GB,
-            "course_train_gb": params * COURSE_TRAINING * bits / 32 / GB,
-            "other_claim_gb": params * OTHER_CLAIM * bits / 32 / GB,
-            "state_gb": params * state.get(bits, float("nan")) / GB,
-        }
-        for params in COURSE_SIZES
-        for bits in COURSE_BITS
-    ]
-    table = pd.DataFrame(rows)
-    gb = DEVICES["A100"].memory_bytes / GB
-    return table.assign(
-        store_devices=-(-table.store_gb // gb), state_devices=-(-table.state_gb // gb)
-    )
+    table = pd.DataFrame([*product(COURSE_SIZES, COURSE_BITS)], columns=["params", "bits"])
+    params, bits = table.params, table.bits
+    table["store_gb"] = params * bits / 8 / GB
+    table["course_train_gb"] = params * COURSE_TRAINING * bits / 32 / GB
+    table["other_claim_gb"] = params * OTHER_CLAIM * bits / 32 / GB
+    table["state_gb"] = params * bits.map(state) / GB
+    for what in ("store", "state"):
+        table[f"{what}_devices"] = np.ceil(table[f"{what}_gb"] * GB / DEVICES["A100"].memory_bytes)
+    return table
 
 
 def billion_table() -> pd.DataFrame:
@@ -167,11 +161,9 @@ def billion_table() -> pd.DataFrame:
     """
     params = BILLION.n_layers * BILLION.layer_params + BILLION.table_params
     one = sum(activation_bytes(BILLION, element_bytes=4)) / params
-    per_token = one / BILLION.seq_len
-    rows = [
-        (claim, 4.0, 8.0, 4.0, total - 16.0, float(total), (total - 16.0) / per_token)
-        for claim, total in (("4 + 20 extra", COURSE_TRAINING), ("20 times 4", OTHER_CLAIM))
-    ]
-    rows.append(("ours, one sequence", 4.0, 8.0, 4.0, one, 16.0 + one, float(BILLION.seq_len)))
-    columns = ["claim", "weights", "moments", "gradients", "activations", "total", "tokens"]
-    return pd.DataFrame(rows, columns=columns)
+    claims = {"4 + 20 extra": COURSE_TRAINING, "20 times 4": OTHER_CLAIM}
+    table = pd.Series(claims | {"ours, one sequence": 16 + one}, name="total")
+    table = table.rename_axis("claim").reset_index()
+    kept = table.total - 16
+    parts = {"weights": 4.0, "moments": 8.0, "gradients": 4.0, "activations": kept}
+    return table.assign(**parts, tokens=kept / one * BILLION.seq_len)

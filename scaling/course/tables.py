@@ -20,7 +20,7 @@ from scaling.hardware.communication import communication_table
 from scaling.hardware.formats import formats_table, projection_table, quantisation_table
 from scaling.laws.papers import PF_DAY
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
-from scaling.planning.sources import LawSource, get_source
+from scaling.planning.sources import LawSource, get_source, spread
 from scaling.planning.verdicts import call_training, judge
 
 SUM_LAWS = ("besiroglu2024", "hoffmann2022")  # with a loss for every N and D
@@ -139,26 +139,20 @@ def _judge_by_rule(model: Model) -> dict:
 
 
 def _judge_by_law(model: Model, law: LawSource) -> dict:
-    found = judge(model.N, model.D, law, model.name)
-    low, high = _find_tokens_interval(law, model.N)
-    gap = found.loss_gap
-    same = ("D_for_N", "trained", "N_opt", "D_opt", "loss", "loss_gap", "C_over")
-    return {name: float(getattr(found, name)) for name in same} | {
+    found, draws, drawn = judge(model.N, model.D, law, model.name), law.fit.draws, None
+    if {"A", "B", "alpha"} <= {*draws.columns}:
+        drawn = tokens_for({name: draws[name].to_numpy() for name in draws}, model.N)
+    low, high = interval(drawn)
+    same = ("D_for_N", "trained", "N_opt", "D_opt", "loss", "C_over")
+    return {
+        **{name: float(getattr(found, name)) for name in same},
+        **spread("loss_gap", found.loss_gap),
         "yardstick": law.name,
         "verdict": found.verdict,
         "D_for_N_low": low,
         "D_for_N_high": high,
-        "loss_opt": float(found.loss) - float(gap),
-        "loss_gap_low": gap.low,
-        "loss_gap_high": gap.high,
+        "loss_opt": float(found.loss) - float(found.loss_gap),
     }
-
-
-def _find_tokens_interval(law: LawSource, N: float) -> tuple[float, float]:
-    draws = law.fit.draws
-    if not (len(draws) and {"A", "B", "alpha"} <= {*draws.columns}):
-        return float("nan"), float("nan")
-    return interval(tokens_for({name: draws[name].to_numpy() for name in draws}, N))
 
 
 # ---------------------------------------------------------------- PF-days
@@ -207,11 +201,10 @@ def allocation_table(C: Iterable[float], lines: Iterable[str] = LINES) -> pd.Dat
     about 2 C_min.
     """
     C = np.asarray([*C], float)
-    tables = []
-    for law in lines:
-        N = _find_line_N(law, C)
-        tables.append(pd.DataFrame({"law": law, "C": C, "N_opt": N, "D_opt": C / (6 * N)}))
+    sizes = {law: _find_line_N(law, C) for law in lines}
+    tables = [pd.DataFrame({"law": law, "C": C, "N_opt": N}) for law, N in sizes.items()]
     table = pd.concat(tables, ignore_index=True)
+    table["D_opt"] = table.C / (6 * table.N_opt)
     return table.assign(tokens_per_param=table.D_opt / table.N_opt)
 
 
@@ -230,20 +223,16 @@ def crossings_table(lines: Iterable[str] = LINES) -> pd.DataFrame:
     DataFrame with columns law, other, C (FLOPs), N (parameters), D (tokens), N_ratio_end (N_opt of
         the first over that of the second at the largest C)
     """
-    low, high = (float(np.log(end)) for end in DECADES)
+    low, high = np.log(DECADES)
+    ends = {law: np.log(_find_line_N(law, np.array(DECADES))) for law in lines}
     rows = []
-    for law, other in combinations(lines, 2):
-        gaps = [
-            np.log(_find_line_N(law, end)) - np.log(_find_line_N(other, end)) for end in DECADES
-        ]
-        share = gaps[0] / (gaps[0] - gaps[1])
-        if not 0 <= share <= 1:
-            continue
-        C = float(np.exp(low + share * (high - low)))
-        N = float(_find_line_N(law, C))
-        ratio = float(np.exp(gaps[1]))
-        row = {"law": law, "other": other, "C": C, "N": N, "D": C / (6 * N), "N_ratio_end": ratio}
-        rows.append(row)
+    for law, other in combinations(ends, 2):
+        first, last = ends[law] - ends[other]
+        share = first / (first - last)
+        if 0 <= share <= 1:
+            C = float(np.exp(low + share * (high - low)))
+            N = float(_find_line_N(law, C))
+            rows.append((law, other, C, N, C / (6 * N), float(np.exp(last))))
     return pd.DataFrame(rows, columns=["law", "other", "C", "N", "D", "N_ratio_end"])
 
 

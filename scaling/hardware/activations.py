@@ -130,19 +130,15 @@ def layer_bytes_per_token(
     kept, e = COUNTINGS[counting], element_bytes
     r = e if stream_bytes is None else stream_bytes
     d, a, kv, f = network.width, network.attention, network.kv, network.hidden
-    products = 2 * d + (a + 2 * kv) + a + (4 if network.gated else 2) * f
-    total = e * products + r * 2 * d
-    if kept.rotary:
-        total += e * (a + kv)
-    if kept.unfused_norm:
-        total += r * 2 * d
-    if kept.statistics:
-        total += STATISTIC_BYTES * (2 + (0 if kept.materialised else network.n_heads))
-    if kept.dropout:
-        total += 2 * d
-    if kept.materialised and attention_weights:
-        total += network.n_heads * network.seq_len * (2 * e + 1 if kept.dropout else e)
-    return total
+    weights = network.n_heads * network.seq_len * (kept.materialised and attention_weights)
+    return (
+        e * (2 * d + 2 * a + 2 * kv + (4 if network.gated else 2) * f)
+        + r * 2 * d * (1 + kept.unfused_norm)
+        + e * (a + kv) * kept.rotary
+        + STATISTIC_BYTES * (2 + network.n_heads * (not kept.materialised)) * kept.statistics
+        + 2 * d * kept.dropout
+        + weights * (e + (e + 1) * kept.dropout)
+    )
 
 
 def activation_bytes(
@@ -183,29 +179,18 @@ def activation_bytes(
     r = element_bytes if stream_bytes is None else stream_bytes
     options = (network, counting, element_bytes, r)
     layer = layer_bytes_per_token(*options)
-    kept, again = layer, 0.0
-    if recompute == "selective":
-        kept = layer_bytes_per_token(*options, attention_weights=False)
-        again = layer - kept
-    elif recompute == "full":
-        kept, again = r * network.width, layer
+    lean = layer_bytes_per_token(*options, attention_weights=False)
+    kept, again = {
+        "none": (layer, 0.0),
+        "selective": (lean, layer - lean),
+        "full": (r * network.width, layer),
+    }[recompute]
+    counts = COUNTINGS[counting]
+    ends = (  # last norm and the head's input; tokens and targets; the embedding's dropout
+        (r * (1 + counts.unfused_norm) + element_bytes + counts.dropout) * network.width
+        + (STATISTIC_BYTES + 2 * TOKEN_BYTES) * counts.statistics
+    )
     tokens = n_sequences * network.seq_len
     logits = LOGIT_BYTES * network.vocab_size * tokens
-    ends = _count_end_bytes(network, COUNTINGS[counting], element_bytes, r)
-    return Activations(
-        kept=tokens * (network.n_layers * kept + ends),
-        logits=logits,
-        temporaries=logits + tokens * again,
-    )
-
-
-def _count_end_bytes(network: Network, kept: Counting, e: float, r: float) -> float:
-    """Last norm and the head's input; tokens and targets; Korthikanti's embedding dropout."""
-    total = (r + e) * network.width
-    if kept.unfused_norm:
-        total += r * network.width
-    if kept.statistics:
-        total += STATISTIC_BYTES + 2 * TOKEN_BYTES
-    if kept.dropout:
-        total += network.width
-    return total
+    layers = network.n_layers * kept
+    return Activations(tokens * (layers + ends), logits, temporaries=logits + tokens * again)

@@ -3,7 +3,7 @@
 GB are decimal (1e9 bytes), as datasheets print them.
 """
 
-from collections.abc import Callable
+from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
 
 from scaling.hardware.activations import Activations, Network, activation_bytes
@@ -140,7 +140,8 @@ def devices_needed(
         return least if enough(least) else None
     if enough(1):  # where nothing is gathered; from two on more devices never need more memory
         return 1
-    return _find_smallest(enough, SEARCH_LIMIT)
+    needed = bisect_left(range(SEARCH_LIMIT + 1), True, lo=1, key=enough)
+    return needed if needed <= SEARCH_LIMIT else None
 
 
 def sequences_that_fit(
@@ -156,16 +157,4 @@ def sequences_that_fit(
         memory = training_memory(params, setup, network, n_sequences)
         return not fits(device, memory, usable)
 
-    first = _find_smallest(too_many, SEARCH_LIMIT)
-    return SEARCH_LIMIT if first is None else first - 1
-
-
-def _find_smallest(holds: Callable[[int], bool], most: int) -> int | None:
-    """Smallest n in 1 .. most for which a property holds that, once true, stays true."""
-    if not holds(most):
-        return None
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    return bisect_left(range(SEARCH_LIMIT + 1), True, lo=1, key=too_many) - 1
