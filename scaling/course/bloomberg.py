@@ -60,29 +60,14 @@ def bloomberg_table(laws: Iterable[str] = tuple(SOURCES)) -> pd.DataFrame:
         (50.6B / N_opt), D_seen_over (569B / D_opt), D_at_hand_over (709B / D_opt), data_limits
         (whether D_opt is more than was at hand), status
     """
-    rows = []
-    for budget in bloomberg_budgets().to_dict("records"):
-        for law in (RULE_NAME, *laws):
-            rows.append(
-                {"budget": budget["budget"], "C": budget["C"]} | _compare_to(law, budget["C"])
-            )
-    return pd.DataFrame(rows)
-
-
-def _compare_to(law: str, C: float) -> dict:
-    if law == RULE_NAME:
-        (N_opt, D_opt), status = rule_optimum(C), "ok"
-    else:
-        source = get_source(law)
-        N_opt, D_opt = source.point(C)["N_opt"], source.point(C)["D_opt"]
-        status = source.N_opt(C).status
-    return {
-        "law": law,
-        "N_opt": N_opt,
-        "D_opt": D_opt,
-        "N_over": N / N_opt,
-        "D_seen_over": D / D_opt,
-        "D_at_hand_over": AT_HAND / D_opt,
-        "data_limits": D_opt > AT_HAND,
-        "status": status,
-    }
+    sources, rows = [get_source(law) for law in laws], []
+    for budget, C in bloomberg_budgets()[["budget", "C"]].to_numpy():
+        rows.append((budget, C, RULE_NAME, *rule_optimum(C), "ok"))
+        for law in sources:
+            best = law.point(C)
+            rows.append((budget, C, law.name, best["N_opt"], best["D_opt"], law.N_opt(C).status))
+    table = pd.DataFrame(rows, columns=["budget", "C", "law", "N_opt", "D_opt", "status"])
+    status = table.pop("status")
+    table = table.assign(N_over=N / table.N_opt, D_seen_over=D / table.D_opt)
+    table = table.assign(D_at_hand_over=AT_HAND / table.D_opt, data_limits=table.D_opt > AT_HAND)
+    return table.assign(status=status)

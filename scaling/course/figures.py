@@ -1,6 +1,7 @@
 """The figures of the course, drawn from the tables of `scaling.course.tables`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,11 @@ def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     }
 
 
+def _note(ax: Axes, text: str, point: tuple, offset: tuple, **style: Any) -> None:
+    """Write beside a point, `offset` points away from it."""
+    ax.annotate(text, point, offset, textcoords="offset points", fontsize=7, **style)
+
+
 @rc_context(STYLE)
 def tokens_figure(table: pd.DataFrame) -> Figure:
     """Tokens that models saw, and those for which their size is compute-optimal."""
@@ -89,15 +95,12 @@ def tokens_figure(table: pd.DataFrame) -> Figure:
     y = seen.model.map(heights)
     ax.vlines(seen.D, y - 0.32, y + 0.32, color="black", lw=2.2, label="seen in training")
     log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4), gap=0.15)
-    ax.set_yticks([*heights.values()], _label_models(seen))
+    labels = [f"{m}\n{suffixed(N)}" for m, N in zip(seen.model, seen.N, strict=True)]
+    ax.set_yticks([*heights.values()], labels)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-len(models) + 0.5, 0.5)
     legend_above(fig, columns=2)
     return finish(fig, SIX_ND, "bars: 90% bootstrap intervals")
-
-
-def _label_models(models: pd.DataFrame) -> list[str]:
-    return [f"{m}\n{suffixed(N)}" for m, N in zip(models.model, models.N, strict=True)]
 
 
 @rc_context(STYLE)
@@ -107,7 +110,8 @@ def pf_days_figure(table: pd.DataFrame) -> Figure:
     ax = fig.add_subplot()
     families = [*dict.fromkeys(table.family)]
     shades = SHADES(np.linspace(0.0, 1.0, len(families)))
-    order = table.sort_values(["family", "pf_days"], key=_order_by_family(families))
+    order = table.assign(family=pd.Categorical(table.family, families))
+    order = order.sort_values(["family", "pf_days"])
     y = pd.Series(-np.arange(len(order)), index=order.index)
     for family, shade in zip(families, shades, strict=True):
         rows = order[order.family == family]
@@ -115,14 +119,8 @@ def pf_days_figure(table: pd.DataFrame) -> Figure:
         ax.barh(y[rows.index], rows.pf_days, 0.7, color=shade, label=f"{family}, {times}")
     ax.plot(order.printed_pf_days, y, "|", color="black", ms=9, mew=1.4, label="table D.1")
     for place, value in zip(y, order.pf_days, strict=True):
-        ax.annotate(
-            f"{value:,.3g}" if value < 1000 else f"{value:,.0f}",
-            (value, place),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-        )
+        text = f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+        _note(ax, text, (value, place), (5, 0), va="center")
     log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4, gap=0.12)
     ax.set_xlabel("Compute of pretraining (PF-days)")
     ax.set_yticks(y, order.model)
@@ -131,10 +129,6 @@ def pf_days_figure(table: pd.DataFrame) -> Figure:
     legend_above(fig, columns=2)
     note = "1 PF-day = 8.64e19 FLOPs; T5: a token passes half of the parameters"
     return finish(fig, SIX_ND, note)
-
-
-def _order_by_family(families: list[str]):
-    return lambda column: column.map(families.index) if column.name == "family" else column
 
 
 @rc_context(STYLE)
@@ -170,9 +164,8 @@ def _draw_model(ax: Axes, row: dict, symbol: str, panel: int) -> None:
     place = PLACES.get(row["model"], ((5, 3), (5, 3)))[panel]
     point = (row["C"], row[symbol])
     ax.plot(*point, color="black", mec="white", mew=0.5, zorder=4, **style)
-    weight = "bold" if ours else "normal"
-    offset = {"textcoords": "offset points", "fontsize": 7, "zorder": 5}
-    ax.annotate(row["model"], point, place, weight=weight, gid=f"model:{row['model']}", **offset)
+    style = {"weight": "bold" if ours else "normal", "gid": f"model:{row['model']}", "zorder": 5}
+    _note(ax, row["model"], point, place, **style)
 
 
 @rc_context(STYLE)
@@ -186,14 +179,10 @@ def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
         style = {"mfc": "white", "mec": "black", "mew": 1.0, "ms": 5, "ls": "", "zorder": 4}
         ax.plot(marked.C, marked[symbol], "o", label=label, **style)
         first = marked.iloc[0]
-        ax.annotate(
-            f"{suffixed(first[symbol])} at {powers_of_ten(float(f'{first.C:.1e}'))} FLOPs",
-            (first.C, first[symbol]),
-            (14, -24) if symbol == "N" else (20, -26),
-            textcoords="offset points",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "lw": 0.6, "shrinkB": 4},
-        )
+        text = f"{suffixed(first[symbol])} at {powers_of_ten(float(f'{first.C:.1e}'))} FLOPs"
+        offset = (14, -24) if symbol == "N" else (20, -26)
+        line = {"arrowstyle": "-", "lw": 0.6, "shrinkB": 4}
+        _note(ax, text, (first.C, first[symbol]), offset, arrowprops=line)
         log_scale(ax, "x", "C", *limits(lines.C, 1.0), gap=0.15)
         log_scale(ax, "y", symbol, *limits(lines[f"{symbol}_opt"], 1.5), gap=0.08)
     legend_above(fig, columns=3)
@@ -215,8 +204,7 @@ def memory_figure(table: pd.DataFrame) -> Figure:
         text += f", 1/{row['over']:.2g}" if row["over"] > 1 else ""
         inside = row["total"] > 0.7 * table.total.max()
         offset, align = ((-4, 0), "right") if inside else ((4, 0), "left")
-        at = {"textcoords": "offset points", "va": "center", "ha": align, "fontsize": 7}
-        ax.annotate(text, (row["total"] / GB, place), offset, **at)
+        _note(ax, text, (row["total"] / GB, place), offset, va="center", ha=align)
     device = table.device_bytes.iloc[0] / GB
     ax.axvline(device, color="black", ls=(0, (6, 3)), lw=0.8, label=f"a device of {device:g} GB")
     ax.set_yticks(y, table.stage)

@@ -37,16 +37,10 @@ def communication(params: float, setup: Setup) -> Communication:
     - zero3, fsdp: weights gathered forward and backward, (F-1)/F (2W + G)
     - fsdp with F < n besides: all-reduce of each shard between n/F replicas, 2 (n/F-1)/(n/F) G/F
 
-    Parameters
-    ----------
-    params : float
-        All parameters.
-    setup : Setup
-
     Raises
     ------
     ValueError
-        `params` is not positive.
+        `params`, all of the model's, is not positive.
 
     Notes
     -----
@@ -77,13 +71,7 @@ def communication_table(
 ) -> pd.DataFrame:
     """Compare the strategies by what a device sends in a step.
 
-    Parameters
-    ----------
-    params : float
-    n_devices : int
-    precision : key of `scaling.hardware.setup.PRECISION_BYTES`
-    per_machine : int or None
-        Adds hybrid sharding within groups of so many devices.
+    `per_machine` adds hybrid sharding within groups of so many devices.
 
     Returns
     -------

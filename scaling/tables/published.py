@@ -85,7 +85,7 @@ def read_published(name: str) -> pd.DataFrame:
         The file cannot be had, or a file in $SCALING_DATA_DIR is another one.
     """
     table = get_table(name)
-    runs = _named(_read(table) if table.file else papers.cerebras_models(), table.columns)
+    runs = _name_columns(_read(table) if table.file else papers.cerebras_models(), table.columns)
     dropped = runs.loss.rank(ascending=False, method="first") <= table.highest_left_out
     highest = runs.loc[dropped].to_dict("records")
     kept = runs.loc[~dropped].reset_index(drop=True)
@@ -95,7 +95,7 @@ def read_published(name: str) -> pd.DataFrame:
         "url": table.url,
         "sha256": table.sha256,
         "filter": table.filter,
-        "excluded": [[row["run_id"], _why(row, table)] for row in highest],
+        "excluded": [[row["run_id"], _explain_exclusion(row, table)] for row in highest],
     }
     return kept
 
@@ -113,7 +113,7 @@ def cache_folder() -> Path:
 
 
 def _read(table: PublishedTable) -> pd.DataFrame:
-    path = _local(table) or _fetched(table)
+    path = _find_local(table) or _fetch(table)
     if path.suffix == ".jsonl":
         lines = path.read_text(encoding="utf-8").splitlines()
         return pd.DataFrame([json.loads(line) for line in lines])
@@ -121,7 +121,7 @@ def _read(table: PublishedTable) -> pd.DataFrame:
     return as_text.astype("float64")  # exact, as Python's float() is
 
 
-def _local(table: PublishedTable) -> Path | None:
+def _find_local(table: PublishedTable) -> Path | None:
     folder = os.environ.get("SCALING_DATA_DIR")
     path = Path(folder or ".").expanduser() / table.file
     if not folder or not path.is_file():
@@ -134,7 +134,7 @@ def _local(table: PublishedTable) -> Path | None:
     return path
 
 
-def _fetched(table: PublishedTable) -> Path:
+def _fetch(table: PublishedTable) -> Path:
     import pooch  # here, so that `import scaling` stays fast
 
     pooch.get_logger().setLevel("WARNING")
@@ -156,7 +156,7 @@ def _fetched(table: PublishedTable) -> Path:
     return Path(path)
 
 
-def _named(raw: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+def _name_columns(raw: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """In our columns, with a run_id of every row of the file, and C = 6ND solved for tokens."""
     runs = raw.loc[:, [*columns]].rename(columns=columns)
     if "trunk_id" in runs:
@@ -168,7 +168,7 @@ def _named(raw: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return runs
 
 
-def _why(row: dict, table: PublishedTable) -> str:
+def _explain_exclusion(row: dict, table: PublishedTable) -> str:
     ratio = row["tokens"] / row["params"]
     return f"loss {row['loss']:.3f} is {table.reason} ({ratio:.2g} tokens per parameter)"
 
