@@ -46,12 +46,8 @@ def statements_table(tables: Mapping[str, pd.DataFrame] | None = None) -> pd.Dat
     tables = course_tables() if tables is None else tables
     said = read_table(Path(__file__).with_name("statements.csv"))
     tables, words = {**tables, **_more_tables(tables)}, _describe_numbers()
-    low, high = (
-        end.fillna(rounded).fillna(said.printed)
-        for end, rounded in zip(
-            (said.low, said.high), rounds_to(said.printed, said.digits), strict=True
-        )
-    )
+    ends = zip((said.low, said.high), rounds_to(said.printed, said.digits), strict=True)
+    low, high = (end.fillna(rounded).fillna(said.printed) for end, rounded in ends)
     ours = pd.Series([_look_up(tables, row) for row in said.to_dict("records")])
     how, why = (said[name].map(lambda text: text.format_map(words)) for name in ("how", "why"))
     table = said[["section", "statement", "origin"]].assign(low=low, high=high, ours=ours)
@@ -76,9 +72,7 @@ def compare(low, high, ours) -> np.ndarray:
 def count_verdicts(statements: pd.DataFrame) -> str:
     """Say how many statements are reproduced, differ, or are not computed."""
     counts = statements.verdict.value_counts()
-    reproduced, differ, left = (
-        counts.get(verdict, 0) for verdict in (REPRODUCED, DIFFERS, NOT_COMPUTED)
-    )
+    reproduced, differ, left = counts.reindex([REPRODUCED, DIFFERS, NOT_COMPUTED], fill_value=0)
     return (
         f"Of {len(statements)} statements of the course {reproduced} are reproduced, {differ} "
         f"differ and {left} cannot be computed here."
