@@ -32,32 +32,59 @@ DERIVED = {  # what a dictionary tells of a class beside its fields: name -> att
 class Plan:
     """What to train with a budget, by one law.
 
-    `N` parameters and `D` tokens are what to train: `N_opt` and `D_opt`, or the best under a data
-    limit that binds. Each part is documented where it is made; it is None where nothing asked for
-    it, `departures` where the law knows the optimum only, `shape` where none can be built (the
-    notes say why).
+    Attributes
+    ----------
+    budget : Budget
+    law, citation : str
+    N_meaning, C_meaning : str
+        What the law counts.
+    status : str
+        Of N_opt at this budget: "ok", "extrapolated", ...
+    N_opt : Estimate, parameters
+    D_opt : Estimate, tokens
+    L_opt : Estimate, nats/token
+        NaN where the law has no loss.
+    tokens_per_param : Estimate
+    N, D : float, parameters and tokens
+        What to train: N_opt and D_opt, or the best under a data limit that binds.
+    shape : BuildableShape or None
+        Near N; None where none can be built, the notes say why.
+    departures : DataFrame or None
+        As `scaling.planning.departures.departures`; None where the law knows the optimum only.
+    conversions : DataFrame
+        The budget in the hours of every device, as `scaling.planning.budgets.conversions`.
+    inference : InferencePlan or None
+        Where an inference demand was given.
+    data : DataLimitPlan or None
+        Where a data limit was given.
+    verdict : Verdict or None
+        Where a model was given.
+    comparison : DataFrame or None
+        All laws side by side, on request; as `compare_laws`.
+    notes : tuple of str
+        Assumptions and conditions.
     """
 
     budget: Budget
     law: str
     citation: str
-    N_meaning: str  # what the law counts
+    N_meaning: str
     C_meaning: str
-    status: str  # of N_opt at this budget: "ok", "extrapolated", ...
-    N_opt: Estimate  # parameters
-    D_opt: Estimate  # tokens
-    L_opt: Estimate  # nats/token; NaN where the law has no loss
+    status: str
+    N_opt: Estimate
+    D_opt: Estimate
+    L_opt: Estimate
     tokens_per_param: Estimate
     N: float
     D: float
-    shape: BuildableShape | None  # near N
+    shape: BuildableShape | None
     departures: pd.DataFrame | None
     conversions: pd.DataFrame
     inference: InferencePlan | None = None
     data: DataLimitPlan | None = None
     verdict: Verdict | None = None
-    comparison: pd.DataFrame | None = None  # as `compare_laws`
-    notes: tuple[str, ...] = ()  # conditions and assumptions
+    comparison: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
