@@ -42,6 +42,7 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker per core; torch reads it when imported
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # what tests start finds what they test
 
 

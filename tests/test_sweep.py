@@ -228,7 +228,9 @@ def test_fit_and_plot_read_a_users_table(scaling, tmp_path):
     assert set(fits.N_convention.dropna()) == {"as_given"}
     plot = scaling("plot", "runs=mine.csv", "out=figures", *mapping, cwd=tmp_path)
     assert plot.returncode == 0, plot.stderr
-    assert (tmp_path / "figures" / "isoflop.png").exists()
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    names = ("compute", "isoflop", "contour", "triptych", "ratio")
+    assert drawn == {f"{name}.png" for name in names}
 
 
 def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):
