@@ -26,6 +26,15 @@ SURFACES = {  # alpha = beta; the published fit; strongly unequal
     "asymmetric": {"E": 1.50, "A": 200.0, "B": 800.0, "alpha": 0.50, "beta": 0.20},
 }
 BUDGETS = (2e11, 4e11, 8e11, 1.6e12)
+LONGEST = [  # test files, by the seconds that they take
+    "test_sweep.py",
+    "test_pool.py",
+    "test_parametric.py",
+    "test_every.py",
+    "test_main.py",
+    "test_sampling.py",
+    "test_saving.py",
+]
 
 # No test depends on the speed of the machine. Where CI is set, hypothesis' own profile already
 # draws the same examples every time; ours keeps that.
@@ -33,7 +42,14 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker per core; torch reads it when imported
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # what tests start finds what they test
+
+
+def pytest_collection_modifyitems(items):
+    """Longest files first: a worker that takes one last would leave the other idle."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def pytest_collection_finish():

@@ -116,6 +116,7 @@ def test_convention_follows_the_table_unless_chosen(runs):
     assert FitConfig(C="6ND").convention(runs) == Convention("total", "6ND")
 
 
+@pytest.mark.long
 def test_every_figure_is_written_as_png(runs, report, tmp_path):
     paths, refused = write_figures(tmp_path, runs, None, report)
     assert {p.stem for p in paths} | set(refused) == {

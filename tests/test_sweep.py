@@ -1,6 +1,5 @@
 """The whole road, as a user walks it: real processes, real training, a folder of results."""
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from verbs import SECONDS
 from scaling.training.records import locked
 
 ROOT = Path(__file__).parents[1]
+IMPORTS = {"sweep": "import scaling.training.pool, scaling.results, torch._dynamo"}
 pytestmark = pytest.mark.filterwarnings("default")
 
 
@@ -27,14 +27,14 @@ def environment(folder):
 @pytest.fixture(scope="module")
 def scaling(verb):
     def run(name, *arguments, cwd):
-        return verb(name)(*arguments, cwd=cwd, environment=environment(cwd))
+        return verb(name, IMPORTS.get(name, ""))(*arguments, cwd=cwd, environment=environment(cwd))
 
     return run
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A finished sweep: its working folder and what it printed."""
+    """A finished sweep, in a process of its own: its working folder and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
     command = [sys.executable, "-m", "scaling.sweep", *TINY]
     options = dict(capture_output=True, text=True, timeout=SECONDS)
@@ -75,13 +75,14 @@ def test_a_failed_cell_is_named_and_the_command_fails(swept, scaling, tmp_path):
     target.mkdir(parents=True)
     for path in source.glob("*.json"):
         (target / path.name).write_bytes(path.read_bytes())
-    victim = sorted(target.glob("*.json"))[0]
-    record = json.loads(victim.read_text())
+    run_id = pd.read_csv(source.parent / "runs.csv").run_id[0]
+    victim = target / f"{run_id}.json"
     victim.unlink()
     victim.mkdir()  # its record can never be written
-    run = scaling("sweep", *TINY, cwd=tmp_path)
+    run = scaling("sweep", *TINY, "grid.widths=[4,8]", cwd=tmp_path)
     assert run.returncode != 0
-    assert record["row"]["run_id"] in run.stderr + run.stdout
+    assert "1 of 4 cells are missing" in run.stderr
+    assert run_id in run.stderr + run.stdout
 
 
 def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, scaling, tmp_path):
@@ -99,7 +100,8 @@ def test_when_no_cell_ends_the_command_says_so(swept, scaling, tmp_path):
     folder = tmp_path / "results" / "smoke-synthetic"
     folder.mkdir(parents=True)
     (folder / "records").write_text("a file where the records should go")
-    run = scaling("sweep", *TINY, "grid.widths=[4]", cwd=tmp_path)
+    few = ["grid.widths=[4]", "grid.budgets=[2e7,4e7]"]
+    run = scaling("sweep", *TINY, *few, cwd=tmp_path)
     assert run.returncode == 1
     assert "2 of 2 cells are missing; the same command tries again" in run.stderr
     assert "failed" in run.stdout
@@ -226,7 +228,9 @@ def test_fit_and_plot_read_a_users_table(scaling, tmp_path):
     assert set(fits.N_convention.dropna()) == {"as_given"}
     plot = scaling("plot", "runs=mine.csv", "out=figures", *mapping, cwd=tmp_path)
     assert plot.returncode == 0, plot.stderr
-    assert (tmp_path / "figures" / "isoflop.png").exists()
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    names = ("compute", "isoflop", "contour", "triptych", "ratio")
+    assert drawn == {f"{name}.png" for name in names}
 
 
 def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):

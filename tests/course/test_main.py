@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -218,15 +216,10 @@ def test_a_model_of_the_user_is_drawn():
 # ---------------------------------------------------------------- the verb
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "scaling.course", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(verb, tmp_path_factory):
     out = tmp_path_factory.mktemp("course")
-    done = run(f"out={out}")
+    done = verb("course.__main__")(f"out={out}")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "differs: BLOOM saw 350B tokens" in done.stdout

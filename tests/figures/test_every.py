@@ -45,8 +45,14 @@ def report(runs, curves):
 
 
 @pytest.fixture(scope="module")
-def figures(runs, curves, report):
-    return all_figures(runs, curves, report)[0]
+def everything(runs, curves, report):
+    """All figures, and what was skipped."""
+    return all_figures(runs, curves, report)
+
+
+@pytest.fixture(scope="module")
+def figures(everything):
+    return everything[0]
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +98,8 @@ def lines_named(ax, prefix):
     return [artist for artist in ax.get_lines() if str(artist.get_gid()).startswith(prefix)]
 
 
-def test_a_sound_grid_gives_every_figure(runs, curves, report):
-    figures, skipped = all_figures(runs, curves, report)
+def test_a_sound_grid_gives_every_figure(everything):
+    figures, skipped = everything
     assert [*figures] == NAMES
     assert skipped == {}
 

@@ -62,6 +62,7 @@ def test_the_largest_budget_is_hidden_from_the_fits():
     )
 
 
+@pytest.mark.long
 def test_prediction_intervals_hold_new_runs_as_often_as_they_say():
     """The law is true, so 90 % intervals of single runs must hold about 90 % of them."""
     truth = {"E": 1.7, "A": 60.0, "B": 300.0, "alpha": 0.3, "beta": 0.4}

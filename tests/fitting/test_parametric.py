@@ -38,6 +38,10 @@ CRITERIA = [
     for residual in ("log", "linear")
     for loss, delta in (("huber", 1e-3), ("l1", 1e-3), ("mse", 1e-3))
 ]
+SLOW_L1 = [
+    pytest.param(criterion, marks=[pytest.mark.long] * (criterion.loss == "l1"))
+    for criterion in CRITERIA
+]
 
 
 def wide_obs(surface, noise=0.0, seed=0):
@@ -446,7 +450,7 @@ def test_bootstrap_is_reproducible_and_keeps_the_point(obs_of):
     )
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
+@pytest.mark.parametrize("criterion", SLOW_L1, ids=Criterion.describe)
 def test_bootstrap_refits_the_same_objective(criterion):
     """Seed noise around the fit: its mean is the fit, its spread that of the truth's refits."""
     obs = wide_obs(HOFFMANN, noise=0.003)

@@ -37,7 +37,13 @@ def test_an_exponential_mean_has_the_textbook_interval():
     assert np.log(found.estimate.high) == pytest.approx(log_A.mean() + half, abs=2e-4)
 
 
-@pytest.mark.parametrize("objective", [Criterion(), SQUARES], ids=["huber", "mse"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(Criterion(), id="huber", marks=pytest.mark.long),
+        pytest.param(SQUARES, id="mse"),
+    ],
+)
 def test_intervals_hold_the_truth_about_as_often_as_they_say(objective):
     held = 0
     for seed in range(20):

@@ -44,6 +44,7 @@ def test_methods_agree_on_a_clean_grid(report, optimum_of):
             assert report[method].tokens_per_param(C).value == pytest.approx(D / N, rel=0.12)
 
 
+@pytest.mark.long
 def test_intervals_hold_the_truth_about_as_often_as_they_say(obs_of, optimum_of):
     N, D = optimum_of(8e11)
     held = {"parametric": 0, "isoflop": 0}

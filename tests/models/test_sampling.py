@@ -297,12 +297,25 @@ T5 = shape_of("t5")
 SPANS = [(9, 12), (32, 34)]  # as in training a text of 34 ends hidden: 5 tokens in 2 spans
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [0, 6, 11])
 def test_a_t5_that_knows_the_cycle_infills_spans(start, trained):
     text = cycle(start, T5.window.text)
     filled = infill(trained("t5"), text, SPANS)
     assert filled == [text[9:12], text[32:34]]
     assert rebuild(text, SPANS, filled) == text
+
+
+def test_what_a_decoder_writes_lands_in_its_spans(monkeypatch):
+    model, text = build_model(T5), cycle(0, T5.window.text)
+    said = torch.tensor([[V, *text[9:12], V + 1, *text[32:34], T5.table_rows - 1]])
+
+    def knowing(inputs, written):
+        assert written.tolist() == [[T5.table_rows - 1, *said[0, : written.shape[1] - 1]]]
+        return torch.nn.functional.one_hot(said[:, : written.shape[1]], T5.table_rows)
+
+    monkeypatch.setattr(model, "forward", knowing)
+    assert infill(model, text, SPANS) == [text[9:12], text[32:34]]
 
 
 def test_sampling_with_one_token_left_is_greedy():

@@ -66,6 +66,7 @@ def environment(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALING_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setattr("scaling.data.tokens.SYNTHETIC_HELD_OUT_TOKENS", 2**14)  # drawn in no time
         yield patch
 
 

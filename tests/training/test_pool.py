@@ -122,7 +122,7 @@ def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
 
 
 def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_path):
-    [trunk] = group_trunks([longer(cells[0], 400), longer(cells[0], 600)])
+    [trunk] = group_trunks([longer(cells[0], 200), longer(cells[0], 300)])
     [calm] = {tuple(losses(trunk, data, tmp_path / "calm", kill=False))}
     assert tuple(losses(trunk, data, tmp_path / "killed", kill=True)) == calm
 

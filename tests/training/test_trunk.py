@@ -1,3 +1,4 @@
+import functools
 import math
 import shutil
 from dataclasses import replace
@@ -45,6 +46,7 @@ def one_thread():
 
 
 HORIZONS = [replace(RECIPE, steps=n, cooldown_steps=n // 5) for n in (40, 90, 150)]
+STOPS = (0, 5, 17, 30, 40)  # news told by a trunk before it is stopped
 
 
 def trunk(recipes=(RECIPE,), **options):
@@ -56,8 +58,26 @@ def train(recipe=RECIPE, **options):
     return [n for n in news if isinstance(n, Point)], news[-1]
 
 
+@functools.cache
+def train_once():
+    return train()
+
+
+@functools.cache
+def stop_and_go_on():
+    """News of a trunk, and of every stop the state, the horizons to do and the news told."""
+    training, seen, left = trunk(HORIZONS), [], {}
+    for news in training.run():
+        on_trunk = isinstance(news, Branching) or (isinstance(news, Point) and news.branch is None)
+        for stop in [n for n in STOPS if on_trunk and len(seen) >= n and n not in left]:
+            to_do = [h for h in HORIZONS if h not in ended(seen)]
+            left[stop] = training.state(), to_do, len(seen) + isinstance(news, Point)
+        seen.append(news)
+    return seen, left
+
+
 def test_a_cycle_is_learned():
-    points, outcome = train()
+    points, outcome = train_once()
     assert outcome.status == "ok"
     assert outcome.loss < 0.05 < points[0].loss
     assert outcome.steps == points[-1].step == 150
@@ -73,7 +93,7 @@ def test_the_held_out_loss_is_that_of_a_plain_loop():
     from scaling.models.gpt import GPT
     from scaling.training.optim import lr_at
 
-    _, outcome = train()
+    _, outcome = train_once()
     model = GPT(SHAPE, 0)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     gains = [p for p in model.parameters() if p.ndim == 1]
@@ -103,7 +123,7 @@ def test_a_run_repeats_bit_for_bit_and_the_seed_matters():
 
 
 def test_bf16_stays_close_to_fp32():
-    (_, exact), (_, rough) = train(), train(precision="bf16")
+    (_, exact), (_, rough) = train_once(), train(precision="bf16")
     assert rough.loss != exact.loss
     assert rough.loss == pytest.approx(exact.loss, abs=0.05)
 
@@ -127,7 +147,7 @@ def test_nan_is_diverged(monkeypatch):
 
 
 def test_curve_points_average_all_steps_between():
-    points, _ = train()
+    points, _ = train_once()
     steps = [0, *(p.step for p in points)]
     assert [p.middle for p in points] == [(a + 1 + b) / 2 for a, b in pairwise(steps)]
     assert all(isinstance(p.loss, float) for p in points)
@@ -165,24 +185,18 @@ def of_branch(news, branch):
 
 @pytest.mark.parametrize("branch", [0, 1, 2])
 def test_a_branch_is_bit_for_bit_the_run_of_that_length(branch):
-    shared = list(trunk(HORIZONS).run())
     points, alone = train(HORIZONS[branch])
-    curve, end = of_branch(shared, branch)
+    curve, end = of_branch(stop_and_go_on()[0], branch)
     assert curve == [(p.step, p.middle, p.loss, p.lr) for p in points]
     assert end == alone
 
 
-@pytest.mark.parametrize("stop", [0, 5, 17, 30, 40])
+@pytest.mark.parametrize("stop", STOPS)
 def test_a_stopped_trunk_goes_on_bit_for_bit(stop):
-    training, state, seen = trunk(HORIZONS), None, []
-    for news in training.run():
-        on_trunk = isinstance(news, Branching) or (isinstance(news, Point) and news.branch is None)
-        if state is None and on_trunk and len(seen) >= stop:
-            state, left = training.state(), [h for h in HORIZONS if h not in ended(seen)]
-            first = len(seen) + isinstance(news, Point)
-        seen.append(news)
-    rest = list(trunk(left, state=state).run())
-    shift = len(HORIZONS) - len(left)
+    seen, left = stop_and_go_on()
+    state, to_do, first = left[stop]
+    rest = list(trunk(to_do, state=state).run())
+    shift = len(HORIZONS) - len(to_do)
     assert [renumbered(n, shift) for n in rest] == seen[first:]
 
 
