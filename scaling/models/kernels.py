@@ -35,9 +35,8 @@ def _product_flops(x_shape, w_shape, *_args, out_shape=None, **_options) -> int:
     return 2 * math.prod(x_shape) * w_shape[0]  # 2 M K N
 
 
-def product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
-    """X w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout."""
-    return torch.ops.scaling.product(x_MK, w_NK)
+# x w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout.
+product = torch.ops.scaling.product
 
 
 class _Product(torch.autograd.Function):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,7 +61,9 @@ def shapes_for_budget(
     centre = expected_optimum(grid, flops_budget)
     low, high = centre / grid.span, centre * grid.span
     widths = itertools.count(WIDTH_STEP, WIDTH_STEP) if grid.ladder is None else sorted(grid.ladder)
-    inside = list(_ladder_between(low, high, vocab_size, model, widths))
+    shapes = (shape_for_width(width, vocab_size, model) for width in widths)
+    small = itertools.takewhile(lambda shape: total_params(shape) <= high, shapes)
+    inside = [shape for shape in small if total_params(shape) >= low]
     if len(inside) < grid.sizes:
         sizes = [f"{shape.label} ({total_params(shape):,})" for shape in inside]
         raise ValueError(
@@ -71,17 +72,6 @@ def shapes_for_budget(
             "lower grid.sizes, raise grid.span or the budget, or name other grid.widths or ladder"
         )
     return _evenly_spaced(inside, grid.sizes)
-
-
-def _ladder_between(
-    low: float, high: float, vocab_size: int, model: ModelConfig, widths: Iterable[int]
-) -> Iterable[Shape]:
-    for width in widths:
-        shape = shape_for_width(width, vocab_size, model)
-        if total_params(shape) > high:
-            return
-        if total_params(shape) >= low:
-            yield shape
 
 
 def _evenly_spaced(shapes: list[Shape], n: int) -> list[Shape]:
@@ -157,30 +147,26 @@ def plan_cells(
 
 
 def _check(grid: GridConfig, precision: str) -> None:
-    if not (grid.budgets or grid.arm_widths) or any(not 0 < b < math.inf for b in grid.budgets):
-        raise ValueError(f"grid.budgets={list(grid.budgets)} must list positive FLOPs")
-    if len(set(grid.budgets)) < len(grid.budgets):
-        raise ValueError(f"grid.budgets={list(grid.budgets)} names a budget twice")
-    if grid.sizes < 1 or grid.span <= 1:
-        raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
-    seeds = [*grid.seeds, *grid.noise_seeds]
-    if not grid.seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(
-            f"grid.seeds={list(grid.seeds)} and grid.noise_seeds={list(grid.noise_seeds)} must "
-            "list different seeds, 0 or above"
-        )
-    if bool(grid.noise_seeds) != (grid.noise_budget in grid.budgets):
-        raise ValueError(
-            f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets="
-            f"{list(grid.budgets)} if there are grid.noise_seeds={list(grid.noise_seeds)}, and "
-            "null if there are none"
-        )
-    ratios = grid.arm_tokens_per_param
-    if bool(grid.arm_widths) != bool(ratios) or any(not 0 < r < math.inf for r in ratios):
-        raise ValueError(
-            f"grid.arm_widths={list(grid.arm_widths)} and grid.arm_tokens_per_param="
-            f"{list(ratios)} need each other, the second positive"
-        )
+    budgets, ratios, noise_seeds = grid.budgets, grid.arm_tokens_per_param, grid.noise_seeds
+    seeds = [*grid.seeds, *noise_seeds]
+    wanted = {  # what to say where it does not hold
+        f"grid.budgets={budgets} must list positive FLOPs": (budgets or grid.arm_widths)
+        and all(0 < budget < math.inf for budget in budgets),
+        f"grid.budgets={budgets} names a budget twice": len(set(budgets)) == len(budgets),
+        f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1": grid.sizes >= 1
+        and grid.span > 1,
+        f"grid.seeds={grid.seeds} and grid.noise_seeds={noise_seeds} must list different seeds, "
+        "0 or above": grid.seeds and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
+        f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets={budgets} if there are "
+        f"grid.noise_seeds={noise_seeds}, and null if there are none": bool(noise_seeds)
+        == (grid.noise_budget in budgets),
+        f"grid.arm_widths={grid.arm_widths} and grid.arm_tokens_per_param={ratios} need each "
+        "other, the second positive": bool(grid.arm_widths) == bool(ratios)
+        and all(0 < ratio < math.inf for ratio in ratios),
+    }
+    for message, holds in wanted.items():
+        if not holds:
+            raise ValueError(message)
     check_choice("precision", precision, CHOICES["precision"])
 
 

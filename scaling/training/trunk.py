@@ -59,19 +59,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TrunkState:
-    """All that a trunk needs to go on as if it had never stopped.
+    """All that a trunk needs to go on as if it had never stopped."""
 
-    Attributes
-    ----------
-    step : steps done
-    looked : step of the last point
-    tensors : dict of name -> Tensor, copies
-        Weights, Adam's moments and step counts, and the loss since the last point.
-    """
-
-    step: int
-    looked: int
-    tensors: dict[str, Tensor]
+    step: int  # steps done
+    looked: int  # step of the last point
+    tensors: dict[str, Tensor]  # copies: weights, Adam's moments and steps, loss since that point
 
 
 class TrunkTraining:
@@ -153,8 +145,9 @@ class TrunkTraining:
             if reason:
                 yield Outcome(branch, "diverged", reason, self.step, math.nan, math.nan)
             else:
+                held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
                 with self.autocast:
-                    losses = self._held_out()
+                    losses = window_losses(*held_out)
                 yield outcome(losses, branch, self.step)
             self._restore(kept)
 
@@ -203,17 +196,11 @@ class TrunkTraining:
         steps_per_chunk = max(1, CHUNK_TOKENS // (batch_size * self.shape.window.text))
         for start in range(first, last, steps_per_chunk):
             end = min(start + steps_per_chunk, last)
-            arrays = self._arrays(np.arange(start * batch_size, end * batch_size))
-            yield from zip(*(array.split(batch_size) for array in arrays), strict=True)
-
-    def _arrays(self, draws: np.ndarray) -> Iterator[Tensor]:
-        """Training windows of these places in the order of training, on the device."""
-        windows = cut_windows(self.tokens, self.order[draws], self.objective)
-        for array in self.objective(windows, draws, self.seed):
-            yield torch.from_numpy(array).to(self.device, non_blocking=True)
-
-    def _held_out(self) -> np.ndarray:
-        return window_losses(self.model, self.objective, self.valid_tokens, self.valid_windows)
+            draws = np.arange(start * batch_size, end * batch_size)  # places in the order
+            windows = cut_windows(self.tokens, self.order[draws], self.objective)
+            arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
+            moved = (array.to(self.device, non_blocking=True) for array in arrays)
+            yield from zip(*(array.split(batch_size) for array in moved), strict=True)
 
 
 def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
