@@ -49,9 +49,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx, *grad_outputs: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
         [grad_MN] = grad_outputs
         x_MK, w_NK = ctx.saved_tensors
         N, K = w_NK.shape
@@ -90,9 +88,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx, *grad_outputs: Tensor
-    ) -> tuple[Tensor, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         [grad_M] = grad_outputs
         p_MV, target_M = ctx.saved_tensors
         grad_MV = p_MV.mul_(grad_M[:, None])

@@ -123,7 +123,6 @@ def train_elsewhere(
 
     Parameters
     ----------
-    source, device, compiled, keeping : see `Job`
     workers : int, optional
         Jobs in the launcher's hands at a time; None: all of them.
 

@@ -102,8 +102,7 @@ def plan_cells(
     Raises
     ------
     ValueError
-        An impossible grid: no budgets, a budget that is not positive, too few sizes or steps; or
-        an objective of another family.
+        An impossible grid, or an objective of another family.
     """
     _check(grid, precision)
     make_objective(shape_for_width(WIDTH_STEP, vocab_size, model), model.objective)  # refuses
@@ -147,26 +146,29 @@ def plan_cells(
 
 
 def _check(grid: GridConfig, precision: str) -> None:
-    budgets, ratios, noise_seeds = grid.budgets, grid.arm_tokens_per_param, grid.noise_seeds
-    seeds = [*grid.seeds, *noise_seeds]
-    wanted = {  # what to say where it does not hold
-        f"grid.budgets={budgets} must list positive FLOPs": (budgets or grid.arm_widths)
-        and all(0 < budget < math.inf for budget in budgets),
-        f"grid.budgets={budgets} names a budget twice": len(set(budgets)) == len(budgets),
-        f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1": grid.sizes >= 1
-        and grid.span > 1,
-        f"grid.seeds={grid.seeds} and grid.noise_seeds={noise_seeds} must list different seeds, "
-        "0 or above": grid.seeds and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
-        f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets={budgets} if there are "
-        f"grid.noise_seeds={noise_seeds}, and null if there are none": bool(noise_seeds)
-        == (grid.noise_budget in budgets),
-        f"grid.arm_widths={grid.arm_widths} and grid.arm_tokens_per_param={ratios} need each "
-        "other, the second positive": bool(grid.arm_widths) == bool(ratios)
-        and all(0 < ratio < math.inf for ratio in ratios),
-    }
-    for message, holds in wanted.items():
-        if not holds:
-            raise ValueError(message)
+    budgets, ratios = grid.budgets, grid.arm_tokens_per_param
+    seeds = [*grid.seeds, *grid.noise_seeds]
+    noise = f"grid.noise_seeds={grid.noise_seeds}"
+    if not (budgets or grid.arm_widths) or any(not 0 < budget < math.inf for budget in budgets):
+        raise ValueError(f"grid.budgets={budgets} must list positive FLOPs")
+    if len(set(budgets)) < len(budgets):
+        raise ValueError(f"grid.budgets={budgets} names a budget twice")
+    if grid.sizes < 1 or grid.span <= 1:
+        raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
+    if not grid.seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(
+            f"grid.seeds={grid.seeds} and {noise} must list different seeds, 0 or above"
+        )
+    if bool(grid.noise_seeds) != (grid.noise_budget in budgets):
+        raise ValueError(
+            f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets={budgets} if there "
+            f"are {noise}, and null if there are none"
+        )
+    if bool(grid.arm_widths) != bool(ratios) or any(not 0 < ratio < math.inf for ratio in ratios):
+        raise ValueError(
+            f"grid.arm_widths={grid.arm_widths} and grid.arm_tokens_per_param={ratios} need each "
+            "other, the second positive"
+        )
     check_choice("precision", precision, CHOICES["precision"])
 
 

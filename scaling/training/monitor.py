@@ -20,14 +20,9 @@ from scaling.training.cells import Event, Trunk
 
 
 class Monitor:
-    """Counts what events tell: done, running, failed, FLOPs done, time left.
+    """Counts what events of all trunks tell: done, running, failed, FLOPs done, time left.
 
-    Parameters
-    ----------
-    trunks : list of Trunk
-        All that is to be trained now.
-    now : float, s
-        A clock's reading at the start; later ones are given with each event.
+    `now` is a clock's reading in s at the start; later ones are given with each event.
     """
 
     def __init__(self, trunks: list[Trunk], now: float):

@@ -33,16 +33,8 @@ def save_model(folder: Path, model: Model, tokenizer: Path | None, facts: dict[s
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
     Each file is written whole or not at all, the configuration last. It holds hashes of the other
-    two: `load_model` refuses what an interrupted save over an older model left behind.
-
-    Parameters
-    ----------
-    folder : Path
-    model : Model
-        On any device.
-    tokenizer : Path, or None for ids that never were text
-    facts : dict
-        What a reader should know, as plain JSON: objective, run id, loss.
+    two: `load_model` refuses what an interrupted save over an older model left behind. Facts are
+    what a reader should know, as plain JSON: objective, run id, loss.
 
     Raises
     ------

@@ -50,11 +50,15 @@ class Outcome:
     """How a branch ended; loss is on held-out windows, NaN unless status is "ok"."""
 
     branch: int  # place of its recipe
-    status: str  # ok, diverged
-    reason: str
     steps: int
-    loss: float  # nats/token
-    loss_std: float  # standard error of `loss` over the held-out windows
+    reason: str = ""  # why it diverged
+    loss: float = math.nan  # nats/token
+    loss_std: float = math.nan  # standard error of `loss` over the held-out windows
+
+    @property
+    def status(self) -> str:
+        """Column of the runs table: ok or diverged."""
+        return "diverged" if self.reason else "ok"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,6 @@ class TrunkTraining:
         One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
         cooldown (`scaling.training.cells.Trunk` sorts them so).
     tokens, valid_tokens : int arrays, shape (n,)
-        Token ids of the two splits.
     objective : str, optional
         See `scaling.data.objectives.make_objective`; None: the family's own.
     seed : int
@@ -135,20 +138,14 @@ class TrunkTraining:
             reason = yield from self.advance(recipe, cooldown_start(recipe))
             if reason:  # every longer run would have gone the same way
                 for later in range(branch, len(self.recipes)):
-                    yield Outcome(later, "diverged", reason, self.step, math.nan, math.nan)
+                    yield Outcome(later, self.step, reason)
                 return
             yield Branching(branch)
             kept = self.state()
             reason = yield from self.advance(recipe, recipe.steps, branch)
             if not reason and self.step > self.looked:
                 reason = yield from self._look(recipe, branch)
-            if reason:
-                yield Outcome(branch, "diverged", reason, self.step, math.nan, math.nan)
-            else:
-                held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
-                with self.autocast:
-                    losses = window_losses(*held_out)
-                yield outcome(losses, branch, self.step)
+            yield Outcome(branch, self.step, reason) if reason else self._measure(branch)
             self._restore(kept)
 
     def state(self) -> TrunkState:
@@ -201,6 +198,17 @@ class TrunkTraining:
             arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
             moved = (array.to(self.device, non_blocking=True) for array in arrays)
             yield from zip(*(array.split(batch_size) for array in moved), strict=True)
+
+    def _measure(self, branch: int) -> Outcome:
+        """Sum up the held-out windows at the end of a branch."""
+        held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
+        with self.autocast:
+            losses = window_losses(*held_out)
+        mean = float(losses.mean())
+        if not math.isfinite(mean):
+            return Outcome(branch, self.step, f"held-out loss is {mean}")
+        error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+        return Outcome(branch, self.step, loss=mean, loss_std=error)
 
 
 def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
@@ -267,13 +275,3 @@ def window_losses(model: Model, objective: Objective, tokens: np.ndarray, most: 
         arrays = objective(cut_windows(tokens, chunk, objective), chunk, None)
         losses.append(model.loss(*(torch.from_numpy(a).to(device) for a in arrays)).mean(1))
     return torch.cat(losses).double().cpu().numpy()
-
-
-def outcome(losses: np.ndarray, branch: int, steps: int) -> Outcome:
-    """Sum up the held-out windows of a finished run."""
-    mean = float(losses.mean())
-    if not math.isfinite(mean):
-        return Outcome(branch, "diverged", f"held-out loss is {mean}", steps, math.nan, math.nan)
-    return Outcome(
-        branch, "ok", "", steps, mean, float(losses.std(ddof=1) / math.sqrt(len(losses)))
-    )

@@ -67,16 +67,7 @@ def run_trunk(
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
 ) -> Iterator[Event | dict]:
-    """Train one trunk and its branches.
-
-    Parameters
-    ----------
-    compiled : bool
-        Forward and backward through torch.compile.
-    folder : Path, optional
-        Where its checkpoint is looked for and kept, and its models.
-    keeping : Keeping
-        What of them.
+    """Train one trunk and its branches; a folder holds its checkpoint, and models if wanted.
 
     Yields
     ------
