@@ -101,8 +101,9 @@ def run_trunk(
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
                 patiently(save_trained, kept, training.model, cell, data, news.loss)
-            seen = [p for p in [*points, *branch_points] if p.step >= cell.recipe.steps / 100]
-            yield {"row": row, "curve": [curve_row(cell, point) for point in seen]}
+            first = cell.recipe.steps / 100  # step of the curve that is kept
+            curve = [curve_row(cell, p) for p in [*points, *branch_points] if p.step >= first]
+            yield {"row": row, "curve": curve}
             branch_points, began, counted_from = [], now, training.done
         elif folder and now - saved_at > keeping.checkpoint_s and may_stop(training, news):
             steps = training.done - counted_from
