@@ -32,11 +32,7 @@ def verb(
 ) -> Callable[[Callable[[Config], None]], Callable[[], None]]:
     """Make a function of a configuration a command line, which conf/`name`.yaml composes.
 
-    Parameters
-    ----------
-    name : str
-    schema : dataclass
-        Of all that the function is called with; `name`.yaml calls it `name`_schema.
+    The YAML calls the configuration's dataclass `name`_schema.
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 

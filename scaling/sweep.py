@@ -174,7 +174,6 @@ def train_missing(
     from scaling.training import pool
     from scaling.training.calibration import choose_compiled
 
-    keeping = records.Keeping(config.checkpoint_s, config.save_models)
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
@@ -182,13 +181,8 @@ def train_missing(
     if done := len(cells) - len(todo):
         console.print(f"{folder}: {done} of {len(cells)} cells are done already")
     trunks = group_trunks(todo)
-    launch = dispatch.chosen_launch()
-    if launch is None:
-        compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
-        events = pool.train_here(
-            trunks, data, folder, workers=workers, device=device, compiled=compiled, keeping=keeping
-        )
-    else:
+    keeping = records.Keeping(config.checkpoint_s, config.save_models)
+    if launch := dispatch.chosen_launch():
         events = dispatch.train_elsewhere(
             trunks,
             data,
@@ -200,6 +194,10 @@ def train_missing(
             compiled=config.compile == "always",  # other machines are not measured
             keeping=keeping,
         )
+    else:
+        compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
+        options = {"workers": workers, "device": device, "keeping": keeping}
+        events = pool.train_here(trunks, data, folder, compiled=compiled, **options)
     with contextlib.closing(events):
         watch(console, trunks, events, folder / "tensorboard" if config.track else None)
 
@@ -220,10 +218,8 @@ def finish(
         runs = runs.assign(weight=noise.weights(runs))
     results.write_tables(folder, runs, curves)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
-        console.print(
-            f"{finished} runs finished, a fit needs {MIN_RUNS}; their tables are in "
-            f"{folder.resolve()}"
-        )
+        where = f"their tables are in {folder.resolve()}"
+        console.print(f"{finished} runs finished, a fit needs {MIN_RUNS}; {where}")
         return missing
     made_from = results.data_hash(runs, curves, config.fit)
     if results.is_fitted(folder, made_from):
@@ -236,9 +232,9 @@ def finish(
         conventions = results.fit_conventions(runs, config.fit)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
-        page = results_page(
-            f"Sweep {folder.name}", command(), told, runs, report, conventions, figures
-        )
+        command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
+        title = f"Sweep {folder.name}"
+        page = results_page(title, command, told, runs, report, conventions, figures)
         write_text(folder / "README.md", page)
         write_text(folder / "conventions.csv", conventions.to_csv(index=False))
         results.write_fits(folder, report, made_from)  # last: it says that the rest is there
@@ -247,11 +243,6 @@ def finish(
             console.print(f"figure {name} not drawn: {reason}")
     console.print(f"tables, fits, figures and README.md are in {folder.resolve()}")
     return missing
-
-
-def command() -> str:
-    """Return the command line that was given, for the record."""
-    return shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
 
 
 def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:

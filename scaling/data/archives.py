@@ -50,15 +50,9 @@ def first_readable(
 ) -> T:
     """Read a corpus from the first archive that can be had.
 
-    Archives that already lie in the cache, fetched before or put there by hand, come first.
-
-    Parameters
-    ----------
-    name : str
-        The corpus, for messages.
-    archives : sequence of Archive, in order of preference
-    read : callable
-        Takes the path of an archive, returns the corpus, raises ValueError if it is not the one.
+    Archives that already lie in the cache, fetched before or put there by hand, come first, then
+    the others as they are listed. `read` takes the path of an archive, returns the corpus `name`,
+    and raises ValueError if it is not the one.
 
     Raises
     ------
@@ -99,24 +93,21 @@ def open_member(path: Path, member: str) -> Iterator[IO[bytes]]:
 def _fetch(archive, folder, report):
     """Path of the verified archive, downloaded if it is not there or not intact."""
     path = folder / archive.filename
-    if path.exists() and archive.sha256 is None:
-        return path
-    if path.exists() and _sha256(path) == archive.sha256:
+    if path.exists() and (archive.sha256 is None or _sha256(path) == archive.sha256):
         return path
     if archive.url:
         return _download(archive.url, archive, folder, True, report)
     settings = pip_settings()
     if not settings.indexes:
         raise LookupError("no package index is known; set PIP_INDEX_URL")
-    failure = None
+    failures = []
     for index in settings.indexes:
         try:
             url = find_file(index, archive.project, archive.filename, settings.verify)
             return _download(url, archive, folder, settings.verify, report)
         except FAILURES as error:
-            failure = failure or error
-    assert failure is not None
-    raise failure
+            failures.append(error)
+    raise failures[0]
 
 
 def _sha256(path):
@@ -131,11 +122,8 @@ def _download(url, archive, folder, verify, report):
     pooch.get_logger().setLevel("WARNING")
     bar: Any = _Megabytes(archive.filename, report)
     downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, verify=verify)
-    return Path(
-        pooch.retrieve(
-            url, archive.sha256, fname=archive.filename, path=folder, downloader=downloader
-        )
-    )
+    name = archive.filename
+    return Path(pooch.retrieve(url, archive.sha256, name, folder, downloader=downloader))
 
 
 class _Megabytes:
@@ -149,9 +137,8 @@ class _Megabytes:
         self.done += n_bytes
         if self.done - self.shown >= 2e6:
             self.shown = self.done
-            self.report(
-                f"downloading {self.name}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB"
-            )
+            done, total = self.done / 1e6, self.total / 1e6
+            self.report(f"downloading {self.name}: {done:.0f} of {total:.0f} MB")
 
     def reset(self):
         self.done = self.shown = 0

@@ -35,20 +35,13 @@ PUBMED_MEMBERS = ("data/pubmed21n1298.xml.gz", "data/pubmed20n0014.xml.gz")
 class DataConfig:
     """What to train on."""
 
-    name: str = "enwik8"
-    """enwik8 (Wikipedia, 72 MB), pubmed (abstracts, 44 MB), text (your own), or synthetic."""
-    path: str | None = None
-    """text only: a UTF-8 file, or a folder of them."""
-    vocab_size: int = 1024
-    """Tokens: 256 bytes, one separator and the BPE merges; synthetic: its ids, 256 suits it."""
-    synthetic_strength: float = 1.2
-    """Logits' first singular value, in nats: how much there is to learn."""
-    synthetic_exponent: float = 1.0
-    """How fast the singular values fall with their rank."""
-    synthetic_train_tokens: int = 8_000_000
-    """Tokens in the train split."""
-    synthetic_seed: int = 0
-    """Seed of the source and of what is drawn from it."""
+    name: str = "enwik8"  # Wikipedia, 72 MB; pubmed: abstracts, 44 MB; text: your own; synthetic
+    path: str | None = None  # text only: a UTF-8 file, or a folder of them
+    vocab_size: int = 1024  # 256 bytes, a separator and merges; of synthetic all ids, 256 suits it
+    synthetic_strength: float = 1.2  # nats, logits' first singular value: how much is to be learned
+    synthetic_exponent: float = 1.0  # how fast the singular values fall with their rank
+    synthetic_train_tokens: int = 8_000_000  # in the train split
+    synthetic_seed: int = 0  # of the source and of what is drawn from it
 
 
 def check_data(config: DataConfig) -> None:
@@ -76,16 +69,11 @@ class Corpus:
 
 
 def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Corpus:
-    """Fetch, verify, clean and split a corpus of text.
+    """Fetch, verify, clean and split a corpus of text: enwik8, pubmed or text.
 
     Documents are shuffled, always in the same way: the first D tokens of the train split come from
     the same distribution as all of them. enwik8 is split by a hash of the title, so an
     article keeps its split whatever happens to the others; pubmed and text are split by size.
-
-    Parameters
-    ----------
-    config : DataConfig
-        `name` is enwik8, pubmed or text.
 
     Raises
     ------
@@ -154,14 +142,9 @@ LOADERS: dict[str, Callable[[DataConfig, Report], dict[str, list[str]]]] = {
 
 
 def split_by_size(documents: Sequence[str], share: float = HELD_OUT) -> dict[str, list[str]]:
-    """Give the first documents to valid, the next to test and the rest to train.
+    """Give the first of shuffled documents to valid, the next to test and the rest to train.
 
-    Parameters
-    ----------
-    documents : sequence of str
-        Already shuffled.
-    share : float, in (0, 0.5)
-        Of all characters, for valid and for test each; at least one document each.
+    Valid and test get a `share` in (0, 0.5) of all characters each, and at least one document.
     """
     ends = np.cumsum([len(document) for document in documents])
     total = ends[-1] if len(ends) else 0

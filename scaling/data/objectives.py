@@ -18,6 +18,7 @@ import numpy as np
 
 from scaling.shapes.shape import Shape, Window, span_counts
 
+Arrays = tuple[np.ndarray, ...]  # what a model's `loss` takes
 OBJECTIVES = {"gpt": ("clm",), "bert": ("mlm", "mlm_mask"), "t5": ("span",)}  # first: default
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio: the step of splitmix64
 
@@ -30,9 +31,7 @@ class CausalLM:
 
     overlap = 1  # tokens that a window shares with the next
 
-    def __call__(
-        self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None
-    ) -> tuple[np.ndarray, ...]:
+    def __call__(self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None) -> Arrays:
         """Return the windows as they are, shape (B, T + 1): nothing is left to chance."""
         return (windows_BN.astype(np.int64),)
 
@@ -45,14 +44,6 @@ class MaskedLM:
     itself) or stays (10 %): Devlin et al. 2018, arXiv:1810.04805, section 3.1. The number per
     window is fixed, where theirs is a rate, so that the head's FLOPs are a constant of the shape.
 
-    Parameters
-    ----------
-    window : Window
-    vocab_size : int
-        Of the tokenizer: the id of the mask.
-    masked, random : float, shares of the selected
-        1 and 0: always the mask.
-
     Raises
     ------
     ValueError
@@ -60,9 +51,9 @@ class MaskedLM:
     """
 
     window: Window
-    vocab_size: int
-    masked: float = 0.8
-    random: float = 0.1
+    vocab_size: int  # of the tokenizer: the id of the mask
+    masked: float = 0.8  # share of the selected; with 1, and 0 random ones, always the mask
+    random: float = 0.1  # share of the selected
 
     overlap = 0
 
@@ -74,15 +65,10 @@ class MaskedLM:
                 "not negative, at most 1 together"
             )
 
-    def __call__(
-        self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None
-    ) -> tuple[np.ndarray, ...]:
-        """Corrupt windows of T tokens.
+    def __call__(self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None) -> Arrays:
+        """Corrupt windows of T tokens: tokens_BT, positions_BM, targets_BM, arrays of int64.
 
-        Returns
-        -------
-        tokens_BT, positions_BM, targets_BM : arrays of int64
-            Positions rise; targets are the tokens that were there.
+        Positions rise; targets are the tokens that were there.
         """
         T, n_masked = windows_BN.shape[1], self.window.targets
         order_BT, fate_BM, other_BM = np.split(
@@ -108,31 +94,18 @@ class SpanCorruption:
     spans are fixed, so inputs and targets have one length each: n = 568 gives 512 and 114, our
     context of 128 takes n = 141 and 7 spans and predicts 29.
 
-    Parameters
-    ----------
-    window : Window
-    vocab_size : int
-        Of the tokenizer: the first sentinel.
-
     Notes
     -----
     Inputs end with the final sentinel, as targets do, where their code has an id of its own.
     """
 
     window: Window
-    vocab_size: int
+    vocab_size: int  # of the tokenizer: the first sentinel
 
     overlap = 0
 
-    def __call__(
-        self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None
-    ) -> tuple[np.ndarray, ...]:
-        """Corrupt windows of n tokens.
-
-        Returns
-        -------
-        inputs_BE, targets_BD : arrays of int64
-        """
+    def __call__(self, windows_BN: np.ndarray, draws_B: np.ndarray, seed: int | None) -> Arrays:
+        """Corrupt windows of n tokens: inputs_BE and targets_BD, arrays of int64."""
         n_text = windows_BN.shape[1]
         n_hidden, n_spans = span_counts(n_text)
         shown_BK, hidden_BK = np.split(
@@ -150,14 +123,10 @@ Objective = CausalLM | MaskedLM | SpanCorruption
 
 
 def make_objective(shape: Shape, name: str | None = None) -> Objective:
-    """Return an objective of a shape's family; it is the same for every size of the family.
+    """Return an objective of a shape's family, by default the first of `OBJECTIVES`.
 
-    Parameters
-    ----------
-    shape : Shape
-    name : {"clm", "mlm", "mlm_mask", "span"}, optional
-        mlm_mask: masked LM that shows nothing but the mask. None: the first of
-        `OBJECTIVES[shape.family]`.
+    It is the same for every size of the family. "mlm_mask" is masked LM that shows nothing but
+    the mask.
 
     Raises
     ------
@@ -186,11 +155,7 @@ def count_windows(n_tokens: int, objective: Objective) -> int:
 def cut_windows(tokens: np.ndarray, index_B: np.ndarray, objective: Objective) -> np.ndarray:
     """Windows number `index_B` of a stream: shape (B, text + overlap), dtype of the stream.
 
-    Parameters
-    ----------
-    tokens : int array, shape (n_tokens,)
-    index_B : int array, shape (B,)
-        From 0 to `count_windows` - 1.
+    Numbers are from 0 to `count_windows` - 1.
     """
     text = objective.window.text
     return tokens[np.asarray(index_B)[:, None] * text + np.arange(text + objective.overlap)]
@@ -210,8 +175,6 @@ def hide_spans(
     segment_BN : int array, shape (B, N)
         Rises from 0 in steps of one to the same odd number in every row; the number of tokens
         in hidden segments is the same in every row too.
-    vocab_size : int
-        The first sentinel.
 
     Returns
     -------
@@ -234,13 +197,8 @@ def random_numbers(draws_B: np.ndarray, n: int, seed: int | None) -> np.ndarray:
     """Uniform numbers in [0, 1), shape (B, n): row b depends on draws_B[b] and the seed only.
 
     One stream of splitmix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195) a draw;
-    numpy's generators would have to be made one by one.
-
-    Parameters
-    ----------
-    draws_B : int array, shape (B,), 0 or above
-    seed : int, 0 or above, or None
-        None: the held-out windows, whose corruption no seed of a training run changes.
+    numpy's generators would have to be made one by one. Draws and seeds are 0 or above; None is
+    that of the held-out windows, whose corruption no seed of a training run changes.
     """
     root = mix64(np.array([0 if seed is None else seed + 1], np.uint64) * GOLDEN)
     key_B1 = mix64((np.asarray(draws_B).astype(np.uint64) + np.uint64(1)) * GOLDEN ^ root)[:, None]

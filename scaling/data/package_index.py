@@ -1,6 +1,6 @@
 """Where a package index keeps a file: a look-up that never builds or installs anything."""
 
-import json
+import html
 import os
 import re
 import subprocess
@@ -45,12 +45,7 @@ def pip_settings() -> PipSettings:
 def find_file(index: str, project: str, filename: str, verify: str | bool = True) -> str:
     """Address of one file of one project, asked from an index's simple API.
 
-    Parameters
-    ----------
-    index : str, address of the simple API (PEP 691 in JSON, or PEP 503 in HTML)
-    project, filename : str
-    verify : str or bool
-        As `requests` takes it.
+    The API is that of PEP 691 in JSON, or of PEP 503 in HTML; `verify` is as `requests` takes it.
 
     Raises
     ------
@@ -66,10 +61,15 @@ def find_file(index: str, project: str, filename: str, verify: str | bool = True
         f"{index.rstrip('/')}/{name}/", headers={"Accept": ACCEPT}, timeout=TIMEOUT, verify=verify
     )
     page.raise_for_status()
-    files = _files_of_json(page.text) if "json" in page.headers["content-type"] else _anchors(page)
+    if "json" in page.headers["content-type"]:
+        files = {file["filename"]: file["url"] for file in page.json()["files"]}
+    else:
+        files = {name: html.unescape(url) for url, name in ANCHOR.findall(page.text)}
     if filename not in files:
         raise LookupError(f"{without_password(index)} lists no {filename} among {len(files)} files")
-    return _with_password_of(index, urljoin(str(page.url), files[filename].partition("#")[0]))
+    url = urljoin(str(page.url), files[filename].partition("#")[0])
+    netloc = urlsplit(index).netloc  # private mirrors ask for the same password again for the file
+    return url.replace(f"://{netloc.rpartition('@')[2]}/", f"://{netloc}/", 1)
 
 
 def without_password(text: str) -> str:
@@ -77,29 +77,13 @@ def without_password(text: str) -> str:
     return re.sub(r"://[^/@\s]+@", "://", text)
 
 
-def _files_of_json(text):
-    return {file["filename"]: file["url"] for file in json.loads(text)["files"]}
-
-
-def _anchors(page):
-    return {name: href.replace("&amp;", "&") for href, name in ANCHOR.findall(page.text)}
-
-
-def _with_password_of(index, url):
-    """Private mirrors ask for the same password again for the file itself."""
-    netloc = urlsplit(index).netloc
-    return url.replace(f"://{netloc.rpartition('@')[2]}/", f"://{netloc}/", 1)
-
-
 def _pip_config():
     """`pip config list` as a dict without section names; empty where there is no pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     lines = re.findall(r"^(:env:|global|install|download)\.([a-z-]+)='(.*)'$", listed, re.M)
-    by_rank = sorted(
-        lines, key=lambda line: ("global", "download", "install", ":env:").index(line[0])
-    )
-    return {key: value.replace("\\n", " ") for _, key, value in by_rank}
+    lines.sort(key=lambda line: ("global", "download", "install", ":env:").index(line[0]))
+    return {key: value.replace("\\n", " ") for _, key, value in lines}
 
 
 def _pip_default_index():

@@ -17,12 +17,7 @@ def documents(path: str | None) -> list[str]:
     A file of a folder is one document. With fewer than 500 files (a single book, say) each is
     cut after blank lines into blocks of about 1/500 of all the text, and a block is a document;
     a paragraph longer than four such blocks is cut after a line, or if need be after a character.
-
-    Parameters
-    ----------
-    path : str
-        A file, or a folder that is searched through all its subfolders for *.txt, *.text, *.md,
-        *.rst, *.tex, *.org, *.html, *.xml and *.py.
+    A folder is searched through all its subfolders for files named as in `SUFFIXES`.
 
     Returns
     -------

@@ -6,17 +6,9 @@ from xml.etree import ElementTree
 
 
 def abstracts(xml: IO[bytes]) -> Iterator[str]:
-    """Yield title and abstract of every citation that has both.
+    """Yield title and abstract of every citation that has both: a line for each of their parts.
 
-    Parameters
-    ----------
-    xml : binary file
-        A PubmedArticleSet, read piece by piece: the whole tree never stands in memory.
-
-    Yields
-    ------
-    str
-        The title on a line of its own, then a line per part of the abstract.
+    The file, a PubmedArticleSet, is read piece by piece: its whole tree never stands in memory.
     """
     events = ElementTree.iterparse(xml, events=("start", "end"))
     _, root = next(events)

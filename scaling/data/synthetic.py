@@ -17,7 +17,7 @@ def transition_matrix(
     """Draw P[x, y], the probability that y follows x.
 
     P[x, :] = softmax(sum_i s_i * u_i[x] * v_i[:]), s_i = strength * i**-exponent, with standard
-    normal u_i and v_i, i = 1 .. vocab_size.
+    normal u_i and v_i, i = 1 .. vocab_size. The same state of `rng` gives the same matrix.
 
     Parameters
     ----------
@@ -26,8 +26,6 @@ def transition_matrix(
         Of the first component: the larger, the more there is to learn.
     exponent : float, > 0.5
         The larger, the sooner a narrow model has learned most of it.
-    rng : numpy Generator
-        The same state gives the same matrix: it is the source's identity.
 
     Returns
     -------

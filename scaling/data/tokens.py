@@ -2,11 +2,12 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,16 +50,7 @@ class TokenData:
         return path if path.exists() else None
 
     def load(self, split: str) -> np.ndarray:
-        """Ids of one split, as a read-only memory map.
-
-        Parameters
-        ----------
-        split : {"train", "valid", "test"}
-
-        Returns
-        -------
-        array of `id_dtype`, shape (n_tokens,)
-        """
+        """Ids of one split, as a read-only memory map of `id_dtype`, shape (n_tokens,)."""
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {SPLITS}")
         return np.load(self.folder / f"{split}.npy", mmap_mode="r")
@@ -82,7 +74,13 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     key = _digest(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
     if not folder.exists():
-        _make_parent(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"the cache folder {folder.parent} cannot be made ({error.strerror}); "
+                "set SCALING_CACHE_DIR to a folder that can be written"
+            ) from error
         with folder.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process, however that ends
             if not folder.exists():
@@ -92,13 +90,9 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
 
 
 def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE: id 0 separates documents, then the 256 bytes, then the merges.
+    """Byte-level BPE of at least 257 ids: 0 separates documents, then the bytes, then the merges.
 
-    Parameters
-    ----------
-    documents : sequence of str
-        The train split; the same documents give the same tokenizer.
-    vocab_size : int, >= 257
+    The same documents give the same tokenizer.
 
     Raises
     ------
@@ -132,20 +126,21 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def encode(
-    tokenizer: Tokenizer, documents: Sequence[str], report: Report = lambda line: None
+    tokenizer: Tokenizer,
+    documents: Sequence[str],
+    report: Report = lambda line: None,
+    name: str = "text",
 ) -> np.ndarray:
-    """Ids of documents in a row, each behind a separator.
-
-    Returns
-    -------
-    array of `id_dtype`, shape (n_tokens,)
-    """
+    """Ids of documents in a row, each behind a separator: `id_dtype`, shape (n_tokens,)."""
     dtype, done, parts = id_dtype(tokenizer.get_vocab_size()), 0, []
-    for batch in _batches(documents):
+    ends = itertools.accumulate(map(len, documents))
+    numbered = zip((end // BATCH_BYTES for end in ends), documents, strict=True)
+    for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
+        batch = [document for _, document in group]
         for encoding in tokenizer.encode_batch_fast(batch):
             parts.append(np.array([0, *encoding.ids], dtype))
         done += len(batch)
-        report(f"encoded {done:,} of {len(documents):,} documents")
+        report(f"{name}: encoded {done:,} of {len(documents):,} documents")
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
@@ -165,16 +160,6 @@ def _determinants(config) -> dict[str, Any]:
         stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return common | {"files": stats}
     return common
-
-
-def _make_parent(folder):
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"the cache folder {folder.parent} cannot be made ({error.strerror}); "
-            "set SCALING_CACHE_DIR to a folder that can be written"
-        ) from error
 
 
 def _digest(content):
@@ -224,11 +209,7 @@ def _text_ids(config, part, report):
         tokenizer = train_tokenizer(corpus.splits["train"], config.vocab_size)
         tokenizer.save(str(part / "tokenizer.json"))
         ids = {
-            split: encode(
-                tokenizer,
-                documents,
-                lambda line, split=split: report(f"{config.name} {split}: {line}"),
-            )
+            split: encode(tokenizer, documents, report, f"{config.name} {split}")
             for split, documents in corpus.splits.items()
         }
     n_bytes = sum(len(document.encode()) for document in corpus.splits["valid"])
@@ -249,15 +230,3 @@ def _threads_now_not_after_a_fork():
     finally:
         if chosen == "true":
             os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-
-def _batches(documents) -> Iterator[list[str]]:
-    batch, size = [], 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -50,19 +50,10 @@ LINES = (  # (pattern, replacement), in this order, over the whole article
 def articles(xml: bytes) -> Iterator[tuple[str, str]]:
     """Yield the title and the plain text of every article in a page dump.
 
-    Redirects, pages outside the main namespace, pages cut off by the end of the dump and
-    articles without any prose are left out.
-
-    Parameters
-    ----------
-    xml : bytes
-        MediaWiki export in UTF-8, possibly truncated: enwik8 ends in the middle of a page.
-
-    Yields
-    ------
-    title : str
-    text : str
-        The article in reading order: paragraphs, headings and list items, a line each.
+    The dump is MediaWiki's export in UTF-8, possibly truncated: enwik8 ends in the middle of a
+    page. Redirects, pages outside the main namespace, pages cut off by the end of the dump and
+    articles without any prose are left out. Texts are in reading order: paragraphs, headings and
+    list items, a line each.
     """
     for page in xml.split(b"<page>")[1:]:
         title, wikitext = _content(TITLE, page), _content(TEXT, page)
@@ -78,18 +69,10 @@ def _content(element, page):
 
 
 def plain_text(wikitext: str) -> str:
-    """Strip the markup of one article and keep its words.
+    """Strip the markup of one article, its XML layer already unescaped, and keep its words.
 
-    Parameters
-    ----------
-    wikitext : str
-        MediaWiki markup, with the XML layer already unescaped.
-
-    Returns
-    -------
-    str
-        Labels of links and text of headings are kept; templates, tables, references, formulas,
-        comments, images, categories and links to other languages are gone.
+    Labels of links and text of headings are kept; templates, tables, references, formulas,
+    comments, images, categories and links to other languages are gone.
     """
     text = DROPPED.sub("", wikitext)
     text = _innermost_first(TEMPLATE, _template_text, text)

@@ -35,9 +35,8 @@ def _product_flops(x_shape, w_shape, *_args, out_shape=None, **_options) -> int:
     return 2 * math.prod(x_shape) * w_shape[0]  # 2 M K N
 
 
-def product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
-    """X w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout."""
-    return torch.ops.scaling.product(x_MK, w_NK)
+# x w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout.
+product = torch.ops.scaling.product
 
 
 class _Product(torch.autograd.Function):
@@ -50,9 +49,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx, *grad_outputs: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
         [grad_MN] = grad_outputs
         x_MK, w_NK = ctx.saved_tensors
         N, K = w_NK.shape
@@ -91,9 +88,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx, *grad_outputs: Tensor
-    ) -> tuple[Tensor, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         [grad_M] = grad_outputs
         p_MV, target_M = ctx.saved_tensors
         grad_MV = p_MV.mul_(grad_M[:, None])

@@ -50,6 +50,15 @@ class Rotary(nn.Module):
         return x_BHTK * cos_TK + x_BHTK.roll(K // 2, -1) * sin_TK
 
 
+def attend(q_BHTK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, causal: bool = False) -> Tensor:
+    """Mix values for every query, heads side by side: shape (B, T, H * K); G divides H."""
+    gqa = q_BHTK.shape[1] != k_BGMK.shape[1]
+    mixed_BHTK = F.scaled_dot_product_attention(
+        q_BHTK, k_BGMK, v_BGMK, is_causal=causal, enable_gqa=gqa
+    )
+    return mixed_BHTK.transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with rotary positions and grouped key/value heads."""
 
@@ -66,15 +75,8 @@ class Attention(nn.Module):
         B, T, _ = x_BTW.shape
         H, G = self.n_heads, self.kv_heads
         heads_BHTK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1).transpose(1, 2)
-        turned_BHTK = rotary(heads_BHTK[:, : H + G])
-        mixed_BHTK = F.scaled_dot_product_attention(
-            turned_BHTK[:, :H],
-            turned_BHTK[:, H:],
-            heads_BHTK[:, H + G :],
-            is_causal=self.causal,
-            enable_gqa=G != H,
-        )
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
+        turned_BHTK, v_BHTK = rotary(heads_BHTK[:, : H + G]), heads_BHTK[:, H + G :]
+        return self.out(attend(turned_BHTK[:, :H], turned_BHTK[:, H:], v_BHTK, self.causal))
 
 
 class CrossAttention(nn.Module):
@@ -93,14 +95,9 @@ class CrossAttention(nn.Module):
 
     def forward(self, x_BTW: Tensor, memory_BMW: Tensor) -> Tensor:
         """Let every position of x attend to the whole memory."""
-        B, T, _ = x_BTW.shape
-        H, G = self.n_heads, self.kv_heads
-        q_BHTK = self.q(x_BTW).view(B, T, H, -1).transpose(1, 2)
-        kv_BHMK = self.kv(memory_BMW).view(B, memory_BMW.shape[1], 2 * G, -1).transpose(1, 2)
-        mixed_BHTK = F.scaled_dot_product_attention(
-            q_BHTK, kv_BHMK[:, :G], kv_BHMK[:, G:], enable_gqa=G != H
-        )
-        return self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, -1))
+        q_BHTK = self.q(x_BTW).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+        kv_BGMK = self.kv(memory_BMW).unflatten(2, (2 * self.kv_heads, -1)).transpose(1, 2)
+        return self.out(attend(q_BHTK, *kv_BGMK.chunk(2, 1)))
 
 
 class FeedForward(nn.Module):
@@ -147,9 +144,8 @@ class Block(nn.Module):
 def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: int = 2) -> None:
     """Draw matrices from N(0, 1/fan_in), outputs into the residual smaller by sqrt(2 * n_layers).
 
-    2 is the number of `additions` to the residual stream in a block.
-
-    Radford et al. 2019 (GPT-2), section 2.3, for the residual factor.
+    2 is the number of `additions` to the residual stream in a block. The residual factor is that
+    of Radford et al. 2019 (GPT-2), section 2.3.
     """
     residual = 1 / math.sqrt(additions * len(blocks))
     for name, parameter in blocks.named_parameters():
@@ -178,13 +174,7 @@ class Stack(nn.Module):
 
     The table has standard deviation `TABLE_STD` as the head wants it, and its rows are divided by
     it on the way in, so that the residual stream starts with unit variance and one learning rate
-    fits both uses of a tied table.
-
-    Parameters
-    ----------
-    shape : Shape
-    seed : int
-        Of the initial weights; the same on every device.
+    fits both uses of a tied table. The seed decides the initial weights, on every device the same.
     """
 
     causal: bool  # a position sees those before it only

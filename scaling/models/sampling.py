@@ -35,24 +35,12 @@ class Candidate(NamedTuple):
     probability: float
 
 
-# ---------------------------------------------------------------- one token
-
-
 @dataclass(frozen=True)
 class Sampler:
     """How a token is chosen; called with logits of shape (B, V), it returns ids of shape (B,).
 
-    Parameters
-    ----------
-    temperature : float, 0 or above
-        0: the likeliest (of equal ones that of the lowest id); 1: as the model says.
-    top_k : int, at least 1, optional
-        Keep so many; of equal logits those of the lowest ids.
-    top_p : float, in (0, 1], optional
-        Keep the fewest whose probabilities, after `top_k`, add up to this much: the nucleus of
-        Holtzman et al. 2019 (arXiv:1904.09751), section 3.1.
-    generator : torch.Generator
-        Required unless greedy; on the CPU it draws the same whatever the model's device.
+    The nucleus `top_p` is that of Holtzman et al. 2019 (arXiv:1904.09751), section 3.1. Of equal
+    logits those of the lowest ids come first.
 
     Raises
     ------
@@ -60,10 +48,10 @@ class Sampler:
         A value outside its range, or chance without a generator.
     """
 
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-    generator: torch.Generator | None = None
+    temperature: float = 0.0  # 0: the likeliest; 1: as the model says
+    top_k: int | None = None  # keep so many
+    top_p: float | None = None  # of these the fewest whose probabilities add up to this, in (0, 1]
+    generator: torch.Generator | None = None  # unless greedy; drawing is the same on any device
 
     def __post_init__(self):
         """Refuse impossible choices; see Raises of the class."""
@@ -108,22 +96,11 @@ class Sampler:
 GREEDY = Sampler()
 
 
-# ---------------------------------------------------------------- GPT
-
-
 @torch.no_grad()
 def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY) -> list[int]:
-    """Continue a text by n tokens, each predicted from the last `seq_len` before it.
+    """Continue a prompt by n new tokens, each predicted from the last `seq_len` before it.
 
-    Parameters
-    ----------
-    tokens : sequence of int
-        The prompt, one token or more; 0 begins a document.
-    n : int, tokens
-
-    Returns
-    -------
-    list of n ints: the new tokens
+    The prompt has one token or more; 0 begins a document.
     """
     _check(model, "gpt", tokens)
     if n < 0:
@@ -135,27 +112,16 @@ def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY
     return text[len(tokens) :]
 
 
-# ---------------------------------------------------------------- BERT
-
-
 @torch.no_grad()
 def fill_masks(
     model: BERT, tokens: Sequence[int], positions: Sequence[int], n_candidates: int = 5
 ) -> list[list[Candidate]]:
     """Hide the tokens at some positions, all at once, and say what may have been there.
 
-    Probabilities are among the tokenizer's ids: the mask itself is no candidate.
-
-    Parameters
-    ----------
-    tokens : sequence of int
-        The text with nothing masked, at most `seq_len`.
-    positions : sequence of int, from 0 to len(tokens) - 1
-    n_candidates : int
-
     Returns
     -------
-    list of list of Candidate: for every position the likeliest, the best first
+    list of list of Candidate: for every position the likeliest, the best first; probabilities are
+        among the tokenizer's ids: the mask itself is no candidate
     """
     _check(model, "bert", tokens)
     shape = model.shape
@@ -175,9 +141,6 @@ def fill_masks(
     return [[Candidate(*pair) for pair in zip(*row, strict=True)] for row in rows]
 
 
-# ---------------------------------------------------------------- T5
-
-
 @torch.no_grad()
 def infill(
     model: T5, tokens: Sequence[int], spans: Sequence[Span], choose: Sampler = GREEDY
@@ -191,8 +154,7 @@ def infill(
     Parameters
     ----------
     tokens : sequence of int
-        The text with nothing hidden; with sentinels for the spans and the end mark it takes at
-        most `seq_len` positions.
+        Nothing is hidden in it; with sentinels and the end mark it takes at most `seq_len` places.
     spans : sequence of (start, stop)
         Rising, apart from each other; at most `window.added_ids` - 1.
 
@@ -213,9 +175,6 @@ def infill(
             break
         written.append(token)
     return parse_spans(written[1:], len(spans), shape)
-
-
-# ---------------------------------------------------------------- what all three ask first
 
 
 def _row(model: Model, tokens: Sequence[int]) -> Tensor:

@@ -60,10 +60,7 @@ def parse_spans(written: Sequence[int], n_spans: int, shape: Shape) -> list[list
 def spans_of(inputs: Sequence[int], targets: Sequence[int], shape: Shape) -> list[Span]:
     """Find where in its text an objective hid what `targets` tell: the inverse of `hide`.
 
-    Parameters
-    ----------
-    inputs, targets : sequences of int
-        One row each of what `scaling.data.objectives.SpanCorruption` makes.
+    Inputs and targets are one row each of what `scaling.data.objectives.SpanCorruption` makes.
     """
     filled = parse_spans(targets, shape.window.added_ids - 1, shape)
     spans, position = [], 0

@@ -27,12 +27,6 @@ class T5(nn.Module):
 
     `shape.n_layers` layers encode and as many decode; one table serves encoder, decoder and,
     if tied, the head.
-
-    Parameters
-    ----------
-    shape : Shape
-    seed : int
-        Of the initial weights; the same on every device.
     """
 
     def __init__(self, shape: Shape, seed: int = 0):

@@ -29,35 +29,16 @@ LEFT_OUT = {  # of the parameters, by what a law counts as N
 
 @dataclass(frozen=True)
 class BuildableShape:
-    """A shape near a wanted N, with its exact counts.
-
-    Attributes
-    ----------
-    shape : Shape
-    params : float, parameters
-        In the convention of the law that asked for it.
-    params_off : float
-        params / wanted N - 1.
-    total_params : int
-    flops_per_token : float, FLOPs/token
-        Of training, counted exactly, full attention (`training_flops_per_token`).
-    tokens : float, tokens
-        What the budget buys: C / flops_per_token.
-    flops_of_plan : float, FLOPs
-        Counted, of training this shape on the wanted D tokens.
-    flops_off : float
-        flops_of_plan / C - 1.
-    assumptions : tuple of str
-    """
+    """A shape near a wanted N, with its exact counts."""
 
     shape: Shape
-    params: float
-    params_off: float
+    params: float  # in the convention of the law that asked for it
+    params_off: float  # params / wanted N - 1
     total_params: int
-    flops_per_token: float
-    tokens: float
-    flops_of_plan: float
-    flops_off: float
+    flops_per_token: float  # of training, counted exactly, full attention
+    tokens: float  # what the budget buys: C / flops_per_token
+    flops_of_plan: float  # counted, of training this shape on the wanted D tokens
+    flops_off: float  # flops_of_plan / C - 1
     assumptions: tuple[str, ...] = ()
 
 
@@ -75,9 +56,7 @@ def build(
 
     Parameters
     ----------
-    N : float, parameters
-    C : float, FLOPs
-    D : float, tokens
+    N, C, D : float, parameters, FLOPs and tokens
         What is to be trained.
     convention : {"total", "non_embedding", "blocks", "as_given"}
         What N counts.
@@ -146,8 +125,7 @@ def nearest_shape(
 
     Notes
     -----
-    The ladder runs through the shapes of Hoffmann et al. 2022, table A9: 1024/20 to 8192/80; heads
-    of 128 as their largest.
+    Heads of 128 are those of the largest shapes of Hoffmann et al. 2022, table A9.
     """
     step = _look_up(STEPS, N)
     choices = []

@@ -88,9 +88,5 @@ def _cross_flops(shape: Shape, inputs: int, targets: int) -> int:
 
 
 def training_flops_per_token(shape: Shape) -> float:
-    """Counted training FLOPs for one token of D: 3 * forward_flops / text.
-
-    What D counts is said in `scaling.shapes.shape.Window`: tokens of the corpus, for gpt and bert
-    T a window.
-    """
+    """Counted training FLOPs for one token of D, `Shape.window.text`: 3 * forward_flops / text."""
     return TRAINING_OVER_FORWARD * forward_flops(shape) / shape.window.text

@@ -33,19 +33,12 @@ class Window:
     | gpt    | causal LM       | T    | T      | T              | 0              |
     | bert   | masked LM       | T    | T      | round(.15 * T) | 1, the mask    |
     | t5     | span corruption | n    | Te = T | Td             | its sentinels  |
-
-    Attributes
-    ----------
-    text : tokens of the corpus
-    inputs : positions of the encoder, or of the only stack
-    targets : predicted tokens, rows of the head; of t5 all positions of the decoder
-    added_ids : ids from vocab_size on, which no tokenizer gives
     """
 
-    text: int
-    inputs: int
-    targets: int
-    added_ids: int
+    text: int  # tokens of the corpus
+    inputs: int  # positions of the encoder, or of the only stack
+    targets: int  # predicted tokens, rows of the head; of t5 all positions of the decoder
+    added_ids: int  # from vocab_size on, which no tokenizer gives
 
 
 @dataclass(frozen=True)
@@ -53,28 +46,9 @@ class Shape:
     """Everything that determines the tensors of one model.
 
     Width, heads, feed-forward and depth mean the same for every family, so that one width is one
-    entry of the ladder.
-
-    Parameters
-    ----------
-    family : {"gpt", "bert", "t5"}
-    vocab_size : int, tokens
-        Ids of the tokenizer; the table has `table_rows`.
-    seq_len : int, tokens
-        Context length T; of t5 the length Te of the encoder's input.
-    n_layers : int
-        Of t5 in the encoder and as many in the decoder, as Raffel et al. 2020 (arXiv:1910.10683),
-        section 3.2.2, name their sizes: such a model costs about what a decoder of n_layers costs
-        on input and target in a row, and has about twice its parameters.
-    width, n_heads : int
-    n_kv_heads : int or None
-        Key/value heads (grouped-query attention); None: as many as `n_heads`.
-    ffn_width : int or None
-        Hidden width f of the feed-forward layer; None: 4 * width, or for "swiglu", which has three
-        matrices instead of two, 8/3 * width rounded to a multiple of 8.
-    ffn : {"gelu", "swiglu"}
-    tied : bool
-        The output head shares the token table.
+    entry of the ladder. A t5 has `n_layers` in the encoder and as many in the decoder, as Raffel et
+    al. 2020 (arXiv:1910.10683), section 3.2.2, name their sizes: such a model costs about what a
+    decoder of n_layers costs on input and target in a row, and has about twice its parameters.
 
     Raises
     ------
@@ -82,16 +56,18 @@ class Shape:
         A size that is not positive, or heads that do not divide.
     """
 
-    vocab_size: int
-    seq_len: int
+    vocab_size: int  # ids of the tokenizer; the table has `table_rows`
+    seq_len: int  # context length T, tokens; of t5 the length Te of the encoder's input
     n_layers: int
     width: int
     n_heads: int
-    n_kv_heads: int | None = None
-    ffn_width: int | None = None
-    ffn: str = "gelu"
-    tied: bool = True
-    family: str = "gpt"
+    n_kv_heads: int | None = None  # grouped-query attention; None: as many as `n_heads`
+    ffn_width: int | None = (
+        None  # None: 4 * width; swiglu, of three matrices: 8/3 in multiples of 8
+    )
+    ffn: str = "gelu"  # gelu, swiglu
+    tied: bool = True  # the output head shares the token table
+    family: str = "gpt"  # gpt, bert, t5
 
     def __post_init__(self):
         """Refuse shapes that cannot be built; see Raises of the class."""

@@ -24,9 +24,8 @@ from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
-from scaling.training.optim import Recipe
 from scaling.training.trunk import TrunkTraining
-from scaling.training.worker import device_name, forkserver, settle_process
+from scaling.training.worker import device_name, forkserver, make_training, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"
@@ -39,22 +38,12 @@ SURELY_SHORT_FLOPS = 1e11  # less than that on any machine: not even measured
 
 @dataclass(frozen=True)
 class Timing:
-    """What one step of a shape costs here.
-
-    Attributes
-    ----------
-    eager_s, compiled_s : float, s, or None where it was not measured
-        One training step.
-    compile_s : float, s, or None
-        Until the first compiled step is done.
-    reason : str
-        Why something was not measured.
-    """
+    """What one step of a shape costs here, in seconds; None: not measured."""
 
     eager_s: float | None = None
     compiled_s: float | None = None
-    compile_s: float | None = None
-    reason: str = ""
+    compile_s: float | None = None  # until the first compiled step is done
+    reason: str = ""  # why something was not measured
 
     def pays(self, steps: int) -> bool:
         """Whether compiling is won back: steps * (eager_s - compiled_s) > compile_s."""
@@ -70,8 +59,6 @@ def choose_compiled(
 
     Parameters
     ----------
-    trunks : list of Trunk
-        What is to be trained now.
     mode : {"auto", "always", "never"}
     folder : Path
         The results folder: `calibration.json` in it holds earlier choices, which stay.
@@ -149,13 +136,12 @@ def seconds_per_step(cell: Cell, device: str, compiled: bool) -> tuple[float, fl
     """Seconds of one training step, and of the first ones, which compile."""
     began = time.perf_counter()
     training = random_training(cell, device, compiled)
-    recipe = training.recipes[0]
-    _run(training, recipe, WARM_STEPS)
+    _run(training, WARM_STEPS)
     warm = time.perf_counter()
     best = float("inf")
     while time.perf_counter() - warm < MEASURED_S:
         started = time.perf_counter()
-        _run(training, recipe, WARM_STEPS)
+        _run(training, WARM_STEPS)
         best = min(best, (time.perf_counter() - started) / WARM_STEPS)
     return best, max(0.0, warm - began - WARM_STEPS * best)
 
@@ -164,21 +150,13 @@ def random_training(cell: Cell, device: str, compiled: bool) -> TrunkTraining:
     """Training of a cell's shape on random tokens: what a step costs does not depend on them."""
     recipe = replace(cell.recipe, steps=10**5, cooldown_steps=0)
     n_tokens = 64 * recipe.batch_size * cell.shape.window.text
-    tokens = np.random.default_rng(0).integers(0, cell.shape.vocab_size, n_tokens)
-    return TrunkTraining(
-        cell.shape,
-        [recipe],
-        tokens.astype(np.uint16),
-        tokens[: 4 * cell.shape.window.text].astype(np.uint16),
-        objective=cell.objective,
-        device=device,
-        precision=cell.precision,
-        compiled=compiled,
-    )
+    drawn = np.random.default_rng(0).integers(0, cell.shape.vocab_size, n_tokens)
+    tokens, trunk = drawn.astype(np.uint16), Trunk((replace(cell, recipe=recipe, seed=0),))
+    return make_training(trunk, tokens, tokens[: 4 * cell.shape.window.text], device, compiled)
 
 
-def _run(training: TrunkTraining, recipe: Recipe, steps: int) -> None:
-    for _ in training.advance(recipe, training.step + steps):
+def _run(training: TrunkTraining, steps: int) -> None:
+    for _ in training.advance(training.recipes[0], training.step + steps):
         pass
     if training.device.startswith("cuda"):
         torch.cuda.synchronize(training.device)

@@ -14,6 +14,7 @@ from scaling.shapes.flops import (
     training_flops_per_token,
 )
 from scaling.shapes.shape import Shape
+from scaling.tables.runs import COLUMNS
 from scaling.training.optim import Recipe, cooldown_start
 
 TRAINING_VERSION = 2  # bump by hand whenever the same cell would give other numbers
@@ -96,14 +97,9 @@ def _hash(facts: dict) -> str:
 
 @dataclass(frozen=True)
 class Trunk:
-    """Cells that are one run up to their cooldowns: the unit of work.
+    """Cells that are one run up to their cooldowns: the unit of work."""
 
-    Attributes
-    ----------
-    cells : tuple of Cell, by rising start of the cooldown
-    """
-
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...]  # by rising start of the cooldown
 
     @property
     def trunk_id(self) -> str:
@@ -168,19 +164,16 @@ class Event:
 
 
 def planned_row(cell: Cell, n_train: int | None = None) -> dict:
-    """Columns of the runs table that are known before training; no epochs without `n_train`."""
-    shape, recipe = cell.shape, cell.recipe
+    """Columns of the runs table that are known before training; no epochs without `n_train`.
+
+    What a shape, a recipe and a cell call as the table does is taken as it is.
+    """
+    shape = cell.shape
+    fields = vars(shape) | vars(cell.recipe) | vars(cell)
     return {
         "run_id": cell.run_id,
         "name": f"{cell.data}-{shape.label}-{cell.flops:.3g}-s{cell.seed}",
-        "family": shape.family,
-        "objective": cell.objective,
-        "data": cell.data,
-        "vocab_size": shape.vocab_size,
-        "seq_len": shape.seq_len,
-        "n_layers": shape.n_layers,
-        "width": shape.width,
-        "n_heads": shape.n_heads,
+        **{name: value for name, value in fields.items() if name in COLUMNS},
         **param_groups(shape),
         "total_params": total_params(shape),
         "non_embedding_params": non_embedding_params(shape),
@@ -188,15 +181,7 @@ def planned_row(cell: Cell, n_train: int | None = None) -> dict:
         "input_tokens": cell.windows * shape.window.inputs,
         "predicted_tokens": cell.windows * shape.window.targets,
         "flops": float(cell.flops),
-        "flops_budget": cell.flops_budget,
-        "lr": recipe.lr,
         "batch_tokens": cell.tokens_per_step,
-        "steps": recipe.steps,
-        "warmup_steps": recipe.warmup_steps,
-        "schedule": recipe.schedule,
-        "beta2": recipe.beta2,
-        "seed": cell.seed,
-        "precision": cell.precision,
         "trunk_id": cell.trunk_id,
         "epochs": math.nan if n_train is None else cell.tokens / n_train,
         "version": TRAINING_VERSION,

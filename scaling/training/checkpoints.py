@@ -18,21 +18,12 @@ from scaling.training.trunk import Point, TrunkState
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A stopped trunk.
-
-    Attributes
-    ----------
-    state : TrunkState
-    points : list of Point
-        The training curve up to `state.step`.
-    cell_steps, cell_s : int, float
-        Steps and seconds spent since the last cell of the trunk ended.
-    """
+    """A stopped trunk."""
 
     state: TrunkState
-    points: list[Point]
-    cell_steps: int
-    cell_s: float
+    points: list[Point]  # the training curve up to `state.step`
+    cell_steps: int  # since the last cell of the trunk ended
+    cell_s: float  # seconds, likewise
 
 
 def checkpoint_path(folder: Path, trunk_id: str) -> Path:
@@ -56,16 +47,10 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
 
 
 def read_checkpoint(folder: Path, trunk_id: str, until: int) -> Checkpoint | None:
-    """Read the checkpoint of a trunk, on the CPU.
+    """Read the checkpoint of a trunk, on the CPU; None where the trunk has to start anew.
 
-    Parameters
-    ----------
-    until : int
-        Step of the first branch that is still to come; a checkpoint beyond it is of no use.
-
-    Returns
-    -------
-    Checkpoint, or None where there is no readable one: the trunk then starts anew.
+    That is where there is no readable one, or one beyond step `until`, where the first branch
+    that is still to come leaves the trunk.
     """
     path = checkpoint_path(folder, trunk_id)
     try:

@@ -24,30 +24,14 @@ from scaling.training.records import CHECKPOINTS_ONLY, Keeping
 
 @dataclass(frozen=True)
 class Job:
-    """One trunk on its way to a worker, with all that the worker needs; launchers pickle it.
-
-    Attributes
-    ----------
-    number : int
-        Place in the queue, for the launcher's logs.
-    source : DataConfig
-        From which a worker makes the token ids where its cache has none.
-    device : {"auto", "cpu", "cuda"}
-        Resolved where the job runs.
-    folder : Path, absolute
-        The sweep's results; used where it is there too, here or on a shared file system.
-    compiled : bool
-        Through torch.compile.
-    keeping : Keeping
-        Checkpoints and models.
-    """
+    """One trunk on its way to a worker, with all that the worker needs; launchers pickle it."""
 
     trunk: Trunk
-    number: int
-    source: DataConfig
-    device: str
-    folder: Path
-    compiled: bool = False
+    number: int  # place in the queue, for the launcher's logs
+    source: DataConfig  # of the token ids, where a worker's cache has none
+    device: str  # auto, cpu, cuda; resolved where the job runs
+    folder: Path  # the sweep's results, absolute; used where it is there too, on a shared disk
+    compiled: bool = False  # through torch.compile
     keeping: Keeping = CHECKPOINTS_ONLY
 
     def __call__(self, composed: Any = None) -> list[dict]:
@@ -76,8 +60,8 @@ class Job:
         todo = group_trunks(records.not_yet_run(cells, folder, self.keeping.models))
         device = pool.resolve_device(self.device)
         options = {"workers": 1, "device": device, "keeping": self.keeping}
-        compiled = {trunk.trunk_id: self.compiled for trunk in todo}
-        for _ in pool.train_here(todo, self.tokens(), folder, **options, compiled=compiled):
+        options["compiled"] = {trunk.trunk_id: self.compiled for trunk in todo}
+        for _ in pool.train_here(todo, self.tokens(), folder, **options):
             pass
         return list(records.read_records(folder, cells).values())
 
@@ -139,7 +123,6 @@ def train_elsewhere(
 
     Parameters
     ----------
-    source, device, compiled, keeping : see `Job`
     workers : int, optional
         Jobs in the launcher's hands at a time; None: all of them.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,7 +61,9 @@ def shapes_for_budget(
     centre = expected_optimum(grid, flops_budget)
     low, high = centre / grid.span, centre * grid.span
     widths = itertools.count(WIDTH_STEP, WIDTH_STEP) if grid.ladder is None else sorted(grid.ladder)
-    inside = list(_ladder_between(low, high, vocab_size, model, widths))
+    shapes = (shape_for_width(width, vocab_size, model) for width in widths)
+    small = itertools.takewhile(lambda shape: total_params(shape) <= high, shapes)
+    inside = [shape for shape in small if total_params(shape) >= low]
     if len(inside) < grid.sizes:
         sizes = [f"{shape.label} ({total_params(shape):,})" for shape in inside]
         raise ValueError(
@@ -71,17 +72,6 @@ def shapes_for_budget(
             "lower grid.sizes, raise grid.span or the budget, or name other grid.widths or ladder"
         )
     return _evenly_spaced(inside, grid.sizes)
-
-
-def _ladder_between(
-    low: float, high: float, vocab_size: int, model: ModelConfig, widths: Iterable[int]
-) -> Iterable[Shape]:
-    for width in widths:
-        shape = shape_for_width(width, vocab_size, model)
-        if total_params(shape) > high:
-            return
-        if total_params(shape) >= low:
-            yield shape
 
 
 def _evenly_spaced(shapes: list[Shape], n: int) -> list[Shape]:
@@ -112,8 +102,7 @@ def plan_cells(
     Raises
     ------
     ValueError
-        An impossible grid: no budgets, a budget that is not positive, too few sizes or steps; or
-        an objective of another family.
+        An impossible grid, or an objective of another family.
     """
     _check(grid, precision)
     make_objective(shape_for_width(WIDTH_STEP, vocab_size, model), model.objective)  # refuses
@@ -157,29 +146,28 @@ def plan_cells(
 
 
 def _check(grid: GridConfig, precision: str) -> None:
-    if not (grid.budgets or grid.arm_widths) or any(not 0 < b < math.inf for b in grid.budgets):
-        raise ValueError(f"grid.budgets={list(grid.budgets)} must list positive FLOPs")
-    if len(set(grid.budgets)) < len(grid.budgets):
-        raise ValueError(f"grid.budgets={list(grid.budgets)} names a budget twice")
+    budgets, ratios = grid.budgets, grid.arm_tokens_per_param
+    seeds = [*grid.seeds, *grid.noise_seeds]
+    noise = f"grid.noise_seeds={grid.noise_seeds}"
+    if not (budgets or grid.arm_widths) or any(not 0 < budget < math.inf for budget in budgets):
+        raise ValueError(f"grid.budgets={budgets} must list positive FLOPs")
+    if len(set(budgets)) < len(budgets):
+        raise ValueError(f"grid.budgets={budgets} names a budget twice")
     if grid.sizes < 1 or grid.span <= 1:
         raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
-    seeds = [*grid.seeds, *grid.noise_seeds]
     if not grid.seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(
-            f"grid.seeds={list(grid.seeds)} and grid.noise_seeds={list(grid.noise_seeds)} must "
-            "list different seeds, 0 or above"
+            f"grid.seeds={grid.seeds} and {noise} must list different seeds, 0 or above"
         )
-    if bool(grid.noise_seeds) != (grid.noise_budget in grid.budgets):
+    if bool(grid.noise_seeds) != (grid.noise_budget in budgets):
         raise ValueError(
-            f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets="
-            f"{list(grid.budgets)} if there are grid.noise_seeds={list(grid.noise_seeds)}, and "
-            "null if there are none"
+            f"grid.noise_budget={grid.noise_budget} must be one of grid.budgets={budgets} if there "
+            f"are {noise}, and null if there are none"
         )
-    ratios = grid.arm_tokens_per_param
-    if bool(grid.arm_widths) != bool(ratios) or any(not 0 < r < math.inf for r in ratios):
+    if bool(grid.arm_widths) != bool(ratios) or any(not 0 < ratio < math.inf for ratio in ratios):
         raise ValueError(
-            f"grid.arm_widths={list(grid.arm_widths)} and grid.arm_tokens_per_param="
-            f"{list(ratios)} need each other, the second positive"
+            f"grid.arm_widths={grid.arm_widths} and grid.arm_tokens_per_param={ratios} need each "
+            "other, the second positive"
         )
     check_choice("precision", precision, CHOICES["precision"])
 

@@ -4,6 +4,7 @@ The display follows the events of trunks; it decides nothing.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,14 +20,9 @@ from scaling.training.cells import Event, Trunk
 
 
 class Monitor:
-    """Counts what events tell: done, running, failed, FLOPs done, time left.
+    """Counts what events of all trunks tell: done, running, failed, FLOPs done, time left.
 
-    Parameters
-    ----------
-    trunks : list of Trunk
-        All that is to be trained now.
-    now : float, s
-        A clock's reading at the start; later ones are given with each event.
+    `now` is a clock's reading in s at the start; later ones are given with each event.
     """
 
     def __init__(self, trunks: list[Trunk], now: float):
@@ -88,11 +84,11 @@ class Monitor:
         for trunk_id, point in self.points.items():
             trunk = self.trunks[trunk_id]
             share = self.flops[trunk_id] / trunk.flops
-            numbers = ("", "", "")
+            bar = ProgressBar(total=1.0, completed=share, width=30)
+            numbers = ()
             if point:
                 tokens = format_quantity(point["tokens"])
                 numbers = (tokens, f"{point['loss']:.3f}", f"{point['lr']:.2g}")
-            bar = ProgressBar(total=1.0, completed=share, width=30)
             table.add_row(trunk.label, f"{share:4.0%}", bar, *numbers)
         return Group(table, Text(self.summary))
 
@@ -100,18 +96,12 @@ class Monitor:
 def watch(
     console: Console, trunks: list[Trunk], events: Iterable[Event], curves: Path | None
 ) -> None:
-    """Show events until there are no more.
-
-    Parameters
-    ----------
-    curves : Path, optional
-        Folder for TensorBoard files, one run per trunk.
-    """
+    """Show events until there are no more; a folder for `curves` takes TensorBoard's files."""
     monitor = Monitor(trunks, time.monotonic())
     with contextlib.ExitStack() as stack:
-        live = None
-        if console.is_terminal:
-            live = stack.enter_context(Live(console=console, refresh_per_second=2))
+        live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
+        if live:
+            stack.enter_context(live)
         write = stack.enter_context(tensorboard(curves)) if curves else None
         for event in events:
             line = monitor.see(event, time.monotonic())
@@ -138,20 +128,17 @@ def tensorboard(folder: Path) -> Iterator:
         raise ValueError(
             "track=true needs TensorBoard: pip install 'scaling-laboratory[track]'"
         ) from None
-    writers: dict[str, SummaryWriter] = {}
+    with contextlib.ExitStack() as stack:
 
-    def write(point: dict) -> None:
-        run = point["run_id"]
-        if run not in writers:
-            writers[run] = SummaryWriter(str(folder / run))
-        for name in ("loss", "lr"):
-            writers[run].add_scalar(name, point[name], point["tokens"])
+        @functools.cache
+        def open_writer(run_id: str) -> SummaryWriter:
+            return stack.enter_context(SummaryWriter(str(folder / run_id)))
 
-    try:
+        def write(point: dict) -> None:
+            for name in ("loss", "lr"):
+                open_writer(point["run_id"]).add_scalar(name, point[name], point["tokens"])
+
         yield write
-    finally:
-        for writer in writers.values():
-            writer.close()
 
 
 def duration(seconds: float) -> str:

@@ -50,18 +50,11 @@ class Recipe:
 def lr_rule(n_params: float, batch_tokens: int) -> float:
     """Peak AdamW learning rate: 0.0135 * (N / 50e3)^-0.62 * (B / 512)^0.5, at most 0.03.
 
-    Parameters
-    ----------
-    n_params : N, total parameters
-    batch_tokens : B, tokens per step
-
-    Notes
-    -----
-    Measured by x2 brackets on enwik8, N 14k to 540k, B 512 to 2176, 1.5 to 96 tokens per parameter
-    (experiments/lr_bracket.py prints the fitted powers); it belongs to this parametrisation.
-    Beyond 3M parameters it is an extrapolation: set optim.lr. Runs of few tokens per parameter
-    want somewhat more, long ones less. The square root of the batch is the rule for Adam (Malladi
-    et al. 2022, arXiv:2205.10287).
+    Of N total parameters and B tokens per step. Measured by x2 brackets on enwik8, N 14k to 540k, B
+    512 to 2176, 1.5 to 96 tokens per parameter (experiments/lr_bracket.py prints the fitted
+    powers); it belongs to this parametrisation. Beyond 3M parameters it is an extrapolation: set
+    optim.lr. Runs of few tokens per parameter want somewhat more, long ones less. The square root
+    of the batch is the rule for Adam (Malladi et al. 2022, arXiv:2205.10287).
     """
     return min(0.03, 0.0135 * (n_params / 50e3) ** -0.62 * (batch_tokens / 512) ** 0.5)
 
@@ -141,16 +134,11 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
 def _check(config: OptimConfig) -> None:
     check_choice("optim.schedule", config.schedule, SCHEDULES)
     check_choice("optim.rules", config.rules, RULES)
-    ranges = {
-        "lr": (0, 10),
-        "lr_scale": (0, math.inf),
-        "batch_tokens": (0, math.inf),
-        "grad_clip": (0, math.inf),
-    }
-    for name, (low, high) in ranges.items():
+    limits = {"lr": 10} | dict.fromkeys(("lr_scale", "batch_tokens", "grad_clip"), math.inf)
+    for name, limit in limits.items():
         value = getattr(config, name)
-        if value is not None and not low < value < high:
-            raise ValueError(f"optim.{name}={value} must lie between {low} and {high}")
+        if value is not None and not 0 < value < limit:
+            raise ValueError(f"optim.{name}={value} must lie between 0 and {limit}")
     for name in ("beta1", "beta2", "weight_decay", "cooldown"):
         value = getattr(config, name)
         if value is not None and not 0 <= value < 1:

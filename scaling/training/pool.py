@@ -65,14 +65,11 @@ def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float
     ]
     (first, began), (last, ended) = looks[0], looks[-1]
     flops_per_s = (last - first) / (ended - began)
-    evaluation = sum(
-        min(c.valid_windows * c.shape.window.text, data.n_valid)
-        * training_flops_per_token(c.shape)
-        / 3
-        for trunk in trunks
-        for c in trunk.cells
-    )
-    return (sum(trunk.flops for trunk in trunks) + evaluation) / flops_per_s
+    flops = sum(trunk.flops for trunk in trunks)
+    for cell in (cell for trunk in trunks for cell in trunk.cells):  # forward on held-out windows
+        n_tokens = min(cell.valid_windows * cell.shape.window.text, data.n_valid)
+        flops += n_tokens * training_flops_per_token(cell.shape) / 3
+    return flops / flops_per_s
 
 
 @dataclass
@@ -106,12 +103,6 @@ def train_here(
     ----------
     compiled : mapping of trunk_id -> bool, optional
         Which trunks are trained through torch.compile; none if omitted.
-    keeping : Keeping
-        Checkpoints and models.
-
-    Yields
-    ------
-    Event
     """
     context = forkserver()
     waiting = sorted(trunks, key=expected_cost)
@@ -143,7 +134,8 @@ def train_here(
                     cells = [c for c in job.trunk.cells if c.run_id not in job.settled]
                     left = not_yet_run(cells, folder, keeping.models)
                     reason = how_it_ended(job.process.exitcode)
-                    if left and killed(job.process) and attempts[job.trunk.trunk_id] < ATTEMPTS:
+                    killed = (job.process.exitcode or 0) < 0
+                    if left and killed and attempts[job.trunk.trunk_id] < ATTEMPTS:
                         waiting.append(Trunk(tuple(left)))
                         yield Event(job.trunk.trunk_id, "retried", reason=reason)
                         continue
@@ -161,13 +153,8 @@ def train_here(
             job.process.join()
 
 
-def killed(process: BaseProcess) -> bool:
-    """Tell whether a signal ended the process, as the kernel does when memory runs out."""
-    return process.exitcode is not None and process.exitcode < 0
-
-
 def how_it_ended(exitcode: int | None) -> str:
-    """Say what became of a worker that left a cell without a record."""
+    """Say what became of a worker that left a cell without a record; below 0: a signal's number."""
     if exitcode is None or exitcode >= 0:
         return f"worker ended with exit code {exitcode} and left no record"
     name = signal.Signals(-exitcode).name

@@ -5,8 +5,10 @@ shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.f
 Nothing is pickled, so that a file from a stranger can do no harm.
 """
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,16 +33,8 @@ def save_model(folder: Path, model: Model, tokenizer: Path | None, facts: dict[s
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
     Each file is written whole or not at all, the configuration last. It holds hashes of the other
-    two: `load_model` refuses what an interrupted save over an older model left behind.
-
-    Parameters
-    ----------
-    folder : Path
-    model : Model
-        On any device.
-    tokenizer : Path, or None for ids that never were text
-    facts : dict
-        What a reader should know, as plain JSON: objective, run id, loss.
+    two: `load_model` refuses what an interrupted save over an older model left behind. Facts are
+    what a reader should know, as plain JSON: objective, run id, loss.
 
     Raises
     ------
@@ -87,26 +81,27 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
     ValueError
         A file of another program, or files that do not belong together.
     """
-    config = read_config(folder)
-    shape = _shape(folder, config)
-    weights = _read(folder / WEIGHTS)
-    model = build_model(shape)
-    _fill(model, _tensors(folder / WEIGHTS, weights), folder / WEIGHTS)
-    _belongs(folder / WEIGHTS, weights, config.get("weights_sha256"))
+    config, path = read_config(folder), folder / WEIGHTS
+    problem = f"{folder / CONFIG} describes no shape that can be built"
+    with _refuse(problem, KeyError, TypeError, ValueError):
+        shape = Shape(**config["shape"])
+    model, weights = build_model(shape), _read(path)
+    with _refuse(f"{path} is no safetensors file", SafetensorError):
+        tensors = load(weights)
+    _fill(model, tensors, path)
+    _check_hash(path, weights, config.get("weights_sha256"))
     expected = config.get("tokenizer_sha256")
     if expected is None:
         return model.to(device), None
-    _belongs(folder / TOKENIZER, _read(folder / TOKENIZER), expected)
+    _check_hash(folder / TOKENIZER, _read(folder / TOKENIZER), expected)
     return model.to(device), load_tokenizer(folder / TOKENIZER)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`: "format", "shape", "facts" and the hashes; see Raises of `load_model`."""
     path = folder / CONFIG
-    try:
+    with _refuse(f"{path} is no JSON", ValueError):
         config = json.loads(_read(path))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); save the model again") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != FORMAT:
         raise ValueError(
@@ -116,14 +111,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _shape(folder: Path, config: dict[str, Any]) -> Shape:
+@contextlib.contextmanager
+def _refuse(problem: str, *errors: type[Exception]) -> Iterator[None]:
     try:
-        return Shape(**config["shape"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{folder / CONFIG} describes no shape that can be built ({error}); "
-            "save the model again"
-        ) from error
+        yield
+    except errors as error:
+        raise ValueError(f"{problem} ({error}); save the model again") from error
 
 
 def _fill(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
@@ -144,16 +137,7 @@ def _fill(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
             parameter.copy_(tensors[name])
 
 
-def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is no safetensors file ({error}); save the model again"
-        ) from error
-
-
-def _belongs(path: Path, data: bytes, expected: Any) -> None:
+def _check_hash(path: Path, data: bytes, expected: Any) -> None:
     if _sha256(data) != expected:
         raise ValueError(
             f"{path} is not the file that {CONFIG} beside it was written for (sha256 differs): a "

@@ -27,25 +27,18 @@ from scaling.training.optim import Recipe
 from scaling.training.records import CONFIG
 from scaling.training.saved import load_model
 from scaling.training.trunk import Outcome, Point
-from scaling.training.worker import save_trained, start_training
+from scaling.training.worker import make_training, save_trained
 
 
 @dataclass(frozen=True)
 class Learned:
-    """How well held-out tokens are predicted, sentinels left out; losses in nats/token.
-
-    Attributes
-    ----------
-    loss, accuracy : of the model
-    unigram_loss, unigram_accuracy : of the frequencies in the training split
-    tokens : how many were predicted
-    """
+    """How well held-out tokens are predicted, sentinels left out; losses in nats/token."""
 
     loss: float
     accuracy: float
-    unigram_loss: float
+    unigram_loss: float  # of the frequencies in the training split
     unigram_accuracy: float
-    tokens: int
+    tokens: int  # how many were predicted
 
     def __str__(self) -> str:
         return (
@@ -85,7 +78,8 @@ def trained_model(
 
 
 def _train_and_save(folder: Path, cell: Cell, data: TokenData, report: Report) -> None:
-    training, steps = start_training(Trunk((cell,)), data, "cpu"), cell.recipe.steps
+    ids, steps = (data.load("train"), data.load("valid")), cell.recipe.steps
+    training = make_training(Trunk((cell,)), *ids, "cpu")
     for news in training.run():
         if isinstance(news, Point) and news.step >= steps / 10:
             report(f"step {news.step:,} of {steps:,}: training loss {news.loss:.2f}")

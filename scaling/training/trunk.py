@@ -50,28 +50,24 @@ class Outcome:
     """How a branch ended; loss is on held-out windows, NaN unless status is "ok"."""
 
     branch: int  # place of its recipe
-    status: str  # ok, diverged
-    reason: str
     steps: int
-    loss: float  # nats/token
-    loss_std: float  # standard error of `loss` over the held-out windows
+    reason: str = ""  # why it diverged
+    loss: float = math.nan  # nats/token
+    loss_std: float = math.nan  # standard error of `loss` over the held-out windows
+
+    @property
+    def status(self) -> str:
+        """Column of the runs table: ok or diverged."""
+        return "diverged" if self.reason else "ok"
 
 
 @dataclass(frozen=True)
 class TrunkState:
-    """All that a trunk needs to go on as if it had never stopped.
+    """All that a trunk needs to go on as if it had never stopped."""
 
-    Attributes
-    ----------
-    step : steps done
-    looked : step of the last point
-    tensors : dict of name -> Tensor, copies
-        Weights, Adam's moments and step counts, and the loss since the last point.
-    """
-
-    step: int
-    looked: int
-    tensors: dict[str, Tensor]
+    step: int  # steps done
+    looked: int  # step of the last point
+    tensors: dict[str, Tensor]  # copies: weights, Adam's moments and steps, loss since that point
 
 
 class TrunkTraining:
@@ -83,7 +79,6 @@ class TrunkTraining:
         One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
         cooldown (`scaling.training.cells.Trunk` sorts them so).
     tokens, valid_tokens : int arrays, shape (n,)
-        Token ids of the two splits.
     objective : str, optional
         See `scaling.data.objectives.make_objective`; None: the family's own.
     seed : int
@@ -143,19 +138,14 @@ class TrunkTraining:
             reason = yield from self.advance(recipe, cooldown_start(recipe))
             if reason:  # every longer run would have gone the same way
                 for later in range(branch, len(self.recipes)):
-                    yield Outcome(later, "diverged", reason, self.step, math.nan, math.nan)
+                    yield Outcome(later, self.step, reason)
                 return
             yield Branching(branch)
             kept = self.state()
             reason = yield from self.advance(recipe, recipe.steps, branch)
             if not reason and self.step > self.looked:
                 reason = yield from self._look(recipe, branch)
-            if reason:
-                yield Outcome(branch, "diverged", reason, self.step, math.nan, math.nan)
-            else:
-                with self.autocast:
-                    losses = self._held_out()
-                yield outcome(losses, branch, self.step)
+            yield Outcome(branch, self.step, reason) if reason else self._measure(branch)
             self._restore(kept)
 
     def state(self) -> TrunkState:
@@ -203,17 +193,22 @@ class TrunkTraining:
         steps_per_chunk = max(1, CHUNK_TOKENS // (batch_size * self.shape.window.text))
         for start in range(first, last, steps_per_chunk):
             end = min(start + steps_per_chunk, last)
-            arrays = self._arrays(np.arange(start * batch_size, end * batch_size))
-            yield from zip(*(array.split(batch_size) for array in arrays), strict=True)
+            draws = np.arange(start * batch_size, end * batch_size)  # places in the order
+            windows = cut_windows(self.tokens, self.order[draws], self.objective)
+            arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
+            moved = (array.to(self.device, non_blocking=True) for array in arrays)
+            yield from zip(*(array.split(batch_size) for array in moved), strict=True)
 
-    def _arrays(self, draws: np.ndarray) -> Iterator[Tensor]:
-        """Training windows of these places in the order of training, on the device."""
-        windows = cut_windows(self.tokens, self.order[draws], self.objective)
-        for array in self.objective(windows, draws, self.seed):
-            yield torch.from_numpy(array).to(self.device, non_blocking=True)
-
-    def _held_out(self) -> np.ndarray:
-        return window_losses(self.model, self.objective, self.valid_tokens, self.valid_windows)
+    def _measure(self, branch: int) -> Outcome:
+        """Sum up the held-out windows at the end of a branch."""
+        held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
+        with self.autocast:
+            losses = window_losses(*held_out)
+        mean = float(losses.mean())
+        if not math.isfinite(mean):
+            return Outcome(branch, self.step, f"held-out loss is {mean}")
+        error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+        return Outcome(branch, self.step, loss=mean, loss_std=error)
 
 
 def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
@@ -280,13 +275,3 @@ def window_losses(model: Model, objective: Objective, tokens: np.ndarray, most: 
         arrays = objective(cut_windows(tokens, chunk, objective), chunk, None)
         losses.append(model.loss(*(torch.from_numpy(a).to(device) for a in arrays)).mean(1))
     return torch.cat(losses).double().cpu().numpy()
-
-
-def outcome(losses: np.ndarray, branch: int, steps: int) -> Outcome:
-    """Sum up the held-out windows of a finished run."""
-    mean = float(losses.mean())
-    if not math.isfinite(mean):
-        return Outcome(branch, "diverged", f"held-out loss is {mean}", steps, math.nan, math.nan)
-    return Outcome(
-        branch, "ok", "", steps, mean, float(losses.std(ddof=1) / math.sqrt(len(losses)))
-    )

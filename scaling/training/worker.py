@@ -20,6 +20,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from scaling.data.tokens import TokenData
@@ -41,7 +42,7 @@ from scaling.training.records import (
     write_record,
 )
 from scaling.training.saved import save_model
-from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
+from scaling.training.trunk import Branching, Outcome, Point, TrunkState, TrunkTraining
 
 KEPT_HEAP_BYTES = 2**30
 WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a result is written again, on a full disk
@@ -66,16 +67,7 @@ def run_trunk(
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
 ) -> Iterator[Event | dict]:
-    """Train one trunk and its branches.
-
-    Parameters
-    ----------
-    compiled : bool
-        Forward and backward through torch.compile.
-    folder : Path, optional
-        Where its checkpoint is looked for and kept, and its models.
-    keeping : Keeping
-        What of them.
+    """Train one trunk and its branches; a folder holds its checkpoint, and models if wanted.
 
     Yields
     ------
@@ -84,7 +76,8 @@ def run_trunk(
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     saved = read_checkpoint(folder, trunk.trunk_id, until) if folder else None
-    training = start_training(trunk, data, device, compiled, saved)
+    ids = data.load("train"), data.load("valid")
+    training = make_training(trunk, *ids, device, compiled, saved.state if saved else None)
     began -= saved.cell_s if saved else 0.0
     counted_from = -saved.cell_steps if saved else 0
     points, branch_points = saved.points if saved else [], []
@@ -108,7 +101,9 @@ def run_trunk(
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
                 patiently(save_trained, kept, training.model, cell, data, news.loss)
-            yield {"row": row, "curve": curve_rows(cell, [*points, *branch_points])}
+            first = cell.recipe.steps / 100  # step of the curve that is kept
+            curve = [curve_row(cell, p) for p in [*points, *branch_points] if p.step >= first]
+            yield {"row": row, "curve": curve}
             branch_points, began, counted_from = [], now, training.done
         elif folder and now - saved_at > keeping.checkpoint_s and may_stop(training, news):
             steps = training.done - counted_from
@@ -134,27 +129,28 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
     save_model(folder, model, data.tokenizer_path, facts)
 
 
-def start_training(
+def make_training(
     trunk: Trunk,
-    data: TokenData,
+    tokens: np.ndarray,
+    valid_tokens: np.ndarray,
     device: str,
     compiled: bool = False,
-    saved: Checkpoint | None = None,
+    state: TrunkState | None = None,
 ) -> TrunkTraining:
-    """Build the model of a trunk, or put it back to where its checkpoint left it."""
+    """Build the model of a trunk, or put it back to where it was stopped."""
     shared = trunk.cells[0]
     return TrunkTraining(
         shared.shape,
         [cell.recipe for cell in trunk.cells],
-        data.load("train"),
-        data.load("valid"),
+        tokens,
+        valid_tokens,
         objective=shared.objective,
         seed=shared.seed,
         device=device,
         precision=shared.precision,
         compiled=compiled,
         valid_windows=shared.valid_windows,
-        state=saved.state if saved else None,
+        state=state,
     )
 
 
@@ -185,11 +181,6 @@ def measurements(
     }
 
 
-def curve_rows(cell: Cell, points: list[Point]) -> list[dict]:
-    """Training curve in the columns of the curves table, from 1 % of the run on."""
-    return [curve_row(cell, point) for point in points if point.step >= cell.recipe.steps / 100]
-
-
 def curve_row(cell: Cell, point: Point) -> dict:
     """One point of a training curve in the columns of the curves table."""
     return {
@@ -217,18 +208,16 @@ def device_name(device: str) -> str:
     return f"cpu ({platform.machine()}, 1 thread)"
 
 
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory: page faults otherwise cost half of a tiny model's step."""
-    with contextlib.suppress(OSError, AttributeError):
+def settle_process() -> None:
+    """Settle what every process that trains wants: one thread, and memory that stays.
+
+    Page faults otherwise cost half of a tiny model's step.
+    """
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
             mallopt(option, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
-
-
-def settle_process() -> None:
-    """One thread, and memory that stays: what every process that trains wants."""
-    keep_freed_memory()
-    torch.set_num_threads(1)
 
 
 def work(
