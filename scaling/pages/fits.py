@@ -13,10 +13,10 @@ from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
     Section,
-    Table,
     markdown,
     markdown_list,
     print_sections,
+    section_of,
     shown,
     shown_interval,
 )
@@ -34,12 +34,11 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
 RATIO = "tokens/param"
 HEADS = {"N_opt": "N_opt", "tokens_per_param": RATIO}  # where methods are told apart
 BUDGET, METHOD = shown("C", "C (FLOPs)", ".3g"), shown("method", write=METHODS.__getitem__)
-QUANTITIES = (
-    shown_interval("N_opt", write=format_quantity),
-    shown_interval("D_opt", write=format_quantity),
-    shown_interval("L_opt", write=".4g"),
-    shown_interval("tokens_per_param", RATIO, format_quantity),
-)
+N_OPT = shown_interval("N_opt", write=format_quantity)
+D_OPT = shown_interval("D_opt", write=format_quantity)
+L_OPT = shown_interval("L_opt", write=".4g")
+TOKENS_PER_PARAM = shown_interval("tokens_per_param", RATIO, format_quantity)
+QUANTITIES = (N_OPT, D_OPT, L_OPT, TOKENS_PER_PARAM)
 OPTIMA = (BUDGET, METHOD, *QUANTITIES, shown("status"))
 JUDGED = Column("method", lambda row: f"{METHODS[row['method']]} ({row['status']})")
 NARROW = (BUDGET, JUDGED, *QUANTITIES)  # for a terminal
@@ -56,8 +55,8 @@ CONVENTIONS = (
     Column("N", lambda row: f"{row['N']}: {N_MEANING[row['N']]}"),
     METHOD,
     shown_interval("N_exponent", "a in N_opt ~ C^a", ".3f"),
-    shown_interval("N_opt", write=format_quantity),
-    shown_interval("tokens_per_param", RATIO, format_quantity),
+    N_OPT,
+    TOKENS_PER_PARAM,
     shown("tokens_per_param", "over 20", lambda ratio: f"x{ratio / TOKENS_PER_PARAM_RULE:.2f}"),
     shown("status"),
 )
@@ -77,7 +76,7 @@ def optima_section(
         "one budget, *power bowl* its counterpart of two powers; the other methods are laws "
         "through all budgets."
     )
-    return Section("Compute-optimal models", (text,), tables=(Table(known, columns),))
+    return section_of("Compute-optimal models", known, columns, text)
 
 
 def conventions_section(conventions: pd.DataFrame) -> Section:
@@ -90,7 +89,7 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
         f"{TOKENS_PER_PARAM_RULE:g} is the rule of "
         "thumb of Hoffmann et al. 2022, whose N is total."
     )
-    return Section(title, (text,), tables=(Table(conventions, CONVENTIONS),))
+    return section_of(title, conventions, CONVENTIONS, text)
 
 
 def fit_sections(report: Report) -> list[Section]:
@@ -148,7 +147,7 @@ def _audit_section(report: Report) -> Section:
     if audit is None:
         reason = dict(report.refusals).get("audit", "not asked for")
         return Section(title, (f"Refused: {reason}.",))
-    return Section(title, (_recommend(audit),), tables=(Table(audit.ranking, AUDIT),))
+    return section_of(title, audit.ranking, AUDIT, _recommend(audit))
 
 
 def _recommend(audit: Audit) -> str:

@@ -16,8 +16,9 @@ from scaling.pages.text import (
     Table,
     markdown,
     markdown_list,
+    section_of,
     shown,
-    with_interval,
+    shown_interval,
     written,
 )
 from scaling.replication.entries import Replication
@@ -33,12 +34,7 @@ PACKAGES = ("scaling-laboratory", "numpy", "scipy", "pandas")
 def _number(head: str, digits: int = 6) -> Column:
     """Published or ours, with its interval."""
     stem = "published_" if head == "published" else ""
-
-    def write(row: Mapping[str, Any]) -> str:
-        ends = row[f"{stem}low"], row[f"{stem}high"]
-        return with_interval(row[head], *ends, f".{digits}g", ".4g")
-
-    return Column(head, write)
+    return shown_interval(head, write=f".{digits}g", write_ends=".4g", stem=stem)
 
 
 def _shorten(source: str) -> str:
@@ -102,7 +98,7 @@ AUDITED += ("training_error", "status", "reason")
 
 def checks_section(entry: str, checks: pd.DataFrame) -> Section:
     """Every check of an entry."""
-    return Section(entry, tables=(Table(checks, CHECKS),))
+    return section_of(entry, checks, CHECKS)
 
 
 def grouped_section(replication: Replication) -> Section:
@@ -130,7 +126,7 @@ def core_checks(checks: pd.DataFrame) -> pd.DataFrame:
 
 def core_section(checks: pd.DataFrame) -> Section:
     """The checks that a reader asks for first."""
-    return Section("The core", tables=(Table(core_checks(checks), HEADLINES),))
+    return section_of("The core", core_checks(checks), HEADLINES)
 
 
 def findings_section(checks: pd.DataFrame) -> Section:
@@ -157,8 +153,7 @@ def _tell(rows: list[dict]) -> str:
 
 
 def _audit_section(replication: Replication) -> Section:
-    table = Table(replication.audit.reindex(columns=AUDITED), AUDIT)
-    return Section(replication.entry, tables=(table,))
+    return section_of(replication.entry, replication.audit.reindex(columns=AUDITED), AUDIT)
 
 
 # ---------------------------------------------------------------- the page
@@ -167,18 +162,7 @@ def _audit_section(replication: Replication) -> Section:
 def replication_page(
     replications: Iterable[Replication], command: str, n_bootstrap: int, seed: int
 ) -> str:
-    """README.md of the results folder: core table, findings, every check, every audit.
-
-    Parameters
-    ----------
-    replications : iterable of Replication
-    command : str
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    str, Markdown
-    """
+    """README.md of the results folder: core table, findings, every check, every audit."""
     done = list(replications)
     checks = pd.concat([r.checks for r in done], ignore_index=True)
     wrong = int((~checks.ok).sum())
