@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.figures import all_figures
-from scaling.figures.saving import save_figure
 from scaling.files import write_text
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
@@ -93,6 +91,9 @@ def write_figures(
     kind: str = "png",
 ) -> tuple[list[Path], dict[str, str]]:
     """Write every figure as png, svg or pdf; return their paths, and why others were not drawn."""
+    from scaling.figures import all_figures  # here, so that a wrong option is told at once
+    from scaling.figures.saving import save_figure
+
     figures, refused = all_figures(runs, curves, report)
     paths = {folder / f"{name}.{kind}": figure for name, figure in figures.items()}
     for path, figure in paths.items():

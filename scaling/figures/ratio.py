@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,7 +20,7 @@ LOOKS = {
 MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the sizes"}
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     """Tokens per parameter of the compute-optimal model against C, by every method.
 
@@ -51,13 +50,8 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     for fit in fits:
         shown += _draw_method(ax, fit, C)
     ax.plot([], [], color="0.4", ls="--", lw=0.9, label="extrapolated")
-    ax.axhline(
-        TOKENS_PER_PARAM_RULE,
-        color="black",
-        ls=(0, (6, 3)),
-        lw=0.8,
-        label="20 tokens per parameter",
-    )
+    rule = {"color": "black", "ls": (0, (6, 3)), "lw": 0.8}
+    ax.axhline(TOKENS_PER_PARAM_RULE, label="20 tokens per parameter", **rule)
     paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.19)
     paper.log_scale(ax, "y", "D/N", *paper.limits(shown, 1.3))
     paper.legend_above(fig, columns=2)
@@ -79,10 +73,9 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
 
 
 def _draw_minima(ax: Axes, fit: Fit, colour) -> list[float]:
-    shown, quantity = [], "tokens_per_param"
-    for bowl in fit.minima.loc[np.isfinite(fit.minima[quantity])].to_dict("records"):
-        paper.draw_bar(ax, bowl, quantity, color=colour, marker="o", label=MINIMA[bowl["status"]])
-        shown += (
-            [bowl[quantity], *paper.interval_ends(bowl, quantity)] if bowl["status"] == "ok" else []
-        )
+    shown = []
+    for bowl in fit.minima.dropna(subset="tokens_per_param").to_dict("records"):
+        mark = {"color": colour, "marker": "o", "label": MINIMA[bowl["status"]]}
+        ends = paper.draw_bar(ax, bowl, "tokens_per_param", **mark)
+        shown += ends if bowl["status"] == "ok" else []
     return shown
