@@ -17,7 +17,7 @@ RESOLUTION = 160  # dots per inch of a PNG
 COLOURS = 256  # of a PNG: a third of the bytes of one with all of them
 KEY = "drawn"  # of the fingerprint in a PNG
 UNDATED = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
-NAME = re.compile(r"#?\b(C\w+_|[a-z])[0-9a-f]{10}\b")  # that matplotlib derives from all digits
+NAME = re.compile(r"#?\b(C\w+_|[a-z]+)[0-9a-f]{10}\b")  # that matplotlib derives from all digits
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 
 
