@@ -163,15 +163,15 @@ def legend_above(target: Axes | Figure, columns: int = 1) -> None:
     }
     if isinstance(target, Figure):
         longest = max(len(MARKUP.sub("", label)) for label in entries) * 4.0 + 30  # points
-        columns = min(columns, max(1, int(target.get_figwidth() * 72 / longest)))
-        target.legend([*entries.values()], [*entries], loc="outside upper left", ncols=columns)
-        return
-    legends = target.figure.legends
-    said = {text.get_text() for legend in legends for text in legend.get_texts()}
-    entries = {label: handle for label, handle in entries.items() if label not in said}
-    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "borderaxespad": 0.0}
+        fitting = max(1, int(target.get_figwidth() * 72 / longest))
+        place = {"loc": "outside upper left", "ncols": min(columns, fitting)}
+    else:
+        for text in (text for legend in target.figure.legends for text in legend.get_texts()):
+            entries.pop(text.get_text(), None)
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02)}
+        place |= {"borderaxespad": 0.0, "borderpad": 0.0}
     if entries:
-        target.legend([*entries.values()], [*entries], **above, borderpad=0.0)
+        target.legend([*entries.values()], [*entries], **place)
 
 
 def finish(fig: Figure, convention: Convention, *notes: str) -> Figure:

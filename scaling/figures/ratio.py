@@ -24,18 +24,15 @@ MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the size
 def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     """Tokens per parameter of the compute-optimal model against C, by every method.
 
+    The minima of an isoflop fit are drawn with their intervals, extrapolations dashed. ValueError
+    where no fit has a frontier, or where conventions differ.
+
     Parameters
     ----------
     fits : iterable of Fit
-        Those without a compute-optimal frontier are left out. The minima of an isoflop fit are
-        drawn with their intervals.
+        Those without a compute-optimal frontier are left out.
     reach : float, >= 1
-        How far beyond the sampled compute to draw, as a factor; extrapolations are dashed.
-
-    Raises
-    ------
-    ValueError
-        No fit has a frontier, or their conventions differ.
+        How far beyond the sampled compute to draw, as a factor.
     """
     fits = [fit for fit in fits if fit.law in FRONTIERS]
     if not fits:
@@ -69,13 +66,10 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
     if np.all(np.isfinite(ratio.low)):
         ax.fill_between(C, ratio.low, ratio.high, where=~outside, color=colour, alpha=0.25, lw=0)
         ax.fill_between(C, ratio.low, ratio.high, color=colour, alpha=0.08, lw=0)
-    return [*ratio.value, *(_draw_minima(ax, fit, colour) if fit.method == "isoflop" else [])]
-
-
-def _draw_minima(ax: Axes, fit: Fit, colour) -> list[float]:
-    shown = []
-    for bowl in fit.minima.dropna(subset="tokens_per_param").to_dict("records"):
-        mark = {"color": colour, "marker": "o", "label": MINIMA[bowl["status"]]}
-        ends = paper.draw_bar(ax, bowl, "tokens_per_param", **mark)
-        shown += ends if bowl["status"] == "ok" else []
+    shown = [*ratio.value]
+    for bowl in fit.minima.to_dict("records") if fit.method == "isoflop" else ():
+        if np.isfinite(bowl["tokens_per_param"]):
+            mark = {"color": colour, "marker": "o", "label": MINIMA[bowl["status"]]}
+            ends = paper.draw_bar(ax, bowl, "tokens_per_param", **mark)
+            shown += ends if bowl["status"] == "ok" else []
     return shown

@@ -22,24 +22,10 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 
 
 def save_figure(figure: Figure, path: Path) -> bool:
-    """Write a figure in the format that the name ends with.
+    """Write a figure in the format that the name ends with; return whether it was written.
 
     The last digits of the data differ between processors, and may change a pixel: a PNG is written
-    only where its `fingerprint` is another one.
-
-    Parameters
-    ----------
-    figure : Figure
-    path : Path, ending with .png, .svg or .pdf
-
-    Returns
-    -------
-    bool, whether the file was written
-
-    Raises
-    ------
-    ValueError
-        The name ends otherwise.
+    only where its `fingerprint` is another one. ValueError if the name ends otherwise.
     """
     kind, file = check_format(path.suffix.removeprefix(".")), io.BytesIO()
     if kind == "png":

@@ -40,12 +40,12 @@ def triptych_figure(
     ----------
     Kaplan et al. 2020, arXiv:2001.08361, figure 1.
     """
-    laws = {"N": LN, "D": LD, "C": LC}
-    present = [law for law in laws.values() if law is not None]
-    obs, _, convention = drawn = paper.drawn_runs(runs, *present, convention=convention)
+    given = {"N": LN, "D": LD, "C": LC}
+    laws = {symbol: law for symbol, law in given.items() if law is not None}
+    obs, _, convention = drawn = paper.drawn_runs(runs, *laws.values(), convention=convention)
     low, high = paper.limits([*obs.L, *_floors(laws, obs.L.min() / FAR)], 1.05)
     fig = paper.paper_figure(paper.PAGE, 3.1)
-    for ax, symbol in zip(fig.subplots(1, 3, sharey=True), laws, strict=True):
+    for ax, symbol in zip(fig.subplots(1, 3, sharey=True), given, strict=True):
         paper.log_scale(ax, "x", symbol, *drawn.limits(symbol), 0.27 if symbol == "C" else 0.17)
         paper.log_scale(ax, "y", "L", low, high, gap=0.12)
         ax.yaxis.label.set_visible(symbol == "N")
@@ -53,12 +53,12 @@ def triptych_figure(
         ax.plot(rows[symbol], rows.L, "o", ms=2.5, color="0.6", label="runs")
         paper.draw_left_out(ax, drawn, symbol)
     paper.legend_above(fig, columns=4)
-    for ax, (symbol, law) in zip(fig.axes, laws.items(), strict=True):
-        if law is not None:
-            _draw_law(ax, law, symbol)
-    notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law and law.note]
+    for ax, symbol in zip(fig.axes, given, strict=True):
+        if symbol in laws:
+            _draw_law(ax, laws[symbol], symbol)
+    notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law.note]
     conditional = "runs are conditional: each loss depends on the other two quantities as well"
-    notes = ["; ".join([*notes, conditional]), paper.interval_note(*present)]
+    notes = ["; ".join([*notes, conditional]), paper.interval_note(*laws.values())]
     return paper.finish(fig, convention, *notes)
 
 
@@ -81,9 +81,8 @@ def _loss(law: Fit, symbol: str, values) -> Estimate:
     return law.loss(**variables)
 
 
-def _floors(laws: dict[str, Fit | None], lowest: float) -> list[float]:
+def _floors(laws: dict[str, Fit], lowest: float) -> list[float]:
     """What laws say at the largest scale, and their E, as far as worth drawing."""
-    present = {symbol: law for symbol, law in laws.items() if law is not None}
-    ends = [float(_loss(law, s, law.sampled[s][1])) for s, law in present.items()]
-    E = [law.params["E"] for law in present.values() if "E" in law.params]
+    ends = [float(_loss(law, symbol, law.sampled[symbol][1])) for symbol, law in laws.items()]
+    E = [law.params["E"] for law in laws.values() if "E" in law.params]
     return [floor for floor in ends + E if floor > lowest]

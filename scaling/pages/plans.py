@@ -9,7 +9,7 @@ from scaling.hardware.memory import USABLE
 from scaling.pages.text import (
     Column,
     Section,
-    section_of,
+    make_section,
     shown,
     shown_interval,
     with_interval,
@@ -150,7 +150,7 @@ def _show_optimum(plan: Plan) -> Section:
         ends = " to ".join(written(end, write) for end in (number.low, number.high))
         rows.append((head, written(number.value, write), "none" if np.isnan(number.low) else ends))
     columns = tuple(map(shown, heads))
-    return section_of("The plan", pd.DataFrame(rows, columns=[*heads]), columns, *text)
+    return make_section("The plan", pd.DataFrame(rows, columns=[*heads]), columns, *text)
 
 
 def _show_departures(rows: pd.DataFrame) -> Section:
@@ -162,7 +162,7 @@ def _show_departures(rows: pd.DataFrame) -> Section:
         *(SIZE, N, D, RATIO, Column("loss above the optimum", write_gap)),
         Column("compute lost", lambda row: f"{max(1 - 1 / row['C_over'], 0.0):.1%}"),
     )
-    return section_of("Another size for the same compute", rows, columns)
+    return make_section("Another size for the same compute", rows, columns)
 
 
 def _show_laws(rows: pd.DataFrame) -> Section:
@@ -182,7 +182,7 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         shown_interval("tokens_per_param", "tokens/param", write_digits),
         shown("L_opt", "loss", ".4g"),
     )
-    return section_of("All laws at this budget", rows, columns, text)
+    return make_section("All laws at this budget", rows, columns, text)
 
 
 def _show_data(plan: DataLimitPlan) -> Section:
@@ -193,7 +193,7 @@ def _show_data(plan: DataLimitPlan) -> Section:
         *(N, D, shown("epochs", "passes", ".3g"), shown("C", write=".3g")),
         *(shown("loss", write=".4g"), shown("loss_gap", "above unlimited", "+.2g")),
     )
-    return section_of("With so much data", plan.table, columns, describe_data(plan), note)
+    return make_section("With so much data", plan.table, columns, describe_data(plan), note)
 
 
 def _show_inference(plan: InferencePlan) -> Section:
@@ -203,7 +203,7 @@ def _show_inference(plan: InferencePlan) -> Section:
         *(shown("inference_flops", "serving", ".3g"), shown("total_flops", "total FLOPs", ".3g")),
         shown("over", "over the optimum's", ".3g", missing="never reaches this loss"),
     )
-    return section_of("With so much to serve", plan.table, columns, *text)
+    return make_section("With so much to serve", plan.table, columns, *text)
 
 
 def _show_hours(plan: Plan, placement: Placement | None) -> Section:
@@ -222,7 +222,7 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
         *(shown(name, name.replace("_", " "), write_digits) for name in days),
     )
     rows = hours.loc[hours.device.isin({*SHOWN_DEVICES, *named})]
-    return section_of("The budget on devices", rows, columns, *text)
+    return make_section("The budget on devices", rows, columns, *text)
 
 
 def _describe_cost(plan: Plan, placement: Placement) -> str:
@@ -248,4 +248,6 @@ def _show_memory(placement: Placement) -> Section:
         shown("devices_needed", "fewest devices", ",.0f", missing="never fits"),
         shown("sent", "sent a step", write_gigabytes),
     )
-    return section_of("Memory of the planned shape on each device", placement.table, columns, text)
+    return make_section(
+        "Memory of the planned shape on each device", placement.table, columns, text
+    )

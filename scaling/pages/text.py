@@ -53,9 +53,9 @@ class Section:
     figures: tuple[str, ...] = ()  # stems of their files
 
 
-def section_of(title: str, frame: pd.DataFrame, columns: tuple[Column, ...], *text: str) -> Section:
+def make_section(title: str, rows: pd.DataFrame, columns: tuple[Column, ...], *text) -> Section:
     """Make a section of paragraphs and one table."""
-    return Section(title, text, tables=(Table(frame, columns),))
+    return Section(title, text, tables=(Table(rows, columns),))
 
 
 def shown(
@@ -69,19 +69,13 @@ def shown(
     return Column(name if head is None else head, cell)
 
 
-def shown_interval(
-    name: str,
-    head: str | None = None,
-    write: Format = ".3g",
-    write_ends: Format | None = None,
-    stem: str | None = None,
-) -> Column:
-    """Show `name` with the interval from `stem`low to `stem`high, usually `name`_low."""
-    low, high = (f"{name}_{end}" if stem is None else stem + end for end in ("low", "high"))
-    return Column(
-        name if head is None else head,
-        lambda row: with_interval(row[name], row[low], row[high], write, write_ends),
-    )
+def shown_interval(name: str, head: str | None = None, write: Format = ".3g") -> Column:
+    """Show `name` with `name`_low and `name`_high in brackets, where they are finite numbers."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], write)
+
+    return Column(name if head is None else head, cell)
 
 
 def written(value: Any, write: Format = "", missing: str = NOTHING) -> str:

@@ -40,7 +40,7 @@ class Check:
     note: str = ""
 
 
-def checks_of(entry: str, paper: str) -> Callable[..., Check]:
+def quote_paper(entry: str, paper: str) -> Callable[..., Check]:
     """Make checks of one paper; `where` in it a number stands may be empty."""
 
     def check(method: str, quantity: str, published: float, where: str, ours, **more) -> Check:
@@ -50,7 +50,7 @@ def checks_of(entry: str, paper: str) -> Callable[..., Check]:
     return check
 
 
-def check_of_fit(entry: str, method: str, fit: Fit, quantity: str = "", **more) -> Check:
+def quote_fit(entry: str, method: str, fit: Fit, quantity: str = "", **more) -> Check:
     """Begin the check of a number that a fit gives."""
     name, ours = fit.objective_name, fit.objective
     return Check(entry, method, quantity, objective_name=name, objective_ours=ours, **more)

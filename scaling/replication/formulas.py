@@ -11,9 +11,9 @@ from scaling.replication.checks import (
     NAN,
     SAME_DIGITS,
     Check,
-    checks_of,
     judge,
     judge_digits,
+    quote_paper,
     rounding,
 )
 from scaling.replication.hoffmann import hoffmann_checks
@@ -27,7 +27,7 @@ RATIO_NEAR = 0.025  # relative difference of the rule that Cerebras-GPT follows 
 
 def besiroglu_checks() -> Iterator[Check]:
     """The exponent a that the printed alpha and beta give."""
-    check = checks_of("besiroglu2024", papers.BESIROGLU)
+    check = quote_paper("besiroglu2024", papers.BESIROGLU)
     printed = [PUBLISHED_LAWS["besiroglu2024"].params[name] for name in ("alpha", "beta")]
 
     def exponent(alpha: float, beta: float) -> float:
@@ -40,7 +40,7 @@ def besiroglu_checks() -> Iterator[Check]:
 
 def muennighoff_checks() -> Iterator[Check]:
     """The two losses that the authors compute from their law of repeated data."""
-    check = checks_of("muennighoff2023", papers.MUENNIGHOFF)
+    check = quote_paper("muennighoff2023", papers.MUENNIGHOFF)
     law, params, *_ = PUBLISHED_LAWS["muennighoff2023"]
     for N, D, U, expected in papers.MUENNIGHOFF_CHECKS:
         quantity = f"L({N:.3g}, {D:.3g}; U = {U:.3g})"
@@ -52,7 +52,7 @@ def muennighoff_checks() -> Iterator[Check]:
 
 def cerebras_checks() -> Iterator[Check]:
     """The law at the seven models, their tokens per parameter, and their FLOPs over 6ND."""
-    check = checks_of("cerebras2023", papers.CEREBRAS)
+    check = quote_paper("cerebras2023", papers.CEREBRAS)
     models, published = papers.cerebras_models(), PUBLISHED_LAWS["cerebras2023"]
     predicted = LAWS[published.law].loss(published.params, C=models.flops)
     for model, loss, ours in zip(models.run_id, models.loss, predicted, strict=True):

@@ -14,10 +14,10 @@ from scaling.quantities import format_quantity
 from scaling.replication.checks import (
     OVERLAP,
     Check,
-    checks_of,
     compare_intervals,
     judge,
     judge_digits,
+    quote_paper,
 )
 from scaling.replication.methods import CHINCHILLA_MODEL
 from scaling.replication.references import CHINCHILLA
@@ -26,7 +26,7 @@ SIZES = (67e9, 73e9)  # parameters: the row of table 3 at CHINCHILLA FLOPs; as f
 TOKENS = (1.35e12, 1.45e12)  # what rounds to the 1.4T of Chinchilla
 TABLE_NEAR = 0.1  # relative difference up to which a table counts as drawn from its law
 AT = f"at {CHINCHILLA:.3g}"
-_check = checks_of("hoffmann2022", papers.HOFFMANN)
+_check = quote_paper("hoffmann2022", papers.HOFFMANN)
 RATIOS = {  # law -> parameters and tokens per parameter at CHINCHILLA FLOPs, as known
     "hoffmann2022": (40e9, 58.9),
     "hoffmann2022_rounded": (32e9, 92.6),

@@ -9,7 +9,7 @@ import numpy as np
 from scaling.laws import papers
 from scaling.laws.papers import KAPLAN_CONSTANTS, PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS
 from scaling.laws.table import LAWS, critical_batch
-from scaling.replication.checks import Check, checks_of, half_unit, judge, rounding
+from scaling.replication.checks import Check, half_unit, judge, quote_paper, rounding
 
 STEPS_METHOD = "minimum of L(N, S_min) at C_min = 6 N B_crit(L) S_min"
 AS_PREDICTED, AS_FITTED = "section 6.2, as predicted", "appendix A, as fitted"
@@ -23,7 +23,7 @@ SAME = 1e-5  # relative difference of a closed form and its numerical minimum
 SIZES = (1e2, 1e17)  # parameters between which the minimum is sought
 LOSSES = (1e-3, 1e6)  # nats/token between which the loss at a size is sought
 BUDGETS = (1e-3 * PF_DAY, PF_DAY)  # FLOPs between which a numerical exponent is taken
-_check = checks_of("kaplan2020", papers.KAPLAN)
+_check = quote_paper("kaplan2020", papers.KAPLAN)
 
 
 def kaplan_checks() -> Iterator[Check]:
@@ -126,7 +126,7 @@ def _at_the_critical_batch() -> Iterator[Check]:
     low, high = (steps_frontier(C) for C in BUDGETS)
     closed, where = _share(0)(*EXPONENTS), "closed form of section 6"
     note = "the printed frontier is a fit to the best runs, not the optimum of the printed laws"
-    yield from _exponent(STEPS_METHOD, closed, where, (low["N"], high["N"]), note)
+    yield from _compare_exponent(STEPS_METHOD, closed, where, (low["N"], high["N"]), note)
     printed = float(FITTED.at(PF_DAY))
     check = _check(STEPS_METHOD, "N_opt at 1 PF-day", printed, AS_FITTED, high["N"])
     yield replace(
@@ -143,10 +143,10 @@ def _without_steps() -> Iterator[Check]:
     closed, where = alpha_D / (alpha_N + alpha_D), "alpha_D / (alpha_N + alpha_D) of equation 1.5"
     sizes = data_frontier(BUDGETS[0]), data_frontier(BUDGETS[1])
     note = "L(N, D) is of runs that end at their best step, C_min counts critical batches"
-    yield from _exponent("minimum of L(N, D) at C = 6ND", closed, where, sizes, note)
+    yield from _compare_exponent("minimum of L(N, D) at C = 6ND", closed, where, sizes, note)
 
 
-def _exponent(
+def _compare_exponent(
     method: str, closed: float, where: str, sizes: tuple[float, float], note: str
 ) -> Iterator[Check]:
     """The exponent of a minimum: its closed form, and the printed frontier, which is above it."""

@@ -16,9 +16,9 @@ from scaling.replication.checks import (
     MISSED,
     NAN,
     Check,
-    check_of_fit,
     checks_table,
     compare_intervals,
+    quote_fit,
     with_estimate,
 )
 from scaling.replication.references import CHINCHILLA, RATIO
@@ -111,7 +111,7 @@ def _of_method(entry: str, table: PublishedTable, fit: Fit) -> Iterator[Check]:
     found = fit.exponents() | {RATIO: fit.tokens_per_param(CHINCHILLA)}
     for quantity in COMPARED:
         note = "" if found[quantity].status == "ok" else found[quantity].status
-        check = check_of_fit(entry, fit.method, fit, quantity=quantity, note=note)
+        check = quote_fit(entry, fit.method, fit, quantity=quantity, note=note)
         check = with_estimate(check, found[quantity])
         printed = printed_values(entry, table, fit.method, quantity)
         yield from (_judge(check, value) for value in printed)

@@ -21,11 +21,11 @@ from scaling.replication.checks import (
     SAME_DIGITS,
     Check,
     agrees,
-    check_of_fit,
     checks_table,
     compare_intervals,
     half_unit,
     judge,
+    quote_fit,
     with_estimate,
 )
 from scaling.tables.published import Reference
@@ -73,9 +73,7 @@ def law_checks(
     theirs = objective_at(data.obs, published.params, law=published.law)
     note = f"{fit.status}: {fit.reason}" if fit.reason else ""
     known = {"source": published.source, "objective_published": theirs, "note": note}
-    common = check_of_fit(
-        entry, f"parametric, {fit.law}", fit, is_finding=fit.status != "ok", **known
-    )
+    common = quote_fit(entry, f"parametric, {fit.law}", fit, is_finding=fit.status != "ok", **known)
     checks = []
     for name, value in published.params.items():
         check = with_estimate(common, fit.param(name), quantity=name, published=value)
@@ -92,7 +90,7 @@ def _compare(
     if is_whole:
         theirs = objective_at(obs, reference.params, law=LAW, criterion=criterion)
     known = {"source": reference.source, "objective_published": theirs}
-    common = check_of_fit(entry, f"parametric, {fit.law}", fit, **known)
+    common = quote_fit(entry, f"parametric, {fit.law}", fit, **known)
     other = _find_other_optimum(reference, fits)
     for name, value in reference.params.items():
         found = fit.param(name)
