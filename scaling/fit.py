@@ -43,13 +43,7 @@ def main(command: FitCommand) -> None:
 
 
 def choose_rows(runs: pd.DataFrame, name: str, wanted: str | None) -> pd.DataFrame:
-    """Rows of one family or objective; all of them without a wish.
-
-    Raises
-    ------
-    ValueError
-        The table has none.
-    """
+    """Rows of one family or objective, all of them without a wish; ValueError for none."""
     if wanted is None:
         return runs
     if name not in runs or wanted not in set(runs[name]):

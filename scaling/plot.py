@@ -9,7 +9,6 @@ from rich.console import Console
 
 from scaling import results
 from scaling.commandline import verb
-from scaling.figures.saving import check_format
 from scaling.fitting.settings import FitConfig
 
 
@@ -28,6 +27,8 @@ class PlotCommand:
 @verb("plot", PlotCommand)
 def main(command: PlotCommand) -> None:
     """Read, fit, draw."""
+    from scaling.figures.saving import check_format  # here, so that a wrong option is told at once
+
     console = Console(soft_wrap=True)
     check_format(command.format)
     path = Path(command.runs)

@@ -16,7 +16,7 @@ from scaling.pages.replication import (
     replication_page,
 )
 from scaling.pages.text import print_sections
-from scaling.replication.entries import Replication, chosen_entries, replicate
+from scaling.replication.entries import chosen_entries, replicate
 
 AUDIT_DIGITS = 6  # fits to fewer runs stop within 1e-7 of their optimum
 
@@ -41,28 +41,18 @@ def main(command: ReproduceCommand) -> None:
         done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
         console.print(done[-1].describe(), markup=False)
     checks = pd.concat([r.checks for r in done], ignore_index=True)
-    _print(console, done, checks)
-    _write(Path(command.out), done, checks, command)
-    console.print(f"checks.csv, audit.csv and README.md are in {Path(command.out).resolve()}")
-    if wrong := int((~checks.ok).sum()):
-        sys.exit(f"error: {wrong} of {len(checks)} checks are not ok: see NOT OK above")
-
-
-def _print(console: Console, done: list[Replication], checks: pd.DataFrame) -> None:
-    """Every entry, then the core and the findings, which a reader sees last."""
-    print_sections(console, map(grouped_section, done))
-    print_sections(console, [core_section(checks)])
-    for finding in findings_section(checks).items:
+    print_sections(console, [*map(grouped_section, done), core_section(checks)])
+    for finding in findings_section(checks).items:  # which a reader sees last
         console.print(f"finding: {finding}", markup=False)
-
-
-def _write(folder: Path, done, checks: pd.DataFrame, command: ReproduceCommand) -> None:
-    audits = [r.audit for r in done if len(r.audit)]
-    audit = pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=["entry"])
+    folder = Path(command.out)
+    audits = [r.audit for r in done if len(r.audit)] or [pd.DataFrame(columns=["entry"])]
     write_table(folder / "checks.csv", checks)
-    write_table(folder / "audit.csv", audit, AUDIT_DIGITS)
+    write_table(folder / "audit.csv", pd.concat(audits, ignore_index=True), AUDIT_DIGITS)
     page = replication_page(done, _ask_again(command), command.bootstrap, command.seed)
     write_text(folder / "README.md", page)
+    console.print(f"checks.csv, audit.csv and README.md are in {folder.resolve()}")
+    if wrong := int((~checks.ok).sum()):
+        sys.exit(f"error: {wrong} of {len(checks)} checks are not ok: see NOT OK above")
 
 
 def _ask_again(command: ReproduceCommand) -> str:

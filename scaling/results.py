@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.figures import all_figures
-from scaling.figures.saving import save_figure
 from scaling.files import write_text
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
@@ -17,17 +15,7 @@ from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 
 def read_tables(path: Path, columns: dict[str, str] | None = None):
-    """Read a runs table, and the curves beside it if there are any.
-
-    Parameters
-    ----------
-    path : Path
-        A CSV file, or a results folder with runs.csv in it.
-
-    Returns
-    -------
-    runs, curves : DataFrame, and DataFrame or None
-    """
+    """Read the runs table of a CSV file or a results folder, and the curves beside it or None."""
     if columns is not None and not isinstance(columns, dict):
         raise ValueError(f"columns={columns!r} must map names: 'columns={{size: N, toks: D}}'")
     file = path / "runs.csv" if path.is_dir() else path
@@ -60,11 +48,9 @@ def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig
 
 
 def write_fits(folder: Path, report: Report, made_from: str) -> None:
-    """Write what a report holds.
+    """Write a report: audit.csv, fit.json (for `scaling.load_fit`), optima.csv and fits.csv.
 
-    fits.csv (every number of every method), optima.csv (the table that is printed), audit.csv
-    (laws ranked on the largest budgets), fit.json (the parametric fit with its draws, for
-    `scaling.load_fit`). fits.csv comes last: it says that the others are there.
+    fits.csv comes last: it says that the others are there.
     """
     if report.audit is not None:
         write_text(folder / "audit.csv", report.audit.ranking.to_csv(index=False))
@@ -78,21 +64,19 @@ def write_fits(folder: Path, report: Report, made_from: str) -> None:
 def is_fitted(folder: Path, made_from: str) -> bool:
     """Tell whether the folder holds the fits of exactly these tables and settings."""
     try:
-        return set(pd.read_csv(folder / "fits.csv", usecols=["data"], dtype=str).data) == {
-            made_from
-        }
+        data = pd.read_csv(folder / "fits.csv", usecols=["data"], dtype=str).data
     except (OSError, ValueError):
         return False
+    return set(data) == {made_from}
 
 
 def write_figures(
-    folder: Path,
-    runs: pd.DataFrame,
-    curves: pd.DataFrame | None,
-    report: Report,
-    kind: str = "png",
+    folder: Path, runs: pd.DataFrame, curves: pd.DataFrame | None, report: Report, kind: str = "png"
 ) -> tuple[list[Path], dict[str, str]]:
     """Write every figure as png, svg or pdf; return their paths, and why others were not drawn."""
+    from scaling.figures import all_figures  # here, so that a wrong option is told at once
+    from scaling.figures.saving import save_figure
+
     figures, refused = all_figures(runs, curves, report)
     paths = {folder / f"{name}.{kind}": figure for name, figure in figures.items()}
     for path, figure in paths.items():

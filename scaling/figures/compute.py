@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -15,7 +14,7 @@ from scaling.tables.observations import Convention
 HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def compute_figure(
     runs: pd.DataFrame,
     curves: pd.DataFrame | None = None,
@@ -38,11 +37,11 @@ def compute_figure(
     refusal : str
         Why there is no fit; written below.
     """
-    obs, stopped, convention = paper.drawn_runs(runs, fit, convention=convention)
+    obs, stopped, convention = drawn = paper.drawn_runs(runs, fit, convention=convention)
     paths = _paths(pd.concat([obs, stopped]) if len(stopped) else obs, curves)
     fig = paper.paper_figure(paper.COLUMN, 3.7)
     ax = fig.add_subplot()
-    sizes = paper.limits([*obs.N, *stopped.N], 1.05)
+    sizes = drawn.limits("N", 1.05)
     norm = LogNorm(*sizes)
     low, high = paper.limits(obs.L, 1.03)
     high *= HEADROOM if paths else 1.0
@@ -56,19 +55,10 @@ def compute_figure(
         line = ":" if run_id in {*stopped.run_id} else "-"
         ax.plot(C, L, line, color=paper.SHADES(norm(N)), lw=0.7, alpha=0.8, gid=f"curve:{run_id}")
     kept = obs.loc[obs.status == "ok"]
-    ax.scatter(
-        kept.C,
-        kept.L,
-        s=14,
-        c=kept.N,
-        cmap=paper.SHADES,
-        norm=norm,
-        edgecolors="white",
-        linewidths=0.4,
-        zorder=3,
-        label="held-out loss at the end of a run",
-    )
-    paper.draw_left_out(ax, obs, stopped, "C")
+    dots = {"s": 14, "edgecolors": "white", "linewidths": 0.4, "zorder": 3}
+    label = "held-out loss at the end of a run"
+    ax.scatter(kept.C, kept.L, c=kept.N, cmap=paper.SHADES, norm=norm, label=label, **dots)
+    paper.draw_left_out(ax, drawn, "C")
     if fit is not None:
         _draw_envelope(ax, fit)
     bar = fig.colorbar(ScalarMappable(norm, paper.SHADES), ax=ax, aspect=30, pad=0.02)
@@ -85,12 +75,11 @@ def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
         return []
     known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
     by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
-    found = []
     ends = ends.loc[ends.run_id.isin([*by_run])].dropna(subset=["N", "D", "C"])
-    for end in ends.to_dict("records"):
-        rows = by_run[end["run_id"]]
-        found.append((end["run_id"], end["N"], rows.tokens * end["C"] / end["D"], rows.loss))
-    return found
+    return [
+        (run_id, N, by_run[run_id].tokens * C / D, by_run[run_id].loss)
+        for run_id, N, D, C in zip(ends.run_id, ends.N, ends.D, ends.C, strict=True)
+    ]
 
 
 def _draw_envelope(ax: Axes, fit: Fit) -> None:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,19 +14,11 @@ FIELD = "0.6"  # contours stand behind the runs
 LEVELS = np.linspace(0.03, 0.9, 9)  # shares of the panel where the loss is lower
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     """Contours of the fitted loss over C and N with the efficient frontier, and IsoFLOP slices.
 
-    Parameters
-    ----------
-    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it
-    fit : Fit of a law of N and D
-
-    Raises
-    ------
-    ValueError
-        The law is not one of N and D.
+    `fit` is of a law of N and D; ValueError for another one.
 
     References
     ----------
@@ -35,13 +26,10 @@ def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     """
     if fit.law.startswith("power_"):
         raise ValueError(f"contours need a law of N and D, got {fit.law!r}; use a parametric fit")
-    obs, stopped, convention = paper.drawn_runs(runs, fit)
+    obs, _, convention = drawn = paper.drawn_runs(runs, fit)
     fig = paper.paper_figure(paper.PAGE, 3.5)
     left, right = fig.subplots(1, 2)
-    C_range, N_range = (
-        paper.limits([*obs.C, *stopped.C], 1.5),
-        paper.limits([*obs.N, *stopped.N], 1.5),
-    )
+    C_range, N_range = drawn.limits("C", 1.5), drawn.limits("N", 1.5)
     paper.log_scale(left, "x", "C", *C_range, gap=0.15)
     paper.log_scale(left, "y", "N", *N_range)
     paper.log_scale(right, "x", "N", *N_range, gap=0.11)
@@ -50,8 +38,8 @@ def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     _draw_slices(left, right, fit, obs)
     if fit.law in FRONTIERS:
         _draw_frontier(left, right, fit, C_range)
-    paper.draw_left_out(left, obs, stopped, "C", "N")
-    paper.draw_left_out(right, obs, stopped, "N")
+    paper.draw_left_out(left, drawn, "C", "N")
+    paper.draw_left_out(right, drawn, "N")
     paper.legend_above(fig, columns=4)
     note = f"{paper.fit_name(fit)}: {LAWS[fit.law].formula}, {fit.n_runs} runs"
     return paper.finish(fig, convention, note, fit.reason, paper.interval_note(fit))

@@ -45,25 +45,17 @@ def all_figures(
         "triptych": lambda: triptych_figure(runs, *kaplan, **shared),
         "ratio": lambda: ratio_figure(report.fits),
     }
-    skipped = _skipped(runs, report)
-    return {name: draw() for name, draw in drawings.items() if name not in skipped}, skipped
-
-
-def _skipped(runs: pd.DataFrame, report: Report) -> dict[str, str]:
-    """Figures that nothing can be drawn in, and why."""
     if not (runs.status == "ok").any():
-        names = ("compute", "isoflop", "contour", "triptych", "ratio")
-        return dict.fromkeys(names, "no run has finished")
-    fitted, refusals = {fit.method for fit in report.fits}, dict(report.refusals)
+        return {}, dict.fromkeys(drawings, "no run has finished")
     obs, _ = observations(runs, report.convention)
     skipped = {}
-    if "isoflop" not in fitted and obs.groupby("budget").N.nunique().max() < MIN_SIZES:
+    if "isoflop" not in fits and obs.groupby("budget").N.nunique().max() < MIN_SIZES:
         skipped["isoflop"] = refusals["isoflop"]
-    if "parametric" not in fitted:
+    if "parametric" not in fits:
         skipped["contour"] = refusals["parametric"]
-    if not {"kaplan_LN", "kaplan_LD", "kaplan_LC"} & fitted:
+    if not any(kaplan):
         skipped["triptych"] = f"{refusals['kaplan_LN']}; {refusals['kaplan_LC']}"
     if not any(fit.law in FRONTIERS for fit in report.fits):
         methods = ("parametric", "isoflop", "isoflop_power", "envelope")
         skipped["ratio"] = "; ".join(f"{method}: {refusals[method]}" for method in methods)
-    return skipped
+    return {name: draw() for name, draw in drawings.items() if name not in skipped}, skipped

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scaling.figures import paper
-from scaling.figures.isoflop import bowl_axes, draw_bowl, draw_power_law, near
+from scaling.figures.isoflop import draw_bowls, draw_power_law, scale_bowls
 from scaling.fitting.result import Fit
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit]) -> Figure:
     """One column per family: its IsoFLOP bowls, and N_opt(C) through their minima.
 
@@ -32,22 +31,15 @@ def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit])
     budgets = {b for fit in fits.values() for b in fit.minima.budget}
     for (above, below), (title, runs) in zip(axes.T, tables.items(), strict=True):
         fit = fits.get(title)
-        obs, stopped, _ = paper.drawn_runs(runs, fit, convention=convention)
-        groups, others = paper.budget_groups(obs, among=budgets)
-        minima = {} if fit is None else {b["budget"]: b for b in fit.minima.to_dict("records")}
-        for group in groups:
-            draw_bowl(above, group, minima.get(group.budget))
-        paper.draw_ungrouped(above, others, "N", "L")
-        bowl_axes(above, [*obs.N, *stopped.N])
-        paper.draw_left_out(above, obs, stopped, "N")
+        drawn = paper.drawn_runs(runs, fit, convention=convention)
+        laws.append((below, fit, draw_bowls(above, drawn, fit, among=budgets)))
+        scale_bowls(above, drawn)
         above.set_title(title, fontsize=8, loc="left")
-        shown = [(g, minima[g.budget]) for g in groups if fit and near(minima[g.budget], obs)]
-        laws.append((below, fit, shown))
     paper.legend_above(fig, columns=5)
-    for ax, fit, shown in laws:
+    for ax, fit, found in laws:
         if fit is None:
             ax.set_axis_off()
         else:
-            draw_power_law(ax, fit, shown, "N", "a")
+            draw_power_law(ax, fit, found, "N", "a")
     apart = "losses of different objectives cannot be compared; exponents and ratios can"
     return paper.finish(fig, convention, apart, paper.interval_note(*fits.values()))

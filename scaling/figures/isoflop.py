@@ -1,8 +1,9 @@
 """IsoFLOP bowls with their minima, and the power laws through these."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,7 +14,7 @@ from scaling.tables.observations import Convention
 NEAR = 2.0  # a minimum further outside of the sizes than this factor is not drawn
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def isoflop_figure(
     runs: pd.DataFrame,
     fit: Fit | None = None,
@@ -30,48 +31,59 @@ def isoflop_figure(
         Bowls whose minimum it refuses are hollow and say why; without a fit only the runs are
         drawn.
     """
-    obs, stopped, convention = paper.drawn_runs(runs, fit, convention=convention)
+    drawn = paper.drawn_runs(runs, fit, convention=convention)
     fig = paper.paper_figure(paper.COLUMN if fit is None else paper.PAGE, 3.3)
     axes = fig.subplots(1, 1 if fit is None else 3, squeeze=False)[0]
-    bowls = {} if fit is None else {row["budget"]: row for row in fit.minima.to_dict("records")}
-    groups, others = paper.budget_groups(obs)
-    for group in groups:
-        draw_bowl(axes[0], group, bowls.get(group.budget))
-    paper.draw_ungrouped(axes[0], others, "N", "L")
-    if any(bowl["status"] == "ok" for bowl in bowls.values()):
+    found = draw_bowls(axes[0], drawn, fit)
+    if fit is not None and (fit.minima.status == "ok").any():
         axes[0].plot([], [], "*", mfc="white", mec="black", mew=0.8, ms=8, label="minimum")
-    bowl_axes(axes[0], [*obs.N, *stopped.N, *(b["N_opt"] for b in bowls.values() if near(b, obs))])
-    paper.draw_left_out(axes[0], obs, stopped, "N")
+    scale_bowls(axes[0], drawn, [bowl["N_opt"] for _, bowl in found])
     paper.legend_above(fig, columns=2 if fit is None else 5)
     if fit is None:
-        return paper.finish(fig, convention, f"no fit: {refusal}" if refusal else "")
-    found = [(group, bowls[group.budget]) for group in groups if near(bowls[group.budget], obs)]
+        return paper.finish(fig, drawn.convention, f"no fit: {refusal}" if refusal else "")
     for ax, symbol, exponent in ((axes[1], "N", "a"), (axes[2], "D", "b")):
         draw_power_law(ax, fit, found, symbol, exponent)
     left_out = f"minima left out: {fit.reason}" if fit.reason else ""
-    return paper.finish(fig, convention, paper.interval_note(fit), left_out)
+    return paper.finish(fig, drawn.convention, paper.interval_note(fit), left_out)
 
 
-def near(bowl: dict, obs: pd.DataFrame) -> bool:
-    """Tell whether there is a minimum, not far outside of the sampled sizes."""
-    return obs.N.min() / NEAR < bowl["N_opt"] < obs.N.max() * NEAR
+def draw_bowls(
+    ax: Axes, drawn: paper.Drawn, fit: Fit | None, among: Iterable[float] = ()
+) -> list[tuple[paper.Group, dict]]:
+    """Bowls by budget; return those whose minimum is not far outside of the sampled sizes."""
+    obs, found = drawn.obs, []
+    minima = {} if fit is None else {row["budget"]: row for row in fit.minima.to_dict("records")}
+    groups, others = paper.budget_groups(obs, among)
+    for group in groups:
+        bowl = minima.get(group.budget)
+        _draw_bowl(ax, group, bowl)
+        if bowl is not None and _is_near(bowl, obs):
+            found.append((group, bowl))
+    paper.draw_ungrouped(ax, others, "N", "L")
+    return found
 
 
-def bowl_axes(ax: Axes, sizes: list[float]) -> None:
-    """Axes of a panel of bowls: N on a log scale around these sizes, loss beside it."""
+def scale_bowls(ax: Axes, drawn: paper.Drawn, more: Iterable[float] = ()) -> None:
+    """Axes of a panel of bowls: all N, and more, on a log scale, loss beside it."""
+    sizes = [*drawn.obs.N, *drawn.stopped.N, *more]
     paper.log_scale(ax, "x", "N", *paper.limits(sizes, 1.3), gap=0.16)
     ax.set_ylabel(paper.LABELS["L"])
     ax.margins(y=0.08)
     ax.tick_params(labelsize=8, width=0.6)
+    paper.draw_left_out(ax, drawn, "N")
 
 
-def draw_bowl(ax: Axes, group: paper.Group, bowl: dict | None) -> None:
+def _is_near(bowl: dict, obs: pd.DataFrame) -> bool:
+    return obs.N.min() / NEAR < bowl["N_opt"] < obs.N.max() * NEAR
+
+
+def _draw_bowl(ax: Axes, group: paper.Group, bowl: dict | None) -> None:
     """Runs of a budget, their parabola and its minimum; hollow where the fit refuses it."""
     good = bowl is None or bowl["status"] == "ok"
     style = {"color": group.colour, "mfc": group.colour if good else "none", "mew": 0.8}
     label = group.label if good or bowl is None else f"{group.label}: {bowl['status']}"
     ax.plot(group.rows.N, group.rows.L, group.marker, label=label, **style)
-    if bowl is None or not near(bowl, group.rows):
+    if bowl is None or not _is_near(bowl, group.rows):
         return
     low, high, N_opt = group.rows.N.min(), group.rows.N.max(), bowl["N_opt"]
     for start, end, line in (
@@ -93,13 +105,11 @@ def draw_power_law(ax: Axes, fit: Fit, found: list, symbol: str, exponent: str) 
     law = getattr(fit, quantity)(C)
     value = paper.with_interval(fit.exponents()[f"{symbol}_exponent"])
     power = f"${symbol}_\\mathrm{{opt}} \\propto C^{{{exponent}}}$"
-    paper.draw_estimate(
-        ax, C, law, "0.25", f"{paper.fit_name(fit)}: {power},\n{exponent} = {value}"
-    )
+    label = f"{paper.fit_name(fit)}: {power},\n{exponent} = {value}"
+    paper.draw_estimate(ax, C, law, "0.25", label)
     shown = [*law.value]
     for group, bowl in found:
-        paper.draw_bar(ax, bowl, quantity, color=group.colour, marker=group.marker)
-        shown += [bowl[quantity], *paper.interval_ends(bowl, quantity)]
+        shown += paper.draw_bar(ax, bowl, quantity, color=group.colour, marker=group.marker)
     paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.27)
     paper.log_scale(ax, "y", symbol, *paper.limits(shown, 1.15))
     ax.set_ylabel(f"{paper.LABELS[symbol]}$_\\mathrm{{opt}}$")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from scaling.fitting.bowls import MAX_SPREAD
 from scaling.fitting.result import LEVEL, Estimate, Fit
+from scaling.quantities import format_quantity
 from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
@@ -39,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "legend.labelspacing": 0.3,
     "legend.columnspacing": 1.2,
 }
+styled = rc_context(STYLE)  # decorates what draws a figure
 LABELS = {
     "C": "Training compute C (FLOPs)",
     "N": "Parameters N",
@@ -46,7 +48,6 @@ LABELS = {
     "L": "Held-out loss (nats/token)",
     "D/N": "Tokens per parameter D/N",
 }
-SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 STEPS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # labelled ticks of a decade, densest first
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.78, 256)))  # none too pale
 MARKERS = "osD^vP*X"
@@ -54,6 +55,18 @@ STOPPED = {"diverged": "x", "failed": "+"}
 EDGE = 0.97  # height of stopped runs in the panel
 MOST_BUDGETS = 10  # in a legend
 MARKUP = re.compile(r"\\[a-z]+|[{}$^_]")  # of mathematical text, takes no room
+
+
+class Drawn(NamedTuple):
+    """The runs of a figure, in the symbols of its fits."""
+
+    obs: pd.DataFrame  # finished ones; status "ok", or "excluded" where a fit leaves the run out
+    stopped: pd.DataFrame  # run_id, N, D, C and status, as far as the table has them
+    convention: Convention
+
+    def limits(self, symbol: str, pad: float = 1.15) -> tuple[float, float]:
+        """What an axis of N, D or C must reach."""
+        return limits([*self.obs[symbol], *self.stopped[symbol]], pad)
 
 
 class Group(NamedTuple):
@@ -122,8 +135,7 @@ def suffixed(value: float) -> str:
     """20000 as 20k; powers of ten beyond the trillions."""
     if not 1 <= value < 1e15:
         return powers_of_ten(value)
-    scale, suffix = next((s for s in SUFFIXES if value >= s[0]), (1.0, ""))
-    return f"{value / scale:.3g}{suffix}"
+    return format_quantity(value)
 
 
 def with_interval(number: Estimate, decimals: int = 2) -> str:
@@ -151,15 +163,15 @@ def legend_above(target: Axes | Figure, columns: int = 1) -> None:
     }
     if isinstance(target, Figure):
         longest = max(len(MARKUP.sub("", label)) for label in entries) * 4.0 + 30  # points
-        columns = min(columns, max(1, int(target.get_figwidth() * 72 / longest)))
-        target.legend([*entries.values()], [*entries], loc="outside upper left", ncols=columns)
-        return
-    legends = target.figure.legends
-    said = {text.get_text() for legend in legends for text in legend.get_texts()}
-    entries = {label: handle for label, handle in entries.items() if label not in said}
-    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02), "borderaxespad": 0.0}
+        fitting = max(1, int(target.get_figwidth() * 72 / longest))
+        place = {"loc": "outside upper left", "ncols": min(columns, fitting)}
+    else:
+        for text in (text for legend in target.figure.legends for text in legend.get_texts()):
+            entries.pop(text.get_text(), None)
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02)}
+        place |= {"borderaxespad": 0.0, "borderpad": 0.0}
     if entries:
-        target.legend([*entries.values()], [*entries], **above, borderpad=0.0)
+        target.legend([*entries.values()], [*entries], **place)
 
 
 def finish(fig: Figure, convention: Convention, *notes: str) -> Figure:
@@ -191,16 +203,8 @@ def one_convention(*fits: Fit, default: Convention | None = None) -> Convention:
 
 def drawn_runs(
     runs: pd.DataFrame, *fits: Fit | None, convention: Convention | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame, Convention]:
-    """Finished runs and stopped ones in the symbols of the fits.
-
-    Returns
-    -------
-    obs : DataFrame, as `scaling.tables.observations.observations` returns it, with status "ok", or
-        "excluded" where a fit leaves the run out
-    stopped : DataFrame with columns run_id, N, D, C, status; as far as the table has them
-    convention : Convention
-    """
+) -> Drawn:
+    """Finished runs and stopped ones; ValueError where none has finished."""
     if not (runs.status == "ok").any():
         raise ValueError("no run has finished: there is nothing to draw")
     present = [fit for fit in fits if fit is not None]
@@ -211,26 +215,27 @@ def drawn_runs(
     rows = runs.loc[runs.status != "ok"]
     N = rows[[*N_COLUMNS[convention.N]]].sum(axis=1, min_count=1).astype(float)
     C = 6.0 * N * rows.tokens if convention.C == "6ND" else rows.flops
-    stopped = pd.DataFrame({"run_id": rows.run_id, "N": N, "D": rows.tokens, "C": C})
-    return obs, stopped.assign(status=rows.status), convention
+    known = {"run_id": rows.run_id, "N": N, "D": rows.tokens, "C": C, "status": rows.status}
+    return Drawn(obs, pd.DataFrame(known), convention)
 
 
-def draw_left_out(ax: Axes, obs: pd.DataFrame, stopped: pd.DataFrame, x: str, y: str = "L") -> None:
+def draw_left_out(ax: Axes, drawn: Drawn, x: str, y: str = "L") -> None:
     """Excluded runs as grey rings, stopped ones at the upper edge (at their y if they have it)."""
+    obs, stopped, _ = drawn
     excluded = obs.loc[obs.status == "excluded"]
     if len(excluded):
         label = f"excluded from the fit ({len(excluded)})"
         ax.plot(excluded[x], excluded[y], "o", mec="0.5", mfc="none", mew=0.9, label=label)
     for status, marker in STOPPED.items():
-        rows = stopped.loc[(stopped.status == status) & (stopped[x] > 0)]
-        count = int((stopped.status == status).sum())
-        if not count:
+        rows = stopped.loc[stopped.status == status]
+        if rows.empty:
             continue
-        edge = y not in rows
-        place = ax.get_xaxis_transform() if edge else ax.transData
-        heights = np.full(len(rows), EDGE) if edge else rows[y]
+        shown = rows.loc[rows[x] > 0]
+        heights, place = np.full(len(shown), EDGE), ax.get_xaxis_transform()
+        if y in rows:
+            heights, place = shown[y], ax.transData
         style = {"color": "black", "ms": 5, "mew": 1.2, "ls": "", "transform": place}
-        ax.plot(rows[x], heights, marker=marker, label=f"{status} ({count})", **style)
+        ax.plot(shown[x], heights, marker=marker, label=f"{status} ({len(rows)})", **style)
 
 
 def budget_groups(
@@ -270,15 +275,11 @@ def draw_estimate(ax: Axes, x: np.ndarray, number: Estimate, color, label: str, 
         ax.fill_between(x, number.low, number.high, color=color, alpha=0.18, lw=0, zorder=1)
 
 
-def interval_ends(bowl: dict, quantity: str) -> list[float]:
-    """Ends of the interval of a minimum; NaN where nothing was resampled."""
-    return [bowl.get(f"{quantity}_{end}", float("nan")) for end in ("low", "high")]
-
-
-def draw_bar(ax: Axes, bowl: dict, quantity: str, **mark) -> None:
-    """The minimum of one budget with its interval; hollow where the fit refuses it."""
+def draw_bar(ax: Axes, bowl: dict, quantity: str, **mark) -> list[float]:
+    """Draw and return a minimum with its interval, if any; hollow where the fit refuses it."""
     face = mark["color"] if bowl["status"] == "ok" else "none"
-    value, ends = bowl[quantity], interval_ends(bowl, quantity)
+    value, *ends = (bowl.get(f"{quantity}{end}", np.nan) for end in ("", "_low", "_high"))
     error = np.abs(np.subtract(ends, value))[:, None] if np.all(np.isfinite(ends)) else None
     style = {"capsize": 2, "elinewidth": 0.8, "ls": "", "mfc": face}
     ax.errorbar([bowl["budget"]], [value], error, **style, **mark)
+    return [value, *ends]

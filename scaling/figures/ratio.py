@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,22 +20,19 @@ LOOKS = {
 MINIMA = {"ok": "minimum of a budget", "extrapolated": "minimum outside the sizes"}
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     """Tokens per parameter of the compute-optimal model against C, by every method.
+
+    The minima of an isoflop fit are drawn with their intervals, extrapolations dashed. ValueError
+    where no fit has a frontier, or where conventions differ.
 
     Parameters
     ----------
     fits : iterable of Fit
-        Those without a compute-optimal frontier are left out. The minima of an isoflop fit are
-        drawn with their intervals.
+        Those without a compute-optimal frontier are left out.
     reach : float, >= 1
-        How far beyond the sampled compute to draw, as a factor; extrapolations are dashed.
-
-    Raises
-    ------
-    ValueError
-        No fit has a frontier, or their conventions differ.
+        How far beyond the sampled compute to draw, as a factor.
     """
     fits = [fit for fit in fits if fit.law in FRONTIERS]
     if not fits:
@@ -51,13 +47,8 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
     for fit in fits:
         shown += _draw_method(ax, fit, C)
     ax.plot([], [], color="0.4", ls="--", lw=0.9, label="extrapolated")
-    ax.axhline(
-        TOKENS_PER_PARAM_RULE,
-        color="black",
-        ls=(0, (6, 3)),
-        lw=0.8,
-        label="20 tokens per parameter",
-    )
+    rule = {"color": "black", "ls": (0, (6, 3)), "lw": 0.8}
+    ax.axhline(TOKENS_PER_PARAM_RULE, label="20 tokens per parameter", **rule)
     paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.19)
     paper.log_scale(ax, "y", "D/N", *paper.limits(shown, 1.3))
     paper.legend_above(fig, columns=2)
@@ -75,14 +66,10 @@ def _draw_method(ax: Axes, fit: Fit, C: np.ndarray) -> list[float]:
     if np.all(np.isfinite(ratio.low)):
         ax.fill_between(C, ratio.low, ratio.high, where=~outside, color=colour, alpha=0.25, lw=0)
         ax.fill_between(C, ratio.low, ratio.high, color=colour, alpha=0.08, lw=0)
-    return [*ratio.value, *(_draw_minima(ax, fit, colour) if fit.method == "isoflop" else [])]
-
-
-def _draw_minima(ax: Axes, fit: Fit, colour) -> list[float]:
-    shown, quantity = [], "tokens_per_param"
-    for bowl in fit.minima.loc[np.isfinite(fit.minima[quantity])].to_dict("records"):
-        paper.draw_bar(ax, bowl, quantity, color=colour, marker="o", label=MINIMA[bowl["status"]])
-        shown += (
-            [bowl[quantity], *paper.interval_ends(bowl, quantity)] if bowl["status"] == "ok" else []
-        )
+    shown = [*ratio.value]
+    for bowl in fit.minima.to_dict("records") if fit.method == "isoflop" else ():
+        if np.isfinite(bowl["tokens_per_param"]):
+            mark = {"color": colour, "marker": "o", "label": MINIMA[bowl["status"]]}
+            ends = paper.draw_bar(ax, bowl, "tokens_per_param", **mark)
+            shown += ends if bowl["status"] == "ok" else []
     return shown

@@ -17,29 +17,15 @@ RESOLUTION = 160  # dots per inch of a PNG
 COLOURS = 256  # of a PNG: a third of the bytes of one with all of them
 KEY = "drawn"  # of the fingerprint in a PNG
 UNDATED = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
-NAME = re.compile(r"#?\b[a-z][0-9a-f]{10}\b")  # that matplotlib derives from all digits
+NAME = re.compile(r"#?\b(C\w+_|[a-z]+)[0-9a-f]{10}\b")  # that matplotlib derives from all digits
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 
 
 def save_figure(figure: Figure, path: Path) -> bool:
-    """Write a figure in the format that the name ends with.
+    """Write a figure in the format that the name ends with; return whether it was written.
 
     The last digits of the data differ between processors, and may change a pixel: a PNG is written
-    only where its `fingerprint` is another one.
-
-    Parameters
-    ----------
-    figure : Figure
-    path : Path, ending with .png, .svg or .pdf
-
-    Returns
-    -------
-    bool, whether the file was written
-
-    Raises
-    ------
-    ValueError
-        The name ends otherwise.
+    only where its `fingerprint` is another one. ValueError if the name ends otherwise.
     """
     kind, file = check_format(path.suffix.removeprefix(".")), io.BytesIO()
     if kind == "png":

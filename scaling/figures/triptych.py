@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ MEANING = {
 }
 
 
-@rc_context(paper.STYLE)
+@paper.styled
 def triptych_figure(
     runs: pd.DataFrame,
     LN: Fit | None = None,
@@ -41,33 +40,26 @@ def triptych_figure(
     ----------
     Kaplan et al. 2020, arXiv:2001.08361, figure 1.
     """
-    laws = {"N": LN, "D": LD, "C": LC}
-    present = [law for law in laws.values() if law is not None]
-    obs, stopped, convention = paper.drawn_runs(runs, *present, convention=convention)
+    given = {"N": LN, "D": LD, "C": LC}
+    laws = {symbol: law for symbol, law in given.items() if law is not None}
+    obs, _, convention = drawn = paper.drawn_runs(runs, *laws.values(), convention=convention)
     low, high = paper.limits([*obs.L, *_floors(laws, obs.L.min() / FAR)], 1.05)
     fig = paper.paper_figure(paper.PAGE, 3.1)
-    for ax, symbol in zip(fig.subplots(1, 3, sharey=True), laws, strict=True):
-        paper.log_scale(
-            ax,
-            "x",
-            symbol,
-            *paper.limits([*obs[symbol], *stopped[symbol]]),
-            gap=0.27 if symbol == "C" else 0.17,
-        )
+    for ax, symbol in zip(fig.subplots(1, 3, sharey=True), given, strict=True):
+        paper.log_scale(ax, "x", symbol, *drawn.limits(symbol), 0.27 if symbol == "C" else 0.17)
         paper.log_scale(ax, "y", "L", low, high, gap=0.12)
         ax.yaxis.label.set_visible(symbol == "N")
         rows = obs.loc[obs.status == "ok"]
         ax.plot(rows[symbol], rows.L, "o", ms=2.5, color="0.6", label="runs")
-        paper.draw_left_out(ax, obs, stopped, symbol)
+        paper.draw_left_out(ax, drawn, symbol)
     paper.legend_above(fig, columns=4)
-    for ax, (symbol, law) in zip(fig.axes, laws.items(), strict=True):
-        if law is not None:
-            _draw_law(ax, law, symbol)
-    notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law and law.note]
+    for ax, symbol in zip(fig.axes, given, strict=True):
+        if symbol in laws:
+            _draw_law(ax, laws[symbol], symbol)
+    notes = [f"L({symbol}): {law.note}" for symbol, law in laws.items() if law.note]
     conditional = "runs are conditional: each loss depends on the other two quantities as well"
-    return paper.finish(
-        fig, convention, "; ".join([*notes, conditional]), paper.interval_note(*present)
-    )
+    notes = ["; ".join([*notes, conditional]), paper.interval_note(*laws.values())]
+    return paper.finish(fig, convention, *notes)
 
 
 def _draw_law(ax: Axes, law: Fit, symbol: str) -> None:
@@ -79,9 +71,8 @@ def _draw_law(ax: Axes, law: Fit, symbol: str) -> None:
     paper.draw_estimate(ax, x, _loss(law, symbol, x), "#2b1a5a", label)
     if E:
         floor = law.param("E")
-        ax.axhline(
-            floor.value, color="0.3", ls=":", lw=0.9, label=f"E = {paper.with_interval(floor)}"
-        )
+        label = f"E = {paper.with_interval(floor)}"
+        ax.axhline(floor.value, color="0.3", ls=":", lw=0.9, label=label)
     paper.legend_above(ax)
 
 
@@ -90,9 +81,8 @@ def _loss(law: Fit, symbol: str, values) -> Estimate:
     return law.loss(**variables)
 
 
-def _floors(laws: dict[str, Fit | None], lowest: float) -> list[float]:
+def _floors(laws: dict[str, Fit], lowest: float) -> list[float]:
     """What laws say at the largest scale, and their E, as far as worth drawing."""
-    present = {symbol: law for symbol, law in laws.items() if law is not None}
-    ends = [float(_loss(law, s, law.sampled[s][1])) for s, law in present.items()]
-    E = [law.params["E"] for law in present.values() if "E" in law.params]
+    ends = [float(_loss(law, symbol, law.sampled[symbol][1])) for symbol, law in laws.items()]
+    E = [law.params["E"] for law in laws.values() if "E" in law.params]
     return [floor for floor in ends + E if floor > lowest]

@@ -1,19 +1,17 @@
 """Fits for people: optima, methods, audit and conventions, on the terminal and as a page."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 from rich.console import Console
 
-from scaling.fitting.audit import Audit
 from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
     Section,
-    Table,
+    make_section,
     markdown,
     markdown_list,
     print_sections,
@@ -34,12 +32,11 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
 RATIO = "tokens/param"
 HEADS = {"N_opt": "N_opt", "tokens_per_param": RATIO}  # where methods are told apart
 BUDGET, METHOD = shown("C", "C (FLOPs)", ".3g"), shown("method", write=METHODS.__getitem__)
-QUANTITIES = (
-    shown_interval("N_opt", write=format_quantity),
-    shown_interval("D_opt", write=format_quantity),
-    shown_interval("L_opt", write=".4g"),
-    shown_interval("tokens_per_param", RATIO, format_quantity),
-)
+N_OPT = shown_interval("N_opt", write=format_quantity)
+D_OPT = shown_interval("D_opt", write=format_quantity)
+L_OPT = shown_interval("L_opt", write=".4g")
+TOKENS_PER_PARAM = shown_interval("tokens_per_param", RATIO, format_quantity)
+QUANTITIES = (N_OPT, D_OPT, L_OPT, TOKENS_PER_PARAM)
 OPTIMA = (BUDGET, METHOD, *QUANTITIES, shown("status"))
 JUDGED = Column("method", lambda row: f"{METHODS[row['method']]} ({row['status']})")
 NARROW = (BUDGET, JUDGED, *QUANTITIES)  # for a terminal
@@ -56,8 +53,8 @@ CONVENTIONS = (
     Column("N", lambda row: f"{row['N']}: {N_MEANING[row['N']]}"),
     METHOD,
     shown_interval("N_exponent", "a in N_opt ~ C^a", ".3f"),
-    shown_interval("N_opt", write=format_quantity),
-    shown_interval("tokens_per_param", RATIO, format_quantity),
+    N_OPT,
+    TOKENS_PER_PARAM,
     shown("tokens_per_param", "over 20", lambda ratio: f"x{ratio / TOKENS_PER_PARAM_RULE:.2f}"),
     shown("status"),
 )
@@ -77,7 +74,7 @@ def optima_section(
         "one budget, *power bowl* its counterpart of two powers; the other methods are laws "
         "through all budgets."
     )
-    return Section("Compute-optimal models", (text,), tables=(Table(known, columns),))
+    return make_section("Compute-optimal models", known, columns, text)
 
 
 def conventions_section(conventions: pd.DataFrame) -> Section:
@@ -90,14 +87,15 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
         f"{TOKENS_PER_PARAM_RULE:g} is the rule of "
         "thumb of Hoffmann et al. 2022, whose N is total."
     )
-    return Section(title, (text,), tables=(Table(conventions, CONVENTIONS),))
+    return make_section(title, conventions, CONVENTIONS, text)
 
 
 def fit_sections(report: Report) -> list[Section]:
     """Every method or why it was refused, where they disagree, and the audit of laws."""
+    apart = tuple(_compare(report))
     return [
         Section("Fits", items=tuple(fit_lines(report))),
-        _list_section("Where the methods disagree", _compare(report), "One method only."),
+        Section("Where the methods disagree", () if apart else ("One method only.",), apart),
         _audit_section(report),
     ]
 
@@ -116,18 +114,11 @@ def fit_lines(report: Report) -> Iterator[str]:
 
 def excluded_section(runs: pd.DataFrame) -> Section:
     """One item per run that no fit uses."""
-    rows = runs.loc[runs.status != "ok"].to_dict("records")
-    return _list_section("Excluded runs", map(_explain, rows), "None.")
-
-
-def _explain(row: Mapping[Any, Any]) -> str:
-    label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
-    return f"{label}: {row['status']}, {row.get('reason', 'as the table says')}"
-
-
-def _list_section(title: str, items: Iterable[str], otherwise: str) -> Section:
-    items = tuple(items)
-    return Section(title, () if items else (otherwise,), items)
+    items = []
+    for row in runs.loc[runs.status != "ok"].to_dict("records"):
+        label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
+        items.append(f"{label}: {row['status']}, {row.get('reason', 'as the table says')}")
+    return Section("Excluded runs", () if items else ("None.",), tuple(items))
 
 
 def _compare(report: Report) -> Iterator[str]:
@@ -144,22 +135,19 @@ def _compare(report: Report) -> Iterator[str]:
 
 
 def _audit_section(report: Report) -> Section:
+    """What was left out, which law the audit recommends, and the ranking of all."""
     title, audit = "Extrapolation audit", report.audit
     if audit is None:
         reason = dict(report.refusals).get("audit", "not asked for")
         return Section(title, (f"Refused: {reason}.",))
-    return Section(title, (_recommend(audit),), tables=(Table(audit.ranking, AUDIT),))
-
-
-def _recommend(audit: Audit) -> str:
-    """What was left out, and which law the audit recommends."""
     first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
     others = [law for law in as_good if law != audit.recommended]
-    return (
+    text = (
         f"Fitted without the {first.n_held_out} runs from {first.C_from:.3g} FLOPs up, to predict "
         f"them: the audit recommends {audit.recommended or 'no law'}"
         + (f"; as good within the noise: {', '.join(others)}." if others else ".")
     )
+    return make_section(title, audit.ranking, AUDIT, text)
 
 
 # ---------------------------------------------------------------- the terminal and the page

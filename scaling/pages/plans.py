@@ -1,14 +1,20 @@
 """A plan for people: sentences and tables, the same for the terminal and for Markdown."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from scaling.hardware.memory import USABLE
-from scaling.pages.text import Column, Section, Table, shown, shown_interval, with_interval, written
+from scaling.pages.text import (
+    Column,
+    Section,
+    make_section,
+    shown,
+    shown_interval,
+    with_interval,
+    written,
+)
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.inference import InferencePlan
@@ -138,20 +144,13 @@ def _show_optimum(plan: Plan) -> Section:
     ]
     if plan.shape is not None:
         text.append(f"To build: {describe_shape(plan.shape)}")
-    rows = pd.DataFrame([{"name": name} | asdict(getattr(plan, name)) for name in OPTIMUM])
-
-    def write_interval(row) -> str:
-        write = partial(written, write=OPTIMUM[row["name"]][1])
-        return (
-            f"{write(row['low'])} to {write(row['high'])}" if row["low"] == row["low"] else "none"
-        )
-
-    columns = (
-        Column("compute-optimal", lambda row: OPTIMUM[row["name"]][0]),
-        Column("value", lambda row: written(row["value"], OPTIMUM[row["name"]][1])),
-        Column("90 % interval", write_interval),
-    )
-    return Section("The plan", tuple(text), tables=(Table(rows, columns),))
+    heads, rows = ("compute-optimal", "value", "90 % interval"), []
+    for name, (head, write) in OPTIMUM.items():
+        number = getattr(plan, name)
+        ends = " to ".join(written(end, write) for end in (number.low, number.high))
+        rows.append((head, written(number.value, write), "none" if np.isnan(number.low) else ends))
+    columns = tuple(map(shown, heads))
+    return make_section("The plan", pd.DataFrame(rows, columns=[*heads]), columns, *text)
 
 
 def _show_departures(rows: pd.DataFrame) -> Section:
@@ -163,7 +162,7 @@ def _show_departures(rows: pd.DataFrame) -> Section:
         *(SIZE, N, D, RATIO, Column("loss above the optimum", write_gap)),
         Column("compute lost", lambda row: f"{max(1 - 1 / row['C_over'], 0.0):.1%}"),
     )
-    return Section("Another size for the same compute", tables=(Table(rows, columns),))
+    return make_section("Another size for the same compute", rows, columns)
 
 
 def _show_laws(rows: pd.DataFrame) -> Section:
@@ -183,32 +182,28 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         shown_interval("tokens_per_param", "tokens/param", write_digits),
         shown("L_opt", "loss", ".4g"),
     )
-    return Section("All laws at this budget", (text,), tables=(Table(rows, columns),))
+    return make_section("All laws at this budget", rows, columns, text)
 
 
 def _show_data(plan: DataLimitPlan) -> Section:
-    text = (describe_data(plan), f"*: the best that the limit allows. {plan.note}")
+    note = f"*: the best that the limit allows. {plan.note}"
     columns = (
         shown("law"),
-        Column("option", lambda row: row["option"].replace("_", " ") + " *" * row["best"]),
+        shown("option", write=lambda option: option.replace("_", " "), star="best"),
         *(N, D, shown("epochs", "passes", ".3g"), shown("C", write=".3g")),
         *(shown("loss", write=".4g"), shown("loss_gap", "above unlimited", "+.2g")),
     )
-    return Section("With so much data", text, tables=(Table(plan.table, columns),))
+    return make_section("With so much data", plan.table, columns, describe_data(plan), note)
 
 
 def _show_inference(plan: InferencePlan) -> Section:
     text = (describe_inference(plan), "Each trained until it reaches the optimum's loss:")
-
-    def write_over(row) -> str:
-        return f"{row['over']:.3g}" if row["over"] == row["over"] else "never reaches this loss"
-
     columns = (
         *(SIZE, N, D, shown("training_flops", "training", ".3g")),
         *(shown("inference_flops", "serving", ".3g"), shown("total_flops", "total FLOPs", ".3g")),
-        Column("over the optimum's", write_over),
+        shown("over", "over the optimum's", ".3g", missing="never reaches this loss"),
     )
-    return Section("With so much to serve", text, tables=(Table(plan.table, columns),))
+    return make_section("With so much to serve", plan.table, columns, *text)
 
 
 def _show_hours(plan: Plan, placement: Placement | None) -> Section:
@@ -227,7 +222,7 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
         *(shown(name, name.replace("_", " "), write_digits) for name in days),
     )
     rows = hours.loc[hours.device.isin({*SHOWN_DEVICES, *named})]
-    return Section("The budget on devices", tuple(text), tables=(Table(rows, columns),))
+    return make_section("The budget on devices", rows, columns, *text)
 
 
 def _describe_cost(plan: Plan, placement: Placement) -> str:
@@ -246,20 +241,13 @@ def _show_memory(placement: Placement) -> Section:
         f"device; *: fits, with {1 - USABLE:.0%} left for all else. Fewest devices: with every "
         "layer computed again."
     )
-
-    def write_devices(row) -> str:
-        count = row["devices_needed"]
-        return f"{count:,.0f}" if count == count else "never fits"
-
     columns = (
         *(shown("strategy"), shown("state", "states", write_gigabytes)),
-        Column("peak", lambda row: write_gigabytes(row["total"]) + " *" * row["fits"]),
-        Column(
-            "recomputing",
-            lambda row: write_gigabytes(row["total_recomputed"]) + " *" * row["fits_recomputed"],
-        ),
-        *(Column("fewest devices", write_devices), shown("sent", "sent a step", write_gigabytes)),
+        shown("total", "peak", write_gigabytes, star="fits"),
+        shown("total_recomputed", "recomputing", write_gigabytes, star="fits_recomputed"),
+        shown("devices_needed", "fewest devices", ",.0f", missing="never fits"),
+        shown("sent", "sent a step", write_gigabytes),
     )
-    rows = placement.table
-    title = "Memory of the planned shape on each device"
-    return Section(title, (text,), tables=(Table(rows, columns),))
+    return make_section(
+        "Memory of the planned shape on each device", placement.table, columns, text
+    )

@@ -14,6 +14,7 @@ from scaling.pages.text import (
     Column,
     Section,
     Table,
+    make_section,
     markdown,
     markdown_list,
     shown,
@@ -33,12 +34,8 @@ PACKAGES = ("scaling-laboratory", "numpy", "scipy", "pandas")
 def _number(head: str, digits: int = 6) -> Column:
     """Published or ours, with its interval."""
     stem = "published_" if head == "published" else ""
-
-    def write(row: Mapping[str, Any]) -> str:
-        ends = row[f"{stem}low"], row[f"{stem}high"]
-        return with_interval(row[head], *ends, f".{digits}g", ".4g")
-
-    return Column(head, write)
+    low, high, write = f"{stem}low", f"{stem}high", f".{digits}g"
+    return Column(head, lambda row: with_interval(row[head], row[low], row[high], write, ".4g"))
 
 
 def _shorten(source: str) -> str:
@@ -102,7 +99,7 @@ AUDITED += ("training_error", "status", "reason")
 
 def checks_section(entry: str, checks: pd.DataFrame) -> Section:
     """Every check of an entry."""
-    return Section(entry, tables=(Table(checks, CHECKS),))
+    return make_section(entry, checks, CHECKS)
 
 
 def grouped_section(replication: Replication) -> Section:
@@ -130,7 +127,7 @@ def core_checks(checks: pd.DataFrame) -> pd.DataFrame:
 
 def core_section(checks: pd.DataFrame) -> Section:
     """The checks that a reader asks for first."""
-    return Section("The core", tables=(Table(core_checks(checks), HEADLINES),))
+    return make_section("The core", core_checks(checks), HEADLINES)
 
 
 def findings_section(checks: pd.DataFrame) -> Section:
@@ -156,32 +153,21 @@ def _tell(rows: list[dict]) -> str:
     return f"{entry}, {method}, {source}: {verdict}{shared}. {'; '.join(numbers)}."
 
 
-def _audit_section(replication: Replication) -> Section:
-    table = Table(replication.audit.reindex(columns=AUDITED), AUDIT)
-    return Section(replication.entry, tables=(table,))
-
-
 # ---------------------------------------------------------------- the page
 
 
 def replication_page(
     replications: Iterable[Replication], command: str, n_bootstrap: int, seed: int
 ) -> str:
-    """README.md of the results folder: core table, findings, every check, every audit.
-
-    Parameters
-    ----------
-    replications : iterable of Replication
-    command : str
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    str, Markdown
-    """
+    """README.md of the results folder: core table, findings, every check, every audit."""
     done = list(replications)
     checks = pd.concat([r.checks for r in done], ignore_index=True)
     wrong = int((~checks.ok).sum())
+    audits = [
+        make_section(r.entry, r.audit.reindex(columns=AUDITED), AUDIT) for r in done if len(r.audit)
+    ]
+    versions = [f"Python {platform.python_version()}"]
+    versions += [f"{name} {metadata.version(name)}" for name in PACKAGES]
     parts = [
         "# What the papers say, computed again",
         f"Made by `{command}`: {len(checks)} checks of {len(done)} entries, {wrong} not ok.",
@@ -199,8 +185,8 @@ def replication_page(
         "## All checks",
         markdown((checks_section(r.entry, r.checks) for r in done), level=3),
         "## Extrapolation audit\nLaws fitted without the largest budgets, which they then predict.",
-        *(markdown([_audit_section(r)], level=3) for r in done if len(r.audit)),
-        "## Made with\n" + markdown_list(_list_versions()),
+        *(markdown([audit], level=3) for audit in audits),
+        "## Made with\n" + markdown_list(versions),
         "Files: `checks.csv` (every number here), `audit.csv`; each in the digits that are the "
         "same on every processor.",
     ]
@@ -217,8 +203,3 @@ def _list_sources(done: list[Replication]) -> Iterator[str]:
         else:
             cited = dict.fromkeys(source for source in r.checks.source)
             yield f"**{r.entry}**: constants only. {next(iter(cited))}"
-
-
-def _list_versions() -> Iterator[str]:
-    yield f"Python {platform.python_version()}"
-    yield from (f"{name} {metadata.version(name)}" for name in PACKAGES)

@@ -24,21 +24,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in full precision, and how its rows are shown.
-
-    Attributes
-    ----------
-    frame : DataFrame
-    columns : tuple of Column
-    caption : str
-    name : str
-        Of its CSV file, where the page has one.
-    """
+    """A table in full precision, and how its rows are shown."""
 
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     caption: str = ""
-    name: str = ""
+    name: str = ""  # of its CSV file, where the page has one
 
     @property
     def heads(self) -> list[str]:
@@ -62,9 +53,20 @@ class Section:
     figures: tuple[str, ...] = ()  # stems of their files
 
 
-def shown(name: str, head: str | None = None, write: Format = "") -> Column:
-    """Show the column `name` of the frame, as `write` says; NaN is a dash."""
-    return Column(name if head is None else head, lambda row: written(row[name], write))
+def make_section(title: str, rows: pd.DataFrame, columns: tuple[Column, ...], *text) -> Section:
+    """Make a section of paragraphs and one table."""
+    return Section(title, text, tables=(Table(rows, columns),))
+
+
+def shown(
+    name: str, head: str | None = None, write: Format = "", missing: str = NOTHING, star: str = ""
+) -> Column:
+    """Show the column `name` of the frame, with a star where the column `star` is true."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        return written(row[name], write, missing) + (" *" if star and row[star] else "")
+
+    return Column(name if head is None else head, cell)
 
 
 def shown_interval(name: str, head: str | None = None, write: Format = ".3g") -> Column:
@@ -76,10 +78,10 @@ def shown_interval(name: str, head: str | None = None, write: Format = ".3g") ->
     return Column(name if head is None else head, cell)
 
 
-def written(value: Any, write: Format = "") -> str:
-    """One value by a format; NaN and None are a dash."""
+def written(value: Any, write: Format = "", missing: str = NOTHING) -> str:
+    """One value by a format; NaN and None are missing."""
     if value is None or value != value:
-        return NOTHING
+        return missing
     return format(value, write) if isinstance(write, str) else write(value)
 
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.result import Estimate
+from scaling.fitting.result import Estimate, Fit
 
 NAN = float("nan")
 OVERLAP, APART = "intervals overlap", "intervals exclude each other"
@@ -18,55 +18,53 @@ HELD, MISSED = "inside of our interval", "outside of our interval"
 
 @dataclass(frozen=True)
 class Check:
-    """What somebody printed, and what comes out here.
+    """What somebody printed, and what comes out here; NaN where there is no such number."""
 
-    Attributes
-    ----------
-    entry : str
-        Published table or paper.
-    method : str
-        How our number was found.
-    quantity : str
-    published, published_low, published_high : float
-        The ends are NaN where the source gives none.
-    source : str
-    ours, low, high : float
-        A 90 % bootstrap interval for a fit; for a formula, how far the rounding of what it is fed
-        with reaches; NaN where there is neither.
-    objective_name : str
-    objective_published, objective_ours : float
-        The objective at their parameters (as printed, if they print too few), and at ours.
-    verdict : str
-    ok : bool
-        Whether the comparison came out as it should: an agreement, or a disagreement that is known.
-    is_finding : bool
-        Whether the published number does not hold as it is stated.
-    note : str
-    """
-
-    entry: str
-    method: str
+    entry: str  # a published table, or a paper
+    method: str  # how our number was found
     quantity: str
     published: float = NAN
     published_low: float = NAN
     published_high: float = NAN
     source: str = ""
     ours: float = NAN
+    # a 90 % bootstrap interval for a fit; for a formula, how far the rounding of its input reaches
     low: float = NAN
     high: float = NAN
     objective_name: str = ""
-    objective_published: float = NAN
+    objective_published: float = NAN  # at their parameters, or as printed if they print too few
     objective_ours: float = NAN
     verdict: str = ""
-    ok: bool = True
-    is_finding: bool = False
+    ok: bool = True  # an agreement, or a disagreement that is known
+    is_finding: bool = False  # the published number does not hold as it is stated
     note: str = ""
+
+
+def quote_paper(entry: str, paper: str) -> Callable[..., Check]:
+    """Make checks of one paper; `where` in it a number stands may be empty."""
+
+    def check(method: str, quantity: str, published: float, where: str, ours, **more) -> Check:
+        source = ", ".join(filter(None, (paper, where)))
+        return Check(entry, method, quantity, published, source=source, ours=float(ours), **more)
+
+    return check
+
+
+def quote_fit(entry: str, method: str, fit: Fit, quantity: str = "", **more) -> Check:
+    """Begin the check of a number that a fit gives."""
+    name, ours = fit.objective_name, fit.objective
+    return Check(entry, method, quantity, objective_name=name, objective_ours=ours, **more)
+
+
+def judge(check: Check, is_so: bool, verdict: str, otherwise: str) -> Check:
+    """Give the first verdict where it is so, and another, which is not ok, where it is not."""
+    return replace(check, verdict=verdict if is_so else otherwise, ok=bool(is_so))
 
 
 def judge_digits(check: Check, otherwise: str = "differs", unit: float = 1.0) -> Check:
     """Give the verdict whether ours rounds to the published number, printed in this unit."""
     is_same = agrees(check.ours / unit, check.published / unit)
-    return replace(check, verdict=SAME_DIGITS if is_same else otherwise, ok=is_same)
+    return judge(check, is_same, SAME_DIGITS, otherwise)
 
 
 def checks_table(checks: Iterable[Check]) -> pd.DataFrame:
@@ -89,18 +87,12 @@ def keep_stable_digits(checks: pd.DataFrame) -> pd.DataFrame:
     Formulas keep all.
     """
     is_fit = checks.objective_ours.notna()
-    has_edges = checks.objective_name.str.contains("abs(", regex=False)
-    ends = is_fit * (4 - has_edges)
-    digits = {"ours": is_fit * 6, "low": ends, "high": ends}
+    ends = is_fit * (4 - checks.objective_name.str.contains("abs(", regex=False))
     rounded = {
-        name: [_round(x, n) for x, n in zip(checks[name], kept, strict=True)]
-        for name, kept in digits.items()
+        name: [float(f"{x:.{n}g}") if n else x for x, n in zip(checks[name], kept, strict=True)]
+        for name, kept in {"ours": is_fit * 6, "low": ends, "high": ends}.items()
     }
     return checks.assign(**rounded)
-
-
-def _round(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}") if digits else value
 
 
 def half_unit(printed: float) -> float:

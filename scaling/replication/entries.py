@@ -1,7 +1,7 @@
 """One published table or paper at a time: everything that can be checked of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -26,26 +26,13 @@ ONE_VARIABLE = "not applicable: one model per budget, so that N and D are one va
 
 @dataclass(frozen=True)
 class Replication:
-    """What was checked of one entry.
-
-    Attributes
-    ----------
-    entry : str
-    checks : DataFrame, as `scaling.replication.checks.checks_table` makes it
-    audit : DataFrame
-        Ranking of `scaling.fitting.audit.Audit` with a column entry; empty where nothing is
-        audited.
-    rows : int
-        Fitted rows; 0 for a paper without a table, or where the table cannot be had.
-    unavailable : str
-        Why the table cannot be had; empty if it could, or if there is none.
-    """
+    """What was checked of one entry."""
 
     entry: str
-    checks: pd.DataFrame
-    audit: pd.DataFrame
-    rows: int = 0
-    unavailable: str = ""
+    checks: pd.DataFrame  # as `scaling.replication.checks.checks_table` makes it
+    audit: pd.DataFrame = field(default_factory=pd.DataFrame)  # a ranking with a column entry
+    rows: int = 0  # fitted ones; 0 for a paper without a table, or one that cannot be had
+    unavailable: str = ""  # why the table cannot be had
 
     def describe(self) -> str:
         """One line: how many checks, how many of them findings, and how many not ok."""
@@ -57,13 +44,7 @@ class Replication:
 
 
 def chosen_entries(only: Iterable[str] | None) -> tuple[str, ...]:
-    """All entries, or those named, in the order of `ENTRIES`.
-
-    Raises
-    ------
-    ValueError
-        A name is unknown, or none is given.
-    """
+    """All entries, or those named, in the order of `ENTRIES`; ValueError for an unknown one."""
     if only is None:
         return ENTRIES
     names = list(only)
@@ -77,8 +58,7 @@ def replicate(entry: str, *, bootstrap: int = 4000, seed: int = 0) -> Replicatio
 
     Parameters
     ----------
-    entry : str
-        One of `ENTRIES`.
+    entry : str, one of `ENTRIES`
     bootstrap : int, > 0
         Refits behind every interval.
     seed : int
@@ -86,44 +66,35 @@ def replicate(entry: str, *, bootstrap: int = 4000, seed: int = 0) -> Replicatio
     Returns
     -------
     Replication; a table that cannot be had is one row of verdict "unavailable".
-
-    Raises
-    ------
-    ValueError
-        There is no entry of this name, or no bootstrap.
     """
     chosen_entries([entry])
     if bootstrap < 1:
         raise ValueError(f"bootstrap={bootstrap} gives no intervals to compare; 4000 is usual")
     by_formula = checks_table(FORMULAS[entry]() if entry in FORMULAS else ())
     if entry not in PUBLISHED:
-        return Replication(entry, by_formula, pd.DataFrame())
+        return Replication(entry, by_formula)
     try:
         runs = load_runs(read_published(entry))
     except PublishedDataError as error:
         row = Check(entry, "", "all", verdict="unavailable", note=str(error))
         checks = _join([by_formula, checks_table([row])])
-        return Replication(entry, checks, pd.DataFrame(), unavailable=str(error))
-    refit = _compute_law if _is_of_compute(entry) else _every_method
+        return Replication(entry, checks, unavailable=str(error))
+    law = PUBLISHED_LAWS.get(entry)
+    is_of_compute = law is not None and LAWS[law.law].variables == ("C",)
+    refit = _compute_law if is_of_compute else _every_method
     by_fit, audit = refit(entry, prepare(runs), FitSettings(bootstrap=bootstrap, seed=seed))
     audit.insert(0, "entry", entry)
     checks = keep_stable_digits(_join([by_formula, *by_fit]))
     return Replication(entry, checks, audit, rows=len(runs))
 
 
-def _is_of_compute(entry: str) -> bool:
-    """Whether the entry publishes a law of compute alone."""
-    published = PUBLISHED_LAWS.get(entry)
-    return published is not None and LAWS[published.law].variables == ("C",)
-
-
 def _every_method(entry: str, data: Prepared, settings: FitSettings) -> Refit:
-    table = get_table(entry)
-    report = report_on(data, settings=settings)
+    table, report = get_table(entry), report_on(data, settings=settings)
     by_reference = reference_checks(entry, data, table.references, settings)
-    audit = report.audit
-    ranking = _refuse(dict(report.refusals)["audit"]) if audit is None else audit.ranking.copy()
-    return [by_reference, method_checks(entry, table, report)], ranking
+    checks = [by_reference, method_checks(entry, table, report)]
+    if report.audit is None:
+        return checks, _refuse(dict(report.refusals)["audit"])
+    return checks, report.audit.ranking.copy()
 
 
 def _compute_law(entry: str, data: Prepared, settings: FitSettings) -> Refit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,22 @@ from scaling.laws import papers
 from scaling.laws.frontier import exponents, optimum
 from scaling.laws.papers import PUBLISHED_LAWS
 from scaling.quantities import format_quantity
-from scaling.replication.checks import OVERLAP, Check, compare_intervals, judge_digits
+from scaling.replication.checks import (
+    OVERLAP,
+    Check,
+    compare_intervals,
+    judge,
+    judge_digits,
+    quote_paper,
+)
 from scaling.replication.methods import CHINCHILLA_MODEL
 from scaling.replication.references import CHINCHILLA
 
-ENTRY = "hoffmann2022"
 SIZES = (67e9, 73e9)  # parameters: the row of table 3 at CHINCHILLA FLOPs; as far beyond 70B
 TOKENS = (1.35e12, 1.45e12)  # what rounds to the 1.4T of Chinchilla
 TABLE_NEAR = 0.1  # relative difference up to which a table counts as drawn from its law
 AT = f"at {CHINCHILLA:.3g}"
+_check = quote_paper("hoffmann2022", papers.HOFFMANN)
 RATIOS = {  # law -> parameters and tokens per parameter at CHINCHILLA FLOPs, as known
     "hoffmann2022": (40e9, 58.9),
     "hoffmann2022_rounded": (32e9, 92.6),
@@ -39,11 +47,6 @@ def hoffmann_checks() -> Iterator[Check]:
             yield _on_the_frontier(row)
 
 
-def _check(method: str, quantity: str, published: float, where: str, ours: float, **more) -> Check:
-    source = f"{papers.HOFFMANN}, {where}" if where else papers.HOFFMANN
-    return Check(ENTRY, method, quantity, published=published, source=source, ours=ours, **more)
-
-
 def _is_6ND(row: dict) -> Check:
     """C against 6ND: sizes are exact, tokens have one decimal (B or T), FLOPs three digits."""
     N, D, C, note = (row[name] for name in ("params", "tokens", "flops", "inconsistent"))
@@ -54,12 +57,8 @@ def _is_6ND(row: dict) -> Check:
     method, quantity = f"{row['approach']}, 6ND", f"FLOPs of {format_quantity(N)}"
     check = _check(method, quantity, C, f"table {row['table']}", 6 * N * D, **ends, note=note)
     is_same = compare_intervals(check) == OVERLAP
-    return replace(
-        check,
-        verdict="6ND within the rounding" if is_same else "not 6ND of its own row",
-        ok=is_same == (note == ""),
-        is_finding=not is_same,
-    )
+    check = judge(check, is_same, "6ND within the rounding", "not 6ND of its own row")
+    return replace(check, ok=is_same == (note == ""), is_finding=not is_same)
 
 
 def _line(optima: pd.DataFrame, approach: str) -> Iterator[Check]:
@@ -73,21 +72,14 @@ def _line(optima: pd.DataFrame, approach: str) -> Iterator[Check]:
         "D_opt": (D, model_D, *TOKENS),
         "tokens_per_param": (D / N, model_D / model_N, *ratios),
     }
+    method = f"{approach}, line through table {rows.table.iloc[0]}"
     for quantity, (ours, published, low, high) in wanted.items():
         is_inside = low <= ours <= high
-        yield _check(
-            f"{approach}, line through table {rows.table.iloc[0]}",
-            f"{quantity} {AT}",
-            published,
-            "Chinchilla",
-            ours,
-            published_low=low,
-            published_high=high,
-            verdict=f"{'inside' if is_inside else 'outside'} of what rounds to Chinchilla",
-            ok=is_inside == (approach == "envelope"),
-            is_finding=not is_inside,
-            note="" if is_inside else "the table of this approach asks for another model",
-        )
+        known: dict[str, Any] = {"published_low": low, "published_high": high}
+        known |= {"ok": is_inside == (approach == "envelope"), "is_finding": not is_inside}
+        known["verdict"] = f"{'inside' if is_inside else 'outside'} of what rounds to Chinchilla"
+        known["note"] = "" if is_inside else "the table of this approach asks for another model"
+        yield _check(method, f"{quantity} {AT}", published, "Chinchilla", ours, **known)
 
 
 def _read_off(flops, values) -> float:
@@ -96,21 +88,16 @@ def _read_off(flops, values) -> float:
 
 
 def _approach_3(name: str) -> Iterator[Check]:
-    published, (N, ratio) = PUBLISHED_LAWS[name], RATIOS[name]
-    best = optimum(published.law, published.params, CHINCHILLA)
+    """What the printed parameters give; rounding moves it away from what else is printed."""
+    law, (N, ratio), method = PUBLISHED_LAWS[name], RATIOS[name], f"parametric, {name}"
+    best = optimum(law.law, law.params, CHINCHILLA)
     for quantity, value, unit in (("N_opt", N, 1e9), ("tokens_per_param", ratio, 1.0)):
-        check = _check(f"parametric, {name}", f"{quantity} {AT}", value, "", float(best[quantity]))
-        yield judge_digits(replace(check, source=published.source), unit=unit)
-    yield from _exponents(name)
-
-
-def _exponents(name: str) -> Iterator[Check]:
-    """Printed exponents against those of the printed parameters; rounding moves them."""
-    for quantity, value in exponents("chinchilla", PUBLISHED_LAWS[name].params).items():
+        check = _check(method, f"{quantity} {AT}", value, "", best[quantity])
+        yield judge_digits(replace(check, source=law.source), unit=unit)
+    for quantity, value in exponents(law.law, law.params).items():
         published, low, high = papers.HOFFMANN_EXPONENTS["parametric"][quantity]
         ends = {"published_low": low, "published_high": high}
-        where = "table 2, 10-90 %"
-        check = _check(f"parametric, {name}", quantity, published, where, float(value), **ends)
+        check = _check(method, quantity, published, "table 2, 10-90 %", value, **ends)
         check = judge_digits(check, "differs in the printed digits")
         is_inside = low <= value <= high
         yield replace(
@@ -128,16 +115,11 @@ def _on_the_frontier(row: dict) -> Check:
         float(optimum("chinchilla", PUBLISHED_LAWS[name].params, row["flops"])["N_opt"])
         for name in RATIOS
     )
+    quantity, where = f"N_opt at the FLOPs of {format_quantity(N)}", f"table {row['table']}"
+    note = f"{unrounded / N - 1:+.1%}; {rounded / N - 1:+.1%} by the rounded parameters"
+    check = _check("parametric, hoffmann2022", quantity, N, where, unrounded, note=note)
+    if is_marked:
+        return replace(check, verdict="not judged: the FLOPs of this row are inconsistent")
     is_near = abs(unrounded / N - 1) <= TABLE_NEAR
-    verdict = "near, but not the law's own frontier" if is_near else "not of this law"
-    return _check(
-        "parametric, hoffmann2022",
-        f"N_opt at the FLOPs of {format_quantity(N)}",
-        N,
-        f"table {row['table']}",
-        unrounded,
-        verdict="not judged: the FLOPs of this row are inconsistent" if is_marked else verdict,
-        ok=is_near or is_marked,
-        is_finding=not is_marked,
-        note=f"{unrounded / N - 1:+.1%}; {rounded / N - 1:+.1%} by the rounded parameters",
-    )
+    check = judge(check, is_near, "near, but not the law's own frontier", "not of this law")
+    return replace(check, is_finding=True)

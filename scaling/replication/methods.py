@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import pandas as pd
@@ -17,6 +18,7 @@ from scaling.replication.checks import (
     Check,
     checks_table,
     compare_intervals,
+    quote_fit,
     with_estimate,
 )
 from scaling.replication.references import CHINCHILLA, RATIO
@@ -31,6 +33,7 @@ METHODS = {  # ours -> the approach of Hoffmann et al. 2022 that it follows
 EXPONENTS = ("N_exponent", "D_exponent")
 COMPARED = (*EXPONENTS, RATIO)
 HOFFMANNS_POINTS = ("epoch2024", "epoch2024_all", "kyo2024")
+MCLEISH = PUBLISHED["gemstones_hot"].citation
 GEMSTONES = ("gemstones_hot", "gemstones_hot_100b", "gemstones_cool_end")
 CHINCHILLA_MODEL = (70e9, 1.4e12)  # parameters, tokens
 BESIROGLU_EXPONENT = 0.513  # a of N_opt ~ C^a, as the paper prints it
@@ -45,19 +48,14 @@ _TRUNKS = (
     "checkpoints, and no group of these checkpoints was planned as an IsoFLOP bowl"
 )
 KNOWN = {  # (entry, method, quantity, printed by) -> why our interval excludes the printed value
-    **{
-        (entry, "parametric", exponent, papers.HOFFMANN): _NARROW
-        for entry in HOFFMANNS_POINTS
-        for exponent in EXPONENTS
-    },
-    **{
-        (entry, method, exponent, PUBLISHED[entry].citation): _TRUNKS
-        for entry in GEMSTONES
-        for method in ("isoflop", "isoflop_power", "envelope")
-        for exponent in EXPONENTS
-    },
-    ("epoch2024_all", "parametric", RATIO, papers.HOFFMANN): _OUTLIERS,
-    ("epoch2024_all", "parametric", "N_exponent", papers.BESIROGLU): _OUTLIERS,
+    case: why
+    for why, *cases in (
+        (_NARROW, HOFFMANNS_POINTS, ["parametric"], EXPONENTS, [papers.HOFFMANN]),
+        (_TRUNKS, GEMSTONES, ["isoflop", "isoflop_power", "envelope"], EXPONENTS, [MCLEISH]),
+        (_OUTLIERS, ["epoch2024_all"], ["parametric"], [RATIO], [papers.HOFFMANN]),
+        (_OUTLIERS, ["epoch2024_all"], ["parametric"], ["N_exponent"], [papers.BESIROGLU]),
+    )
+    for case in product(*cases)
 }
 
 
@@ -72,9 +70,16 @@ class Printed(NamedTuple):
 
 
 def printed_values(entry: str, table: PublishedTable, method: str, quantity: str) -> list[Printed]:
-    """What papers print for a method on the runs of this table, or on the runs behind it."""
+    """What papers print for a method on the runs of this table, or on the runs behind it.
+
+    Of other tables than Hoffmann's, it is what follows from the alpha and beta that the authors
+    print for the customary objective.
+    """
     if entry not in HOFFMANNS_POINTS:
-        return _own_exponents(table, quantity)
+        own = [r for r in table.references if {*r.params} == {"alpha", "beta"} and r.is_optimum]
+        found = [exponents("chinchilla", r.params) for r in own if quantity in EXPONENTS]
+        where = "from alpha and beta of their own fit"
+        return [Printed(values[quantity], table.citation, where) for values in found]
     if quantity == RATIO:
         N, D = CHINCHILLA_MODEL
         return [Printed(D / N, papers.HOFFMANN, "tokens over parameters of Chinchilla")]
@@ -85,33 +90,13 @@ def printed_values(entry: str, table: PublishedTable, method: str, quantity: str
     return found
 
 
-def _own_exponents(table: PublishedTable, quantity: str) -> list[Printed]:
-    """Of the alpha and beta that the authors of the table print for the customary objective."""
-    if quantity == RATIO:
-        return []
-    own = [r for r in table.references if set(r.params) == {"alpha", "beta"} and r.is_optimum]
-    where = "from alpha and beta of their own fit"
-    return [
-        Printed(exponents("chinchilla", r.params)[quantity], table.citation, where) for r in own
-    ]
-
-
 def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataFrame:
     """Exponents and tokens per parameter of every method beside the printed ones.
 
-    Parameters
-    ----------
-    entry : str
-    table : PublishedTable
-    report : Report, as `scaling.fitting.report.fit_all` returns it, with intervals
-
-    Returns
-    -------
-    DataFrame, as `checks_table` makes it; one row for a method that was refused. ok is false where
-        intervals exclude each other and `KNOWN` does not say why.
+    One row for a method that was refused. ok is false where intervals exclude each other and
+    `KNOWN` does not say why.
     """
-    fits = {fit.method: fit for fit in report.fits}
-    refusals = dict(report.refusals)
+    fits, refusals = {fit.method: fit for fit in report.fits}, dict(report.refusals)
     checks: list[Check] = []
     for method in METHODS:
         if method in fits:
@@ -124,10 +109,9 @@ def method_checks(entry: str, table: PublishedTable, report: Report) -> pd.DataF
 
 def _of_method(entry: str, table: PublishedTable, fit: Fit) -> Iterator[Check]:
     found = fit.exponents() | {RATIO: fit.tokens_per_param(CHINCHILLA)}
-    objective = {"objective_name": fit.objective_name, "objective_ours": fit.objective}
     for quantity in COMPARED:
         note = "" if found[quantity].status == "ok" else found[quantity].status
-        check = Check(entry, fit.method, quantity, note=note, **objective)
+        check = quote_fit(entry, fit.method, fit, quantity=quantity, note=note)
         check = with_estimate(check, found[quantity])
         printed = printed_values(entry, table, fit.method, quantity)
         yield from (_judge(check, value) for value in printed)

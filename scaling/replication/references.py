@@ -16,6 +16,7 @@ from scaling.laws.papers import PublishedLaw
 from scaling.laws.table import LAWS
 from scaling.replication.checks import (
     HELD,
+    MISSED,
     NAN,
     SAME_DIGITS,
     Check,
@@ -23,6 +24,8 @@ from scaling.replication.checks import (
     checks_table,
     compare_intervals,
     half_unit,
+    judge,
+    quote_fit,
     with_estimate,
 )
 from scaling.tables.published import Reference
@@ -50,19 +53,8 @@ def reference_checks(
 ) -> pd.DataFrame:
     """Fit the chinchilla law under the criterion of each reference, and compare.
 
-    Parameters
-    ----------
-    entry : str
-    data : Prepared
-    references : tuple of Reference
-    settings : FitSettings
-        The bootstrap of the intervals and standard errors.
-
-    Returns
-    -------
-    DataFrame, as `checks_table` makes it: one row per parameter and per standard error of every
-        reference, and one for tokens per parameter at `CHINCHILLA` FLOPs where all parameters of an
-        optimum are given.
+    Every parameter and standard error of every reference is a row; so are tokens per parameter at
+    `CHINCHILLA` FLOPs where all parameters of an optimum are given.
     """
     fits = {
         criterion: fit_parametric(data, replace(settings, criterion=criterion), law=LAW)
@@ -76,35 +68,17 @@ def reference_checks(
 def law_checks(
     entry: str, data: Prepared, published: PublishedLaw, settings: FitSettings
 ) -> pd.DataFrame:
-    """Fit a published law to its own runs by our default criterion; intervals decide.
-
-    Returns
-    -------
-    DataFrame, one row per parameter; ok where our interval holds the published value.
-    """
+    """Fit a published law to its own runs by our default criterion; ok where our interval holds."""
     fit = fit_parametric(data, settings, law=published.law)
     theirs = objective_at(data.obs, published.params, law=published.law)
-    common = _describe(entry, published.source, fit, theirs)
     note = f"{fit.status}: {fit.reason}" if fit.reason else ""
-    common = replace(common, note=note, is_finding=fit.status != "ok")
+    known = {"source": published.source, "objective_published": theirs, "note": note}
+    common = quote_fit(entry, f"parametric, {fit.law}", fit, is_finding=fit.status != "ok", **known)
     checks = []
     for name, value in published.params.items():
         check = with_estimate(common, fit.param(name), quantity=name, published=value)
-        verdict = compare_intervals(check)
-        checks.append(replace(check, verdict=verdict, ok=verdict == HELD))
+        checks.append(judge(check, compare_intervals(check) == HELD, HELD, MISSED))
     return checks_table(checks)
-
-
-def _describe(entry: str, source: str, fit: Fit, theirs: float) -> Check:
-    return Check(
-        entry,
-        f"parametric, {fit.law}",
-        "",
-        source=source,
-        objective_name=fit.objective_name,
-        objective_published=theirs,
-        objective_ours=fit.objective,
-    )
 
 
 def _compare(
@@ -115,7 +89,8 @@ def _compare(
     theirs = NAN if reference.objective is None else reference.objective
     if is_whole:
         theirs = objective_at(obs, reference.params, law=LAW, criterion=criterion)
-    common = _describe(entry, reference.source, fit, theirs)
+    known = {"source": reference.source, "objective_published": theirs}
+    common = quote_fit(entry, f"parametric, {fit.law}", fit, **known)
     other = _find_other_optimum(reference, fits)
     for name, value in reference.params.items():
         found = fit.param(name)
@@ -156,25 +131,22 @@ def _judge(reference: Reference, theirs: float, ours: float, gap: float) -> tupl
 
 def _find_other_optimum(reference: Reference, fits: Mapping[Criterion, Fit]) -> Fit | None:
     """The fit of another criterion that the parameters of a non-optimum belong to, if any."""
-    if reference.is_optimum:
-        return None
-    distance = {
-        criterion: max(abs(fit.params[n] / v - 1) for n, v in reference.params.items())
-        for criterion, fit in fits.items()
-    }
-    nearest = min(fits, key=lambda criterion: distance[criterion])
-    is_other = nearest != criterion_of(reference) and distance[nearest] <= NEAR
-    return fits[nearest] if is_other else None
+
+    def distance(fit: Fit) -> float:
+        return max(abs(fit.params[name] / value - 1) for name, value in reference.params.items())
+
+    nearest = min(fits, key=lambda criterion: distance(fits[criterion]))
+    is_own = reference.is_optimum or nearest == criterion_of(reference)
+    return None if is_own or distance(fits[nearest]) > NEAR else fits[nearest]
 
 
 def _ratio_check(common: Check, reference: Reference, fit: Fit) -> Check:
     theirs = float(optimum(LAW, reference.params, CHINCHILLA, fit.compute)["tokens_per_param"])
-    found = fit.tokens_per_param(CHINCHILLA)
-    off = abs(found.value / theirs - 1)
-    ok = off <= SAME_RATIO
-    verdict = "reproduced" if ok else f"{off:.1e} away"
-    known = {"quantity": RATIO, "published": theirs}
-    return with_estimate(common, found, verdict=verdict, ok=ok, **known)
+    check = with_estimate(
+        common, fit.tokens_per_param(CHINCHILLA), quantity=RATIO, published=theirs
+    )
+    off = abs(check.ours / theirs - 1)
+    return judge(check, off <= SAME_RATIO, "reproduced", f"{off:.1e} away")
 
 
 def _std_check(common: Check, name: str, theirs: float, fit: Fit) -> Check:

@@ -28,6 +28,14 @@ def test_last_digits_do_not_count_and_all_else_does():
     assert len({*map(fingerprint, others)}) == 3
 
 
+def test_names_of_marks_do_not_count():
+    """Matplotlib names the marks of a scatter, and the image of a colorbar, anew every time."""
+    figures = [drawn(), drawn()]
+    for fig in figures:
+        fig.colorbar(fig.axes[0].scatter([1, 10, 100], [1, 2, 3], c=[1, 2, 3]))
+    assert fingerprint(figures[0]) == fingerprint(figures[1]) != fingerprint(drawn())
+
+
 def test_a_png_is_written_when_what_it_shows_has_changed(tmp_path):
     path = tmp_path / "a.png"
     assert save_figure(drawn(), path)
