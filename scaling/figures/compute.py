@@ -59,14 +59,14 @@ def compute_figure(
     label = "held-out loss at the end of a run"
     ax.scatter(kept.C, kept.L, c=kept.N, cmap=paper.SHADES, norm=norm, label=label, **dots)
     paper.draw_left_out(ax, drawn, "C")
+    notes = [f"no envelope: {refusal}" if refusal else ""]
     if fit is not None:
         _draw_envelope(ax, fit)
+        notes = [f"{fit.method}: {fit.note}", paper.interval_note(fit)]
     bar = fig.colorbar(ScalarMappable(norm, paper.SHADES), ax=ax, aspect=30, pad=0.02)
     paper.log_scale(bar.ax, "y", "N", *sizes)
     paper.legend_above(fig)
-    if fit is not None:
-        return paper.finish(fig, convention, f"{fit.method}: {fit.note}", paper.interval_note(fit))
-    return paper.finish(fig, convention, f"no envelope: {refusal}" if refusal else "")
+    return paper.finish(fig, convention, *notes)
 
 
 def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:

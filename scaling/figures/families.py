@@ -14,15 +14,9 @@ from scaling.fitting.result import Fit
 def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit]) -> Figure:
     """One column per family: its IsoFLOP bowls, and N_opt(C) through their minima.
 
-    Parameters
-    ----------
-    tables : mapping, title of a column -> runs table of one family
-    fits : mapping, the same titles -> Fit of method "isoflop"
-        A family without a fit shows its runs alone.
-
-    Notes
-    -----
-    The columns have no loss axis in common: losses of different objectives cannot be compared.
+    A column has the title of its runs table; without a fit of method "isoflop" of the same title it
+    shows the runs alone. The columns have no loss axis in common: losses of different objectives
+    cannot be compared.
     """
     convention = paper.one_convention(*fits.values())
     fig = paper.paper_figure(paper.PAGE, 5.2)

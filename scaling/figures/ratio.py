@@ -39,8 +39,7 @@ def ratio_figure(fits: Iterable[Fit], *, reach: float = 10.0) -> Figure:
         raise ValueError("tokens per parameter need a parametric, isoflop or envelope fit")
     convention = paper.one_convention(*fits)
     sampled = [end for fit in fits for end in fit.sampled["C"]]
-    C = np.geomspace(min(sampled) / 1.5, max(sampled) * reach, 60)
-    C = np.unique([*C, *sampled])
+    C = np.unique([*np.geomspace(min(sampled) / 1.5, max(sampled) * reach, 60), *sampled])
     fig = paper.paper_figure(paper.COLUMN, 3.4)
     ax = fig.add_subplot()
     shown = [TOKENS_PER_PARAM_RULE]

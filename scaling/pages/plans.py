@@ -211,9 +211,8 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
     named = {plan.budget.device} | ({placement.device.name} if placement else set())
     share = float(hours.utilisation.iloc[0])
     assumed = plan.budget.utilisation is None and share == DEFAULT_UTILISATION
-    text = [
-        f"At {share:.0%} of the dense peak" + assumed * ": assumed, say utilisation=SHARE" + "."
-    ]
+    whence = ": assumed, say utilisation=SHARE" if assumed else ""
+    text = [f"At {share:.0%} of the dense peak{whence}."]
     if placement is not None:
         text.append(_describe_cost(plan, placement))
     days = [name for name in hours if name.startswith("days_on_")]
@@ -248,6 +247,5 @@ def _show_memory(placement: Placement) -> Section:
         shown("devices_needed", "fewest devices", ",.0f", missing="never fits"),
         shown("sent", "sent a step", write_gigabytes),
     )
-    return make_section(
-        "Memory of the planned shape on each device", placement.table, columns, text
-    )
+    title = "Memory of the planned shape on each device"
+    return make_section(title, placement.table, columns, text)

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as Grid
 
 NOTHING = "-"  # for a number that is not there
@@ -29,7 +28,6 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     caption: str = ""
-    name: str = ""  # of its CSV file, where the page has one
 
     @property
     def heads(self) -> list[str]:
@@ -132,12 +130,11 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
     """Print sections one below the other; an interval stands below its value."""
     for section in sections:
         console.rule(section.title, align="left")
-        for line in (*section.text, *section.items):
-            console.print(line, markup=False, highlight=False)
+        parts = [*section.text, *section.items]
         for table in section.tables:
-            if table.caption:
-                console.print(table.caption, markup=False, highlight=False)
-            console.print(_grid(table))
+            parts += [table.caption, _grid(table)] if table.caption else [_grid(table)]
+        for part in parts:
+            console.print(part, markup=False, highlight=False)
 
 
 def _grid(table: Table) -> Grid:
@@ -145,5 +142,5 @@ def _grid(table: Table) -> Grid:
     for i, head in enumerate(table.heads):
         grid.add_column(head, no_wrap=i == 0, overflow="fold")
     for row in table.cells():
-        grid.add_row(*(escape(cell.replace(" [", "\n[").replace(" (", "\n(")) for cell in row))
+        grid.add_row(*(cell.replace(" [", "\n[").replace(" (", "\n(") for cell in row))
     return grid

@@ -64,7 +64,8 @@ def _is_6ND(row: dict) -> Check:
 def _line(optima: pd.DataFrame, approach: str) -> Iterator[Check]:
     """Log-log lines through the consistent rows of an approach, read at the Chinchilla budget."""
     rows = optima.query("approach == @approach and inconsistent == ''")
-    N, D = (_read_off(rows.flops, rows[column]) for column in ("params", "tokens"))
+    log_N_D = np.log(rows[["params", "tokens"]].to_numpy())
+    N, D = np.exp(np.polyfit(np.log(rows.flops / CHINCHILLA), log_N_D, 1)[1])
     model_N, model_D = CHINCHILLA_MODEL
     ratios = TOKENS[0] / SIZES[1], TOKENS[1] / SIZES[0]
     wanted = {
@@ -80,11 +81,6 @@ def _line(optima: pd.DataFrame, approach: str) -> Iterator[Check]:
         known["verdict"] = f"{'inside' if is_inside else 'outside'} of what rounds to Chinchilla"
         known["note"] = "" if is_inside else "the table of this approach asks for another model"
         yield _check(method, f"{quantity} {AT}", published, "Chinchilla", ours, **known)
-
-
-def _read_off(flops, values) -> float:
-    line = np.polyfit(np.log(flops / CHINCHILLA), np.log(values), 1)
-    return float(np.exp(line[1]))
 
 
 def _approach_3(name: str) -> Iterator[Check]:
