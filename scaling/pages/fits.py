@@ -9,6 +9,7 @@ from rich.console import Console
 from scaling.fitting.audit import Audit
 from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
+from scaling.fitting.result import INFLATED, Fit
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
@@ -45,11 +46,20 @@ JUDGED = Column("method", lambda row: f"{METHODS[row['method']]} ({row['status']
 NARROW = (BUDGET, JUDGED, *QUANTITIES)  # for a terminal
 AUDIT = (
     shown("law"),
-    shown("mean_abs_error", "mean error", ".2%"),
+    shown("rms_error", "rms error", ".2%"),
     shown("bias", write=".2%"),
     shown("coverage", "held at 90 %", ".0%"),
+    shown("inflation", "inflation", ".2f"),
     shown("training_error", "in training", ".2%"),
     shown("n_params", "params"),
+    shown("status"),
+)
+SENSITIVITY = (
+    shown("rows"),
+    METHOD,
+    shown("n_runs", "runs"),
+    shown("N_opt", write=format_quantity),
+    shown("tokens_per_param", RATIO, format_quantity),
     shown("status"),
 )
 CONVENTIONS = (
@@ -94,10 +104,13 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
 
 
 def fit_sections(report: Report) -> list[Section]:
-    """Every method or why it was refused, where they disagree, and the audit of laws."""
+    """Which method to quote, every method or why not, where they disagree, and the audits."""
+    method, reason = report.recommended
     return [
+        Section("Recommended", (f"{method or 'No method'}: {reason}.",)),
         Section("Fits", items=tuple(fit_lines(report))),
-        _list_section("Where the methods disagree", _compare(report), "One method only."),
+        _list_section("Where the methods disagree", _compare(report), "One method only is ok."),
+        *_sensitivity_sections(report),
         _audit_section(report),
     ]
 
@@ -109,9 +122,19 @@ def fit_lines(report: Report) -> Iterator[str]:
         found = fit.exponents() if fit.law == "power_frontier" else found
         numbers = ", ".join(f"{name} {number!r}" for name, number in found.items())
         reason = f" ({fit.reason})" if fit.reason else ""
-        yield f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}. {fit.note}".strip()
+        line = f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}."
+        yield " ".join(filter(None, [line, _tell_doubts(fit), fit.note]))
     for method, reason in report.refusals:
         yield f"{method}: refused, {reason}"
+
+
+def _tell_doubts(fit: Fit) -> str:
+    """Lack of fit where the status does not say it, and how much wider predictions are."""
+    lack = fit.lack_of_fit
+    doubts = [] if lack is None or fit.status == "rejected" else [f"Lack of fit: {lack.describe()}."]
+    if fit.inflation > 1:
+        doubts.append(f"Of predictions: {INFLATED.format(fit.inflation)}.")
+    return " ".join(doubts)
 
 
 def excluded_section(runs: pd.DataFrame) -> Section:
@@ -143,6 +166,21 @@ def _compare(report: Report) -> Iterator[str]:
             )
 
 
+def _sensitivity_sections(report: Report) -> Iterator[Section]:
+    """Range of each method's ratio without some rows, and the table of them."""
+    table = report.sensitivity
+    if table.empty:
+        return
+    ranges = (
+        f"{method} {format_quantity(low)} to {format_quantity(high)}"
+        for method, low, high in table.groupby("method", sort=False)
+        .tokens_per_param.agg(["min", "max"])
+        .itertuples()
+    )
+    text = f"{RATIO} at {table.C.iloc[0]:.3g} FLOPs without some rows: {', '.join(ranges)}."
+    yield Section("Sensitivity", (text,), tables=(Table(table, SENSITIVITY),))
+
+
 def _audit_section(report: Report) -> Section:
     title, audit = "Extrapolation audit", report.audit
     if audit is None:
@@ -156,8 +194,8 @@ def _recommend(audit: Audit) -> str:
     first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
     others = [law for law in as_good if law != audit.recommended]
     return (
-        f"Fitted without the {first.n_held_out} runs from {first.C_from:.3g} FLOPs up, to predict "
-        f"them: the audit recommends {audit.recommended or 'no law'}"
+        f"{first.n_held_out:.0f} runs from {first.C_from:.3g} FLOPs up, predicted from smaller "
+        f"budgets (x4 ahead at most): the audit recommends {audit.recommended or 'no law'}"
         + (f"; as good within the noise: {', '.join(others)}." if others else ".")
     )
 

@@ -10,7 +10,6 @@ from scaling.tables.observations import (
     default_convention,
     observations,
     refuse_too_few,
-    warn_of_oddities,
 )
 from scaling.tables.published import PUBLISHED
 from scaling.tables.runs import COLUMNS, CURVE_COLUMNS, load_curves, load_runs, runs_to_csv
