@@ -4,7 +4,6 @@ How well a law fits the runs it has seen says little; the audit ranks laws by ho
 larger runs will reach, and measures how much wider than claimed their intervals have to be.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np

@@ -24,9 +24,14 @@ class Noise(Protocol):
     """Anything that tells what single runs scatter: sd of ln L, and its degrees of freedom."""
 
     @property
-    def std(self) -> float: ...
+    def std(self) -> float:
+        """Standard deviation of ln L."""
+        ...
+
     @property
-    def freedom(self) -> int: ...
+    def freedom(self) -> int:
+        """Degrees of freedom it was measured with."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -230,7 +235,7 @@ def explain_unidentified(
 ) -> str:
     """Why the runs cannot tell the parameters apart, and what to train; empty if they can."""
     twin = None if constraints else _swap_terms(obs, law, params)
-    advice = "train other D/N, for instance several sizes at one budget"
+    advice = "train other D/N, as several sizes at one budget"
     if twin is not None and _is_as_close(obs, law, params, twin):
         C = float((obs.C if "C" in obs else 6 * obs.N * obs.D).max())
         ratios = [optimum("chinchilla", p, C, compute)["tokens_per_param"] for p in (params, twin)]
@@ -240,9 +245,8 @@ def explain_unidentified(
             f"same losses; {advice}"
         )
     if condition > CONDITION:
-        return (
-            f"the runs cannot tell the parameters apart (condition number {condition:.2g}): {advice}"
-        )
+        told = f"the runs cannot tell the parameters apart (condition number {condition:.2g})"
+        return f"{told}: {advice}"
     return ""
 
 

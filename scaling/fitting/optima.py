@@ -92,7 +92,8 @@ def fits_table(report: Report) -> pd.DataFrame:
         low, high, unit, status, reason, level, and what the fit was made of: objective,
         objective_name, n_runs, n_excluded, N_convention, C_convention, kappa, gamma, bend,
         compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
-        lack_of_fit (in words), p_value (of it), inflation, note. A refused method is one row of status "refused".
+        lack_of_fit (in words), p_value (of it), inflation, note. A refused method is one row of
+        status "refused".
     """
     numbers = [*_list_params(report), *_list_optima(report, None)]
     table = pd.DataFrame([_tell(*number) for number in numbers])

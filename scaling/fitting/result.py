@@ -12,7 +12,7 @@ import pandas as pd
 
 from scaling.files import write_text
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit
-from scaling.fitting.estimate import LEVEL, Estimate, Status, interval
+from scaling.fitting.estimate import LEVEL, Estimate, Status
 from scaling.laws.frontier import ComputeModel, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention

@@ -130,8 +130,11 @@ def fit_lines(report: Report) -> Iterator[str]:
 
 def _tell_doubts(fit: Fit) -> str:
     """Lack of fit where the status does not say it, and how much wider predictions are."""
+    if fit.method not in METHODS:  # read off another fit, whose line says it
+        return ""
     lack = fit.lack_of_fit
-    doubts = [] if lack is None or fit.status == "rejected" else [f"Lack of fit: {lack.describe()}."]
+    tested = lack is not None and fit.status != "rejected"
+    doubts = [f"Lack of fit: {lack.describe()}."] if tested else []
     if fit.inflation > 1:
         doubts.append(f"Of predictions: {INFLATED.format(fit.inflation)}.")
     return " ".join(doubts)

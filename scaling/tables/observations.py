@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scaling.tables.runs import few
-
 FURTHER = {"S": "steps", "batch": "batch_tokens", "S_min": "S_min", "B_crit": "B_crit"} | {
     "vocab_size": "vocab_size"
 }
