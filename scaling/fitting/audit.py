@@ -218,9 +218,10 @@ def _inflate(predictions: pd.DataFrame) -> pd.DataFrame:
     from scipy.special import ndtri  # here, so that `import scaling` stays fast
 
     parts = []
-    for origin, rows in predictions.groupby("origin"):
-        known = predictions.budget <= origin * (1 + ROUNDING)
-        factor = _measure_inflation(predictions[known & (predictions.origin < origin)])
+    for origin in np.unique(predictions.origin):
+        rows = predictions.loc[predictions.origin == origin]
+        seen = predictions.budget <= origin * (1 + ROUNDING)
+        factor = _measure_inflation(predictions.loc[seen & (predictions.origin < origin)])
         reach = ndtri((1 + LEVEL) / 2) * rows.sd * (1.0 if np.isnan(factor) else factor)
         ends = {"low": rows.predicted * np.exp(-reach), "high": rows.predicted * np.exp(reach)}
         parts.append(rows.assign(**ends, inflation=factor))
@@ -236,7 +237,8 @@ def _measure_inflation(predictions: pd.DataFrame) -> float:
 
 
 def _by_budget(predictions: pd.DataFrame, values: pd.Series) -> pd.Series:
-    return values.groupby([predictions.origin, predictions.budget]).mean()
+    keys = [predictions.origin, predictions.budget]
+    return pd.Series(values.groupby(keys).mean())
 
 
 def _score(predicted: pd.DataFrame) -> dict:

@@ -40,13 +40,13 @@ class Estimate:
     @classmethod
     def of(cls, value, drawn, status) -> "Estimate":
         """Value with the interval of its draws, which reaches to it; NaN where all are one."""
-        low, high = (np.asarray(end, float) for end in interval(drawn))
+        low, high = interval(drawn)
         low, high = np.minimum(low, value), np.maximum(high, value)
         with np.errstate(invalid="ignore"):  # draws may all be infinite
             known = high - low > POINT * np.abs(value)
         low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
         if np.ndim(value):
-            return cls(value, *np.broadcast_arrays(low, high, value)[:2], status)
+            return cls(value, low, high, status)
         return cls(value, float(low), float(high), status)
 
     def __float__(self) -> float:

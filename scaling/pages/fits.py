@@ -54,14 +54,6 @@ AUDIT = (
     shown("n_params", "params"),
     shown("status"),
 )
-SENSITIVITY = (
-    shown("rows"),
-    METHOD,
-    shown("n_runs", "runs"),
-    shown("N_opt", write=format_quantity),
-    shown("tokens_per_param", RATIO, format_quantity),
-    shown("status"),
-)
 CONVENTIONS = (
     Column("N", lambda row: f"{row['N']}: {N_MEANING[row['N']]}"),
     METHOD,
@@ -133,8 +125,9 @@ def _tell_doubts(fit: Fit) -> str:
     if fit.method not in METHODS:  # read off another fit, whose line says it
         return ""
     lack = fit.lack_of_fit
-    tested = lack is not None and fit.status != "rejected"
-    doubts = [f"Lack of fit: {lack.describe()}."] if tested else []
+    doubts = []
+    if lack is not None and fit.status != "rejected":
+        doubts.append(f"Lack of fit: {lack.describe()}.")
     if fit.inflation > 1:
         doubts.append(f"Of predictions: {INFLATED.format(fit.inflation)}.")
     return " ".join(doubts)
@@ -180,8 +173,20 @@ def _sensitivity_sections(report: Report) -> Iterator[Section]:
         .tokens_per_param.agg(["min", "max"])
         .itertuples()
     )
-    text = f"{RATIO} at {table.C.iloc[0]:.3g} FLOPs without some rows: {', '.join(ranges)}."
-    yield Section("Sensitivity", (text,), tables=(Table(table, SENSITIVITY),))
+    text = (
+        f"{RATIO} (and N_opt) at {table.C.iloc[0]:.3g} FLOPs without some rows: "
+        f"{', '.join(ranges)}."
+    )
+    cells = table.assign(
+        cell=[
+            f"{format_quantity(row.tokens_per_param)} ({format_quantity(row.N_opt)})"
+            for row in table.itertuples()
+        ]
+    )
+    wide = cells.pivot(index="rows", columns="method", values="cell")
+    wide = wide.reindex(table.rows.unique()).reset_index()
+    columns = (shown("rows"), *(shown(method) for method in table.method.unique()))
+    yield Section("Sensitivity", (text,), tables=(Table(wide, columns),))
 
 
 def _audit_section(report: Report) -> Section:

@@ -200,7 +200,7 @@ def find_chains(runs: pd.DataFrame) -> tuple[str, pd.Series] | None:
             continue
         groups = [rows.sort_values("tokens") for _, rows in runs.groupby(column)]
         if len(groups) > 1 and all(map(_is_chain, groups)):
-            return str(column), runs[column]
+            return str(column), pd.Series(runs[column])
     return None
 
 

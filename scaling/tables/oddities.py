@@ -98,7 +98,7 @@ def _doubt_scatter(rows: pd.DataFrame) -> Iterator[str]:
     apart = groups.loss.transform("max") / groups.loss.transform("min")
     if not (odd := apart > 1 + SCATTER).any():
         return
-    column = _find_separator(rows[odd])
+    column = _find_separator(rows.loc[odd])
     ratio = f"x{apart.max():.2f}" if apart.max() > 1.5 else f"{apart.max() - 1:.1%}"
     told = f"rows of one (N, D) differ in loss by up to {ratio}, far beyond the noise of seeds"
     if column is None:

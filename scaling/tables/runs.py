@@ -113,8 +113,8 @@ def choose_rows(
         same = runs[column].astype(str).isin([str(value) for value in values])
         if pd.api.types.is_numeric_dtype(runs[column]):
             same = runs[column].isin([float(value) for value in values])
-        if not same.any():
-            known = sorted(set(runs[column]))
+        if not bool(same.any()):
+            known = few(sorted(set(runs[column])))
             raise ValueError(f"{name}={wanted}: {attrs.get('source', 'the table')} has {known}")
         told = f"{name} == {wanted}" if len(values) == 1 else f"{name} in {values}"
         excluded += [[run_id, f"not {told}"] for run_id in runs.run_id[~same]]
