@@ -179,8 +179,8 @@ def _sensitivity_sections(report: Report) -> Iterator[Section]:
     )
     cells = table.assign(
         cell=[
-            f"{format_quantity(row.tokens_per_param)} ({format_quantity(row.N_opt)})"
-            for row in table.itertuples()
+            f"{format_quantity(ratio)} ({format_quantity(N)})"
+            for ratio, N in zip(table.tokens_per_param, table.N_opt, strict=True)
         ]
     )
     wide = cells.pivot(index="rows", columns="method", values="cell")
