@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 
-from scaling.fit import choose_rows
-from scaling.tables.runs import load_runs
+from scaling.tables.runs import choose_rows, load_runs
 
 
 @pytest.fixture
@@ -15,20 +14,20 @@ def runs():
 
 
 def test_a_family_and_an_objective_are_chosen(runs):
-    berts = choose_rows(runs, "family", "bert")
+    berts = choose_rows(runs, {"family": "bert"})
     assert berts.objective.tolist() == ["mlm", "mlm_mask"]
-    one = choose_rows(berts, "objective", "mlm")
+    one = choose_rows(berts, {"objective": "mlm"})
     assert one.objective.tolist() == ["mlm"]
     assert one.attrs["filter"] == "family == bert and objective == mlm"
 
 
 def test_without_a_wish_all_rows_stay(runs):
-    assert choose_rows(runs, "family", None) is runs
+    assert choose_rows(runs) is runs
 
 
 def test_a_wish_that_the_table_cannot_meet_is_refused(runs):
     with pytest.raises(ValueError, match=r"family=t5: DataFrame has \['bert', 'gpt'\]"):
-        choose_rows(runs, "family", "t5")
+        choose_rows(runs, {"family": "t5"})
     foreign = load_runs(pd.DataFrame({"N": [1e6], "D": [1e7], "loss": [3.0]}))
-    with pytest.raises(ValueError, match="objective=clm: DataFrame has no such column"):
-        choose_rows(foreign, "objective", "clm")
+    with pytest.raises(ValueError, match="objective: DataFrame has no such column"):
+        choose_rows(foreign, {"objective": "clm"})

@@ -18,7 +18,8 @@ def test_it_checks_prints_and_writes(verb, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "cerebras2023: 7 rows, " in done.stdout and "0 not ok" in done.stdout
     assert "finding: cerebras2023" in done.stdout
-    assert done.stderr == ""
+    assert done.stderr.startswith("warning: D follows N in all 7 runs")
+    assert done.stderr.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {"checks.csv", "audit.csv", "README.md"}
     checks = pd.read_csv(tmp_path / "checks.csv")
     assert checks.ok.all()

@@ -15,7 +15,7 @@ import pandas as pd
 from scaling.course.bloomberg import RULE_NAME, bloomberg_table, rule_optimum
 from scaling.course.claims import course_table, memory_table, zhao_table
 from scaling.files import read_table
-from scaling.fitting.result import interval
+from scaling.fitting.estimate import interval
 from scaling.hardware.communication import communication_table
 from scaling.hardware.formats import formats_table, projection_table, quantisation_table
 from scaling.laws.papers import PF_DAY

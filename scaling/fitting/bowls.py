@@ -8,9 +8,10 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
+from scaling.fitting.estimate import interval
 from scaling.fitting.lines import power_laws
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit, interval
+from scaling.fitting.result import Bootstrap, Fit
 from scaling.fitting.settings import FitSettings
 from scaling.laws.frontier import QUANTITIES
 

@@ -7,7 +7,16 @@ import numpy as np
 
 from scaling.quantities import LEVEL
 
-Status = Literal["ok", "at_bound", "not_converged", "no_minimum", "extrapolated"]
+Status = Literal[
+    "ok",
+    "at_bound",
+    "not_converged",
+    "no_minimum",
+    "extrapolated",
+    "not_identified",  # the runs cannot tell the parameters apart
+    "rejected",  # they reject the law: see `scaling.fitting.diagnosis`
+]
+POINT = 1e-12  # relative width of an interval that is none
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,18 @@ class Estimate:
     high: Any
     status: Any
     level: float = LEVEL
+
+    @classmethod
+    def of(cls, value, drawn, status) -> "Estimate":
+        """Value with the interval of its draws, which reaches to it; NaN where all are one."""
+        low, high = interval(drawn)
+        low, high = np.minimum(low, value), np.maximum(high, value)
+        with np.errstate(invalid="ignore"):  # draws may all be infinite
+            known = high - low > POINT * np.abs(value)
+        low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
+        if np.ndim(value):
+            return cls(value, low, high, status)
+        return cls(value, float(low), float(high), status)
 
     def __float__(self) -> float:
         return float(self.value)

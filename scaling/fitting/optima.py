@@ -50,7 +50,7 @@ def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataF
 
 
 def disagreement_table(report: Report, budgets: list[float] | None = None) -> pd.DataFrame:
-    """How far the methods are apart at each budget.
+    """How far the methods whose fit is "ok" are apart at each budget.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def disagreement_table(report: Report, budgets: list[float] | None = None) -> pd
         ratio (highest/lowest), overlap (whether the intervals of all methods have a value in
         common; NaN without intervals).
     """
-    fits = [fit for fit in report.fits if fit.law in FRONTIERS]
+    fits = [fit for fit in report.fits if fit.law in FRONTIERS and fit.status == "ok"]
     if len(fits) < 2:
         return pd.DataFrame()
     if budgets is None:
@@ -92,7 +92,8 @@ def fits_table(report: Report) -> pd.DataFrame:
         low, high, unit, status, reason, level, and what the fit was made of: objective,
         objective_name, n_runs, n_excluded, N_convention, C_convention, kappa, gamma, bend,
         compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
-        note. A refused method is one row of status "refused".
+        lack_of_fit (in words), p_value (of it), inflation, note. A refused method is one row of
+        status "refused".
     """
     numbers = [*_list_params(report), *_list_optima(report, None)]
     table = pd.DataFrame([_tell(*number) for number in numbers])
@@ -157,5 +158,8 @@ def _describe(fit: Fit) -> dict:
         "n_converged": fit.bootstrap.converged,
         "start_agreement": fit.diagnosis.start_agreement,
         "gradient_norm": fit.diagnosis.gradient_norm,
+        "lack_of_fit": fit.lack_of_fit.describe() if fit.lack_of_fit else "",
+        "p_value": fit.lack_of_fit.p_value if fit.lack_of_fit else np.nan,
+        "inflation": fit.inflation,
         "note": fit.note,
     }

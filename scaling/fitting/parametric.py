@@ -9,8 +9,14 @@ from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
 from scaling.fitting.coordinates import Constraints, FormulaCoordinates, coordinates
 from scaling.fitting.criterion import Criterion
+from scaling.fitting.diagnosis import (
+    Diagnosis,
+    condition_number,
+    explain_unidentified,
+    lack_of_fit,
+)
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Diagnosis, Fit, Status
+from scaling.fitting.result import Bootstrap, Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import Solution, solve
 from scaling.laws.table import Law, get_law
@@ -47,7 +53,8 @@ def fit_parametric(
     Returns
     -------
     Fit; "at_bound" when a term vanishes or an exponent ends on its bound, "not_converged" when a
-        further step promises a lower objective.
+        further step promises a lower objective, "not_identified" (without intervals) when other
+        parameters give the same losses, "rejected" when the runs contradict the law.
 
     Raises
     ------
@@ -85,10 +92,22 @@ def fit_parametric(
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
     hit = where.on_bound(theta)
-    status, reason = _status(hit, found, best)
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
     weights = obs.weight.to_numpy(float)
-    in_logs = residuals_of(obs, form, params) * np.sqrt(weights / weights.mean())
+    in_logs = residuals_of(obs, form, params)
+    lack = None
+    if form.target == "L" and {"N", "C"} <= {*obs.columns}:
+        least = _least_squares(obs, form, where, theta, constraints)
+        lack = lack_of_fit(in_logs, obs, len(theta), data.noise, least=least)
+    condition = condition_number(_squared_jacobian(where, theta))
+    status, reason = _judge_optimum(hit, found, best)
+    if status == "ok":
+        reason = explain_unidentified(obs, form, params, constraints, data.compute, condition)
+        status = "not_identified" if reason else "ok"
+    if status == "ok" and lack is not None and lack.rejected:
+        status, reason = "rejected", lack.describe()
+    if status == "not_identified":  # refits would stay at one of several optima
+        settings = replace(settings, bootstrap=0)
     draws, bootstrap = _refit(obs, where, theta, settings)
     return data.fit(
         method="parametric",
@@ -106,7 +125,9 @@ def fit_parametric(
             start_agreement=float(agree.mean()),
             gradient_norm=float(found.gradient[best]),
             bounds_hit=tuple(hit),
-            residuals=tuple(in_logs.tolist()),
+            residuals=tuple((in_logs * np.sqrt(weights / weights.mean())).tolist()),
+            lack_of_fit=lack,
+            condition=condition,
         ),
     )
 
@@ -188,13 +209,30 @@ def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
     return any(t.variable == symbol and t.exponent not in constraints for t in law.terms)
 
 
-def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
+def _judge_optimum(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
     if hit:
         return "at_bound", f"{', '.join(hit)} ended on a bound or idle: the runs do not identify it"
     if not found.converged[best]:
         gradient = f"{found.gradient[best]:.1e}"
         return "not_converged", f"a further step promises a lower objective; gradient {gradient}"
     return "ok", ""
+
+
+def _squared_jacobian(where, theta) -> np.ndarray:
+    """J'J of the logarithm of the prediction in the solver's coordinates."""
+    model = where.problem.model
+    ones = np.ones((1, model.rows))
+    return model.contract(model.forward(theta[None])[1], ones, ones, exact=False)[1][0]
+
+
+def _least_squares(obs, law: Law, where, theta, constraints: Constraints) -> np.ndarray:
+    """Residuals of ln L at the least-squares fit next to theta."""
+    if where.problem.exponential:
+        raw = where.raw(theta[None])
+        where = coordinates(obs, law, "log", constraints)
+        theta = where.theta(raw)[0]
+    found = solve(where.problem, theta[None], (np.inf,))
+    return where.predict(found.theta[0]) - np.log(obs[law.target].to_numpy(float))
 
 
 def _refit(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Bootstrap]:

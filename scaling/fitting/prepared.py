@@ -1,13 +1,14 @@
 """A runs table made ready once, for every estimator: observations, compute model, origin."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from scaling.fitting.diagnosis import Noise
 from scaling.fitting.result import Data, Fit
 from scaling.laws.frontier import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
@@ -17,8 +18,8 @@ from scaling.tables.observations import (
     observations,
     refuse_mixed_objectives,
     refuse_too_few,
-    warn_of_oddities,
 )
+from scaling.tables.oddities import warn_of_oddities
 from scaling.tables.runs import load_runs
 
 VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
@@ -39,6 +40,8 @@ class Prepared:
         C reaches to the planned budgets.
     excluded : tuple of (run_id, reason)
     data : Data
+    noise : Noise, optional
+        Of single runs, where seeds measured it.
     """
 
     obs: pd.DataFrame
@@ -47,6 +50,7 @@ class Prepared:
     sampled: Mapping[str, tuple[float, float]]
     excluded: tuple[tuple[str, str], ...] = ()
     data: Data = field(default_factory=Data)
+    noise: Noise | None = None
 
     @classmethod
     def of(cls, obs: pd.DataFrame, convention: Convention = AS_GIVEN, **origin: Any) -> "Prepared":
@@ -73,15 +77,20 @@ class Prepared:
 
 
 def prepare(
-    runs, columns: dict[str, str] | None = None, convention: Convention | None = None
+    runs,
+    columns: dict[str, str] | None = None,
+    convention: Convention | None = None,
+    *,
+    where: Mapping[str, Any] | None = None,
+    best_of: Sequence[str] = (),
 ) -> Prepared:
     """Read a runs table as `load_runs` takes it, and refuse or warn of what no fit can use."""
-    runs = load_runs(runs, columns)
+    runs = load_runs(runs, columns, where=where, best_of=best_of)
     convention = convention or default_convention(runs)
     obs, excluded = observations(runs, convention)
     refuse_mixed_objectives(runs)
     refuse_too_few(runs)
-    warn_of_oddities(obs)
+    warn_of_oddities(obs, runs)
     rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
     data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))

@@ -1,8 +1,8 @@
 """One law, or every method, on any runs table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,10 +18,23 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared, prepare
 from scaling.fitting.profile import Profile, profile_parametric
 from scaling.fitting.result import Fit
+from scaling.fitting.sensitivity import sensitivity_table
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.tables.observations import N_COLUMNS, Convention, observations
 
 ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
+PREFERRED = {  # methods, the best first, and why they stand there
+    "isoflop_power": "its intervals held the truth most often where the true law was another",
+    "isoflop": "it assumes no law of N and D, and its intervals held more often than a law's",
+    "parametric": "no bowl answers, and the runs do not contradict the law",
+}
+
+
+class Recommendation(NamedTuple):
+    """The method to quote, None if there is none, and why in a sentence."""
+
+    method: str | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,8 @@ class Report:
     convention : Convention
     budgets : tuple of float, FLOPs
     audit : Audit or None
-        How well laws predict the largest budgets from the smaller ones; None if it was refused.
+        How well laws predict larger budgets from smaller ones; None if it was refused.
+    sensitivity : DataFrame, as `scaling.fitting.sensitivity.sensitivity_table` returns it
     """
 
     fits: tuple[Fit, ...]
@@ -43,6 +57,26 @@ class Report:
     convention: Convention
     budgets: tuple[float, ...]
     audit: Audit | None = None
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def recommended(self) -> Recommendation:
+        """The method whose answer to quote, and why."""
+        known = {fit.method: fit for fit in self.fits if fit.method in PREFERRED}
+        against = {
+            method: f"{method} is {known[method].status}"
+            if method in known
+            else f"{method} was refused"
+            for method in PREFERRED
+            if method not in known or known[method].status != "ok"
+        }
+        chosen = next((method for method in PREFERRED if method not in against), None)
+        but = f"; {', '.join(against.values())}" if against else ""
+        if chosen is None:
+            return Recommendation(None, f"no method is ok{but}")
+        lack = known[chosen].lack_of_fit
+        passed = f" and its residuals pass ({lack.describe()})" if lack is not None else ""
+        return Recommendation(chosen, f"{PREFERRED[chosen]}{passed}{but}")
 
     def __getitem__(self, method: str) -> Fit:
         """The fit of a method; KeyError with the refusal if there is none."""
@@ -148,7 +182,8 @@ def fit_all(
     curves : DataFrame, as `scaling.load_curves` returns it, optional
         For the envelope; without it that uses final losses.
     audit : bool
-        Leave out the largest budgets, refit and predict them; see `scaling.fitting.audit`.
+        Predict larger budgets from smaller ones (`scaling.fitting.audit`), by which the intervals
+        of predictions are widened, and fit again without some of the rows.
 
     Returns
     -------
@@ -191,11 +226,31 @@ def report_on(
     derive("kaplan_LC", "isoflop", fit_LC)
     derive("kaplan_LN", "parametric", fit_LN)
     derive("kaplan_LD", "parametric", fit_LD)
+    sensitivity = pd.DataFrame()
     if audit:
         attempt("audit", lambda: audit_laws(data, settings))
     audited = found.pop("audit", None)
+    if audit:
+        refits = _list_refits(settings)
+        sensitivity = sensitivity_table(data, found.values(), refits, settings)
+    for method in ("parametric", "kaplan_LN", "kaplan_LD"):
+        if audited is not None and method in found:
+            found[method] = replace(found[method], inflation=audited.inflation("chinchilla"))
     budgets = tuple(sorted({float(budget) for budget in data.obs.budget.dropna()}))
-    return Report(tuple(found.values()), tuple(refusals.items()), data.convention, budgets, audited)
+    fits, refused = tuple(found.values()), tuple(refusals.items())
+    return Report(fits, refused, data.convention, budgets, audited, sensitivity)
+
+
+def _list_refits(settings: FitSettings) -> dict[str, Callable[[Prepared, Fit], Fit]]:
+    """How each method answers for other rows: the point estimate, from where it was."""
+    quiet = replace(settings, bootstrap=0)
+    return {
+        "parametric": lambda data, fit: fit_parametric(
+            data, quiet, law=fit.law, n_starts=pd.DataFrame([dict(fit.params)])
+        ),
+        "isoflop": lambda data, _: fit_isoflop(data, quiet),
+        "isoflop_power": lambda data, _: fit_isoflop_power(data, quiet),
+    }
 
 
 def convention_table(runs: pd.DataFrame, C: str, settings: FitSettings = DEFAULTS) -> pd.DataFrame:

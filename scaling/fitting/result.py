@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from scaling.files import write_text
-from scaling.fitting.estimate import LEVEL, Estimate, Status, interval
+from scaling.fitting.diagnosis import Diagnosis, LackOfFit
+from scaling.fitting.estimate import LEVEL, Estimate, Status
 from scaling.laws.frontier import ComputeModel, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention
 
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
+INFLATED = "intervals x{:.2f} wider, as the law's earlier extrapolations missed"
 FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
 
 
@@ -41,8 +43,8 @@ class Frozen(Mapping[str, Any]):
     def __repr__(self) -> str:
         if self._drawn is None:
             return repr(self._values)
-        ends = {name: interval(self._drawn.get(name)) for name in self}
-        return ", ".join(f"{n} {Estimate(v, *ends[n], 'ok')!r}" for n, v in self.items())
+        found = {n: Estimate.of(v, self._drawn.get(n), "ok") for n, v in self.items()}
+        return ", ".join(f"{name} {number!r}" for name, number in found.items())
 
 
 @dataclass(frozen=True)
@@ -87,28 +89,6 @@ class Bootstrap:
     noise: float = float("nan")
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """How an optimum was reached, and what it leaves over; NaN and empty where solved directly.
-
-    Attributes
-    ----------
-    start_agreement : float
-        Share of starts that reached the optimum.
-    gradient_norm : float
-        Largest derivative of objective/delta per run at the optimum.
-    bounds_hit : tuple of str
-        Parameters that ended on a bound.
-    residuals : tuple of float
-        ln L_predicted - ln L of the runs, times the root of their weight over the mean weight.
-    """
-
-    start_agreement: float = float("nan")
-    gradient_norm: float = float("nan")
-    bounds_hit: tuple[str, ...] = ()
-    residuals: tuple[float, ...] = ()
-
-
 @functools.cache
 def _version() -> str:
     from importlib import metadata  # here, so that `import scaling` stays fast
@@ -145,6 +125,9 @@ class Fit:
         What a reader must know of the method's conditions.
     data : Data
     diagnosis : Diagnosis
+    inflation : float, >= 1
+        By how much the law's earlier predictions of larger budgets missed more than their spread
+        said (`scaling.fitting.audit`); intervals of predictions are that much wider. 1 if unknown.
     version : str
         Of this package.
     """
@@ -168,6 +151,7 @@ class Fit:
     note: str = ""
     data: Data = field(default_factory=Data)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    inflation: float = 1.0
     version: str = field(default_factory=_version)
     _drawn: dict[str, np.ndarray] = field(init=False, repr=False)
 
@@ -177,6 +161,11 @@ class Fit:
         frozen["params"] = Frozen(self.params, drawn)
         for name, value in (frozen | {"_drawn": drawn if len(self.draws) else {}}).items():
             object.__setattr__(self, name, value)
+
+    @property
+    def lack_of_fit(self) -> LackOfFit | None:
+        """Whether the runs reject the law; None if that was not tested."""
+        return self.diagnosis.lack_of_fit
 
     def N_opt(self, C) -> Estimate:
         """Compute-optimal parameters at C FLOPs; arrays of C give arrays."""
@@ -202,7 +191,7 @@ class Fit:
         values = exponents(self.law, self.params, self.compute)
         drawn = exponents(self.law, self._drawn, self.compute) if self._drawn else {}
         return {
-            name: Estimate(float(value), *interval(drawn.get(name)), self.status)
+            name: Estimate.of(float(value), drawn.get(name), self.status)
             for name, value in values.items()
         }
 
@@ -210,7 +199,7 @@ class Fit:
         """One parameter of the law with its interval."""
         if name not in self.params:
             raise ValueError(f"{self.law} has no parameter {name!r}; it has {[*self.params]}")
-        return Estimate(self.params[name], *interval(self._drawn.get(name)), self.status)
+        return Estimate.of(self.params[name], self._drawn.get(name), self.status)
 
     def loss(self, *, prediction: bool = False, **variables: Any) -> Estimate:
         """Expected loss (nats/token) at given N and D, or at the variables of the law.
@@ -250,12 +239,10 @@ class Fit:
     def _estimate(self, value, drawn, inside, prediction: bool) -> Estimate:
         status = np.where(inside | (self.status != "ok"), self.status, "extrapolated")
         if drawn is not None and prediction:
-            drawn = drawn * self._noise(drawn.shape)
+            drawn = value * (drawn * self._noise(drawn.shape) / value) ** self.inflation
         if np.ndim(value):
-            return Estimate(value, *interval(drawn), status)
-        return Estimate(
-            float(value), *interval(None if drawn is None else drawn[:, 0]), str(status)
-        )
+            return Estimate.of(value, drawn, status)
+        return Estimate.of(float(value), None if drawn is None else drawn[:, 0], str(status))
 
     def _noise(self, shape) -> np.ndarray:
         """Factors by which single runs miss the law: its residuals, at their unbiased size."""
@@ -293,6 +280,10 @@ class Fit:
             lines.append(
                 f"  {LEVEL:.0%} intervals: {b.kind} bootstrap, {b.converged} of {b.n} refits"
             )
+        if self.lack_of_fit is not None:
+            lines.append(f"  lack of fit: {self.lack_of_fit.describe()}")
+        if self.inflation > 1:
+            lines.append(f"  predictions: {INFLATED.format(self.inflation)}")
         if np.isfinite(self.diagnosis.start_agreement):
             lines.append(f"  {self.diagnosis.start_agreement:.0%} of the starts agree")
         return "\n".join(lines + ([f"  note: {self.note}"] if self.note else []))

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
+from scaling.fitting.result import INFLATED, Fit
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
@@ -42,9 +43,10 @@ JUDGED = Column("method", lambda row: f"{METHODS[row['method']]} ({row['status']
 NARROW = (BUDGET, JUDGED, *QUANTITIES)  # for a terminal
 AUDIT = (
     shown("law"),
-    shown("mean_abs_error", "mean error", ".2%"),
+    shown("rms_error", "rms error", ".2%"),
     shown("bias", write=".2%"),
     shown("coverage", "held at 90 %", ".0%"),
+    shown("inflation", "inflation", ".2f"),
     shown("training_error", "in training", ".2%"),
     shown("n_params", "params"),
     shown("status"),
@@ -91,11 +93,14 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
 
 
 def fit_sections(report: Report) -> list[Section]:
-    """Every method or why it was refused, where they disagree, and the audit of laws."""
+    """Which method to quote, every method or why not, where they disagree, and the audits."""
     apart = tuple(_compare(report))
+    method, reason = report.recommended
     return [
+        Section("Recommended", (f"{method or 'No method'}: {reason}.",)),
         Section("Fits", items=tuple(fit_lines(report))),
-        Section("Where the methods disagree", () if apart else ("One method only.",), apart),
+        Section("Where the methods disagree", () if apart else ("One method only is ok.",), apart),
+        *_sensitivity_sections(report),
         _audit_section(report),
     ]
 
@@ -107,9 +112,23 @@ def fit_lines(report: Report) -> Iterator[str]:
         found = fit.exponents() if fit.law == "power_frontier" else found
         numbers = ", ".join(f"{name} {number!r}" for name, number in found.items())
         reason = f" ({fit.reason})" if fit.reason else ""
-        yield f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}. {fit.note}".strip()
+        line = f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}."
+        yield " ".join(filter(None, [line, _tell_doubts(fit), fit.note]))
     for method, reason in report.refusals:
         yield f"{method}: refused, {reason}"
+
+
+def _tell_doubts(fit: Fit) -> str:
+    """Lack of fit where the status does not say it, and how much wider predictions are."""
+    if fit.method not in METHODS:  # read off another fit, whose line says it
+        return ""
+    lack = fit.lack_of_fit
+    doubts = []
+    if lack is not None and fit.status != "rejected":
+        doubts.append(f"Lack of fit: {lack.describe()}.")
+    if fit.inflation > 1:
+        doubts.append(f"Of predictions: {INFLATED.format(fit.inflation)}.")
+    return " ".join(doubts)
 
 
 def excluded_section(runs: pd.DataFrame) -> Section:
@@ -134,6 +153,33 @@ def _compare(report: Report) -> Iterator[str]:
             )
 
 
+def _sensitivity_sections(report: Report) -> Iterator[Section]:
+    """Range of each method's ratio without some rows, and the table of them."""
+    table = report.sensitivity
+    if table.empty:
+        return
+    ranges = (
+        f"{method} {format_quantity(low)} to {format_quantity(high)}"
+        for method, low, high in table.groupby("method", sort=False)
+        .tokens_per_param.agg(["min", "max"])
+        .itertuples()
+    )
+    text = (
+        f"{RATIO} (and N_opt) at {table.C.iloc[0]:.3g} FLOPs without some rows: "
+        f"{', '.join(ranges)}."
+    )
+    cells = table.assign(
+        cell=[
+            f"{format_quantity(ratio)} ({format_quantity(N)})"
+            for ratio, N in zip(table.tokens_per_param, table.N_opt, strict=True)
+        ]
+    )
+    wide = cells.pivot(index="rows", columns="method", values="cell")
+    wide = wide.reindex(table.rows.unique()).reset_index()
+    columns = (shown("rows"), *(shown(method) for method in table.method.unique()))
+    yield Section("Sensitivity", (text,), tables=(Table(wide, columns),))
+
+
 def _audit_section(report: Report) -> Section:
     """What was left out, which law the audit recommends, and the ranking of all."""
     title, audit = "Extrapolation audit", report.audit
@@ -143,8 +189,8 @@ def _audit_section(report: Report) -> Section:
     first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
     others = [law for law in as_good if law != audit.recommended]
     text = (
-        f"Fitted without the {first.n_held_out} runs from {first.C_from:.3g} FLOPs up, to predict "
-        f"them: the audit recommends {audit.recommended or 'no law'}"
+        f"{first.n_held_out:.0f} runs from {first.C_from:.3g} FLOPs up, predicted from smaller "
+        f"budgets (x4 ahead at most): the audit recommends {audit.recommended or 'no law'}"
         + (f"; as good within the noise: {', '.join(others)}." if others else ".")
     )
     return make_section(title, audit.ranking, AUDIT, text)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from scaling.fitting.result import Estimate, interval
+from scaling.fitting.estimate import Estimate, interval
 from scaling.laws.frontier import optimum
 from scaling.laws.table import LAWS
 from scaling.planning.search import find_crossing

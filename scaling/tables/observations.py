@@ -4,14 +4,11 @@ Tables speak words (`total_params`, `tokens`, `flops`, `loss`), formulas speak s
 (`N`, `D`, `C`, `L`); `Convention` and `observations` translate.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from scaling.tables.runs import few
 
 FURTHER = {"S": "steps", "batch": "batch_tokens", "S_min": "S_min", "B_crit": "B_crit"} | {
     "vocab_size": "vocab_size"
@@ -35,6 +32,14 @@ C_MEANING = {
 }
 SAME_BUDGET = np.log(1.25) - 1e-9  # from this step in ln C on, a new IsoFLOP group starts
 WHOLE_CHAIN = np.log(1.5)  # a wider chain of smaller steps is several groups
+BUDGET_DIGITS = "{:.12g}"  # of a budget that is a mean: 6e18, not 5.999999999999989e18
+OUTCOMES = {  # what a run brought, or how it is called: all else makes a run what it is
+    *("run_id", "name", "trunk_id", "seed", "loss", "loss_std", "bits_per_byte", "status"),
+    *("reason", "wall_s", "tokens_per_s", "flops_per_s", "peak_memory_bytes", "device", "version"),
+    *("compiled", "weight", "flops", "flops_budget"),
+}
+KNOWN_TEXT = {"run_id", "status", "reason", "device", "version", "schedule", "precision"}
+MIN_CHAIN, EVENLY = 4, 0.01  # checkpoints of a run; how evenly they are spaced
 MIN_RUNS = 4  # no law of two variables shows its shape in fewer
 
 
@@ -90,8 +95,9 @@ def observations(
     Returns
     -------
     obs : DataFrame with columns run_id, N (parameters), D (tokens), C (FLOPs), L (nats/token),
-        budget (FLOPs), weight, cluster; and where the table has them for every run, S (steps),
-        batch (tokens), U (unique tokens), S_min, B_crit, vocab_size. One row per finished run.
+        budget (FLOPs), weight, cluster, repeat; and where the table has them for every run, S
+        (steps), batch (tokens), U (unique tokens), S_min, B_crit, vocab_size. One row per finished
+        run.
     excluded : DataFrame with columns run_id, reason; one row per run that did not, or that a
         filter left out before (`attrs["excluded"]`).
 
@@ -107,7 +113,8 @@ def observations(
     cluster of ln C and its budget the geometric mean of C. A gap of 25 % starts a new cluster; a
     chain without one that is wider than x1.5 falls into windows of x1.25, the densest first. A run
     without a flops_budget in a table that has them (a fixed-N arm) is of no group: budget NaN.
-    `cluster` is the trunk where runs share one: they are resampled together.
+    `cluster` is the trunk where runs share one, or the run whose checkpoints they seem to be
+    (`find_chains`): they are resampled together. `repeat` numbers runs alike but for their seed.
     """
     convention = convention or default_convention(runs)
     if lacking := [c for c in _list_needed(convention) if c not in runs]:
@@ -132,7 +139,10 @@ def observations(
     obs["budget"] = _assign_budgets(runs, C, planned=convention.C == "counted")
     obs["weight"] = runs["weight"].astype(float) if "weight" in runs else 1.0
     trunk = runs["trunk_id"] if "trunk_id" in runs else pd.Series("", index=runs.index)
-    obs["cluster"] = trunk.where(trunk != "", runs.run_id)
+    chain = find_chains(runs.assign(N=N))
+    obs["cluster"] = trunk.where(trunk != "", runs.run_id if chain is None else chain[1])
+    alike = [name for name in runs if name not in OUTCOMES]
+    obs["repeat"] = runs.groupby(alike, dropna=False, sort=False).ngroup()
     for symbol, values in _read_further(runs):
         if np.isfinite(values).all():
             obs[symbol] = values
@@ -170,54 +180,37 @@ def refuse_too_few(runs: pd.DataFrame) -> None:
         )
 
 
-def warn_of_oddities(obs: pd.DataFrame) -> None:
-    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant.
-
-    Copies of a row; one compute budget only (all C within a factor 1.25); N or D that look like
-    billions; losses that look like bits. The last is a guess from their size: above ln(vocab_size),
-    what guessing evenly costs, or below 1.5 in every row though no model reaches 1e10 parameters
-    (no guess is made for a vocabulary of up to 1,000, whose tokens are as short as characters).
+def find_chains(runs: pd.DataFrame) -> tuple[str, pd.Series] | None:
+    """Find the column that names runs of which several checkpoints are rows.
 
     Parameters
     ----------
-    obs : DataFrame, as `observations` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it, with N (parameters)
+
+    Returns
+    -------
+    name of the column, its values; or None. Checkpoints are rows of one name, one N and growing D
+    whose learning rate falls from row to row, or whose D are evenly spaced; runs that share a
+    trunk_id are known to be branches.
     """
-    for oddity in _find_oddities(obs):
-        warnings.warn(oddity, RunsWarning, stacklevel=3)
+    if "trunk_id" in runs and (runs.trunk_id != "").any():
+        return None
+    for column in runs:
+        if column in KNOWN_TEXT or not pd.api.types.is_string_dtype(runs[column]):
+            continue
+        groups = [rows.sort_values("tokens") for _, rows in runs.groupby(column)]
+        if len(groups) > 1 and all(map(_is_chain, groups)):
+            return str(column), pd.Series(runs[column])
+    return None
 
 
-def _find_oddities(obs: pd.DataFrame) -> Iterator[str]:
-    copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
-    if copies:
-        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
-    if obs.C.max() <= 1.25 * obs.C.min():
-        yield (
-            f"all {len(obs)} runs cost about {obs.C.median():.3g} FLOPs; one budget says nothing "
-            "about growth with compute: add runs at two more"
-        )
-    for symbol, meaning, least in (("N", "parameters", 1e4), ("D", "tokens", 1e5)):
-        if (largest := obs[symbol].to_numpy(float).max()) < least:
-            yield (
-                f"{symbol} is at most {largest:g} {meaning}; if these are millions or billions, "
-                "multiply the column by 1e6 or 1e9"
-            )
-    yield from _doubt_units(obs)
-
-
-def _doubt_units(obs: pd.DataFrame) -> Iterator[str]:
-    vocab_size = np.asarray(obs["vocab_size"] if "vocab_size" in obs else [np.inf] * len(obs))
-    high = obs[np.exp(obs.L) > vocab_size]
-    if len(high):
-        yield (
-            f"loss {few(high.L)} of run_id {few(high.run_id)} is above ln(vocab_size); if it is "
-            "in bits, multiply it by ln 2 = 0.6931; else these runs have learnt nothing"
-        )
-    if float(obs.L.max()) < 1.5 and float(obs.N.max()) < 1e10 and vocab_size.min() > 1000:
-        yield (
-            f"every loss is below 1.5 (from {obs.L.min():g} to {obs.L.max():g}), unusual in "
-            "nats/token at this size; bits/byte times ln 2 = 0.6931 times the bytes per token are "
-            "nats/token"
-        )
+def _is_chain(rows: pd.DataFrame) -> bool:
+    D = rows.tokens.to_numpy(float)
+    steps = np.diff(D)
+    if len(D) < MIN_CHAIN or rows.N.nunique() > 1 or (steps <= 0).any():
+        return False
+    decays = "lr" in rows and bool((np.diff(rows.lr.to_numpy(float)) < 0).all())
+    return decays or float(np.ptp(steps)) <= EVENLY * float(steps.mean())
 
 
 def _list_needed(convention: Convention) -> list[str]:
@@ -234,7 +227,8 @@ def _assign_budgets(runs: pd.DataFrame, C: pd.Series, planned: bool) -> pd.Serie
         return runs.flops_budget.astype(float)
     log_C = C.map(np.log)
     group = runs.flops_budget if "flops_budget" in runs else _number_alike(log_C)
-    return log_C.groupby(group).transform("mean").map(np.exp)
+    mean = log_C.groupby(group).transform("mean").map(np.exp)
+    return mean.map(BUDGET_DIGITS.format).astype(float)
 
 
 def _number_alike(log_C: pd.Series) -> pd.Series:

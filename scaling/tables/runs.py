@@ -1,8 +1,9 @@
 """The runs table: one row per trained model; the one door between training and fitting."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,16 @@ CURVE_COLUMNS = {
     "lr": Column("float64", "", "learning rate of this step"),
 }
 STATUSES = ("ok", "diverged", "failed")
+SIZES = ("total_params", "non_embedding_params")  # N of our own tables
 SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
 
 
 def load_runs(
-    source: str | Path | pd.DataFrame, columns: dict[str, str] | None = None
+    source: str | Path | pd.DataFrame,
+    columns: dict[str, str] | None = None,
+    *,
+    where: Mapping[str, Any] | None = None,
+    best_of: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Read and validate a runs table: ours, or anybody's with N, D and loss.
 
@@ -45,6 +51,7 @@ def load_runs(
         those of `scaling.tables.published.PUBLISHED`; a file of that name comes first.
     columns : dict, their name -> our name, optional
         Our names are those of `COLUMNS` or the symbols N, D, C, L.
+    where, best_of : rows to keep, as in `choose_rows`
 
     Returns
     -------
@@ -77,7 +84,65 @@ def load_runs(
     runs = runs if "status" in runs else runs.assign(status="ok")
     runs = validate(_derive_missing(_convert_types(runs, COLUMNS)))
     runs.attrs = attrs
+    return choose_rows(runs, where, best_of)
+
+
+def choose_rows(
+    runs: pd.DataFrame, where: Mapping[str, Any] | None = None, best_of: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Leave out rows; `attrs` says which, and why.
+
+    Parameters
+    ----------
+    runs : DataFrame, as `load_runs` returns it
+    where : dict, column -> value, or list of values, optional
+        {"metric": "text"} keeps the rows of this value.
+    best_of : list of columns
+        ["N", "D"] keeps the row of the lowest loss of each N and D: of several learning rates, for
+        instance; the name of a run's column keeps the last of its checkpoints.
+
+    Raises
+    ------
+    ValueError
+        The table has no such column, or no row of that value.
+    """
+    attrs, excluded = runs.attrs, []
+    filters = [attrs.get("filter", "")]
+    for name, wanted in (where or {}).items():
+        column, values = _find_column(runs, name), wanted if isinstance(wanted, list) else [wanted]
+        same = runs[column].astype(str).isin([str(value) for value in values])
+        if pd.api.types.is_numeric_dtype(runs[column]):
+            same = runs[column].isin([float(value) for value in values])
+        if not bool(same.any()):
+            known = few(sorted(set(runs[column])))
+            raise ValueError(f"{name}={wanted}: {attrs.get('source', 'the table')} has {known}")
+        told = f"{name} == {wanted}" if len(values) == 1 else f"{name} in {values}"
+        excluded += [[run_id, f"not {told}"] for run_id in runs.run_id[~same]]
+        filters.append(told)
+        runs = runs.loc[same]
+    if best_of:
+        names = [_find_column(runs, name) for name in best_of]
+        best = runs.loc[runs.status == "ok"].groupby(names, dropna=False).loss.idxmin()
+        beaten = (runs.status == "ok") & ~runs.index.isin(best)
+        told = f"lowest loss of each {', '.join(best_of)}"
+        excluded += [[run_id, f"not the {told}"] for run_id in runs.run_id[beaten]]
+        filters.append(told)
+        runs = runs.loc[~beaten]
+    if excluded:
+        runs = runs.reset_index(drop=True)
+        told = " and ".join(filter(None, filters))
+        runs.attrs = attrs | {"filter": told, "excluded": [*attrs.get("excluded", []), *excluded]}
     return runs
+
+
+def _find_column(runs: pd.DataFrame, name: str) -> str:
+    """Column that a user calls so, N and D among them."""
+    meant = [name, SYMBOLS.get(name, name)] + (list(SIZES) if name == "N" else [])
+    found = [column for column in meant if column in runs]
+    if not found:
+        source = runs.attrs.get("source", "the table")
+        raise ValueError(f"{name}: {source} has no such column; it has {[*runs.columns]}")
+    return found[0]
 
 
 def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +172,10 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("the runs table is empty; it needs one row per trained model")
     if runs.run_id.duplicated().any():
         twice = sorted(set(runs.run_id[runs.run_id.duplicated()]))
-        raise ValueError(f"run_id must be unique; repeated: {few(twice)}; drop the older rows")
+        raise ValueError(
+            f"run_id must be unique; repeated: {few(twice)}; drop the older rows, "
+            "or where they are checkpoints of one run map its name to trunk_id instead"
+        )
     if (bad := ~runs.status.isin(STATUSES)).any():
         found = sorted(set(runs.status[bad]))
         raise ValueError(f"unknown status {found} in {few(runs.run_id[bad])}; use {STATUSES}")

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.fitting.estimate import LEVEL, interval
+from scaling.fitting.estimate import LEVEL, Estimate, interval
 from scaling.fitting.result import Bootstrap, Data, Diagnosis, Fit, load_fit
 from scaling.laws.frontier import ComputeModel
 from scaling.tables.observations import Convention
@@ -151,6 +151,28 @@ def test_a_new_run_is_less_certain_than_the_law():
     assert np.log(run.high / run.low) == pytest.approx(expected, rel=0.15)
     with pytest.raises(ValueError, match="a isoflop fit keeps no residuals to predict a run with"):
         fit(method="isoflop").L_opt(1e20, prediction=True)
+
+
+def test_predictions_are_as_much_wider_as_earlier_ones_missed():
+    residuals = tuple(0.01 * np.random.default_rng(1).standard_normal(28))
+    plain, wide = (fit(diagnosis=Diagnosis(residuals=residuals), inflation=i) for i in (1.0, 2.0))
+    one, two = (f.loss(N=1e9, D=1e10, prediction=True) for f in (plain, wide))
+    for end in ("low", "high"):
+        ratio = np.log(getattr(two, end) / two.value) / np.log(getattr(one, end) / one.value)
+        assert ratio == pytest.approx(2)
+    assert plain.loss(N=1e9, D=1e10) == wide.loss(N=1e9, D=1e10)
+    assert "x2.00 wider" in repr(wide) and "wider" not in repr(plain)
+
+
+def test_an_interval_holds_its_value_and_has_a_width_or_there_is_none():
+    found = Estimate.of(1.0, np.array([2.0, 3.0, 4.0]), "ok")
+    assert (found.low, found.high) == (1.0, 4.0)
+    fixed = Estimate.of(1.69, np.full(50, 1.69), "ok")
+    assert np.isnan(fixed.low) and np.isnan(fixed.high)
+    assert np.isnan(Estimate.of(1.0, None, "ok").low)
+    both = Estimate.of(np.array([1.0, 2.0]), np.array([[1.0, 1.0], [1.0, 3.0]]), "ok")
+    np.testing.assert_array_equal(both.low, [np.nan, 1.0])
+    np.testing.assert_array_equal(both.high, [np.nan, 3.0])
 
 
 def test_a_fit_reads_back_exactly(tmp_path):

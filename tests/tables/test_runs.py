@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 
 from scaling.tables.observations import (
     Convention,
-    RunsWarning,
     default_convention,
     observations,
     refuse_too_few,
-    warn_of_oddities,
 )
 from scaling.tables.published import PUBLISHED
 from scaling.tables.runs import COLUMNS, CURVE_COLUMNS, load_curves, load_runs, runs_to_csv
@@ -273,44 +271,6 @@ def test_three_rows_are_for_looking_not_for_fitting():
     with pytest.raises(ValueError, match="3 finished runs"):
         refuse_too_few(load_runs(failed))
     refuse_too_few(load_runs(failed.assign(status="ok")))
-
-
-def usual(**changes):
-    """Four rows that nothing is odd about."""
-    N = np.array([1e8, 2e8, 4e8, 8e8])
-    return pd.DataFrame({"N": N, "D": 20 * N, "loss": [3.5, 3.2, 3.0, 2.8]} | changes)
-
-
-@pytest.mark.parametrize(
-    "table, message",
-    [
-        (pd.concat([usual(), usual().iloc[[2]]]), r"\['row0003', 'row0005'\] have the same N, D"),
-        (usual(D=1e18 / usual().N), r"all 4 runs cost about 6e\+18 FLOPs; one budget"),
-        (usual(N=[0.07, 1, 7, 70]), "N is at most 70 parameters; .*billions"),
-        (usual(D=[2, 4, 8, 1400]), "D is at most 1400 tokens; .*billions"),
-        (usual(loss=[1.2, 1.1, 1.0, 0.9]), r"every loss is below 1.5 \(from 0.9 to 1.2\)"),
-        (usual(vocab_size=30), r"\[3.5\] of run_id \['row0001'\] is above ln\(vocab_size\)"),
-    ],
-)
-def test_oddities_are_told_and_fitted(table, message):
-    obs, _ = observations(load_runs(table))
-    with pytest.warns(RunsWarning, match=message) as told:
-        warn_of_oddities(obs)
-    assert len(told) == 1
-
-
-@pytest.mark.parametrize(
-    "table", [usual(), usual(vocab_size=256, loss=[1.4, 1.3, 1.2, 1.1]), usual(vocab_size=50_000)]
-)
-def test_usual_tables_raise_no_warning(table):
-    warn_of_oddities(observations(load_runs(table))[0])
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_tables_raise_no_warning(published, name):
-    if PUBLISHED[name].file:
-        published(PUBLISHED[name].file)
-    warn_of_oddities(observations(load_runs(name))[0])
 
 
 def test_curves_need_their_columns():

@@ -1,0 +1,142 @@
+"""What a runs table may hold that is seldom meant: it is fitted, and told of."""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from scaling.tables.observations import OUTCOMES, RunsWarning, find_chains
+from scaling.tables.runs import few
+
+MIN_LADDER = 6  # runs, from which a table without two runs of one budget is odd
+STRAIGHT = 0.02  # rms of ln D around a power of N, below which D follows N
+SCATTER = 0.02  # of L between rows of one (N, D); seeds scatter by a tenth of that
+NOT_SPLIT = (OUTCOMES - {"seed", "name"}) | {"N", "D", "params", "tokens"}
+
+
+def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> None:
+    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant.
+
+    Copies of a row; one compute budget only (all C within a factor 1.25), or D that follows N in
+    every run; one run per budget; N or D that look like billions; losses that look like bits. The
+    last is a guess from their size: above ln(vocab_size), what guessing evenly costs, or below 1.5
+    in every row though no model reaches 1e10 parameters (no guess is made for a vocabulary of up to
+    1,000, whose tokens are as short as characters).
+
+    With the table itself, also rows of one (N, D) that differ far beyond noise, with the column
+    that tells them apart; checkpoints of a run; repeated tokens.
+
+    Parameters
+    ----------
+    obs : DataFrame, as `observations` returns it
+    runs : DataFrame, as `scaling.tables.runs.load_runs` returns it, optional
+    """
+    for oddity in (*_find_oddities(obs), *([] if runs is None else _doubt_rows(obs, runs))):
+        warnings.warn(oddity, RunsWarning, stacklevel=3)
+
+
+def _find_oddities(obs: pd.DataFrame) -> Iterator[str]:
+    copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
+    if copies:
+        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
+    yield from _doubt_design(obs)
+    for symbol, meaning, least in (("N", "parameters", 1e4), ("D", "tokens", 1e5)):
+        if (largest := obs[symbol].to_numpy(float).max()) < least:
+            yield (
+                f"{symbol} is at most {largest:g} {meaning}; if these are millions or billions, "
+                "multiply the column by 1e6 or 1e9"
+            )
+    yield from _doubt_units(obs)
+
+
+def _doubt_design(obs: pd.DataFrame) -> Iterator[str]:
+    log_N, log_D = (np.log(obs[symbol].to_numpy(float)) for symbol in "ND")
+    if obs.C.max() <= 1.25 * obs.C.min():
+        yield (
+            f"all {len(obs)} runs cost about {obs.C.median():.3g} FLOPs; one budget says nothing "
+            "about growth with compute: add runs at two more"
+        )
+    elif np.ptp(log_N) > 0 and np.ptp(log_D) > 0 and _is_straight(log_N, log_D):
+        yield (
+            f"D follows N in all {len(obs)} runs (D/N from {(obs.D / obs.N).min():.3g} to "
+            f"{(obs.D / obs.N).max():.3g}); what size costs and what data cost cannot be told "
+            "apart: train other D/N, for instance several sizes at one budget"
+        )
+    elif len(obs) >= MIN_LADDER and obs.budget.notna().all() and obs.budget.is_unique:
+        yield (
+            f"each of the {len(obs)} budgets has one run; the best size at a budget shows in "
+            "several sizes of it: train more"
+        )
+
+
+def _is_straight(log_N: np.ndarray, log_D: np.ndarray) -> bool:
+    slope, height = np.polyfit(log_N, log_D, 1)
+    return len(log_N) > 3 and float(np.std(log_D - slope * log_N - height)) < STRAIGHT
+
+
+def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[str]:
+    rows = runs.loc[runs.status == "ok"].reset_index(drop=True).assign(N=obs.N, D=obs.D)
+    chain = find_chains(rows)
+    if chain is not None:
+        yield (
+            f"rows of one {chain[0]!r} look like checkpoints of one run before the end of its "
+            "schedule: they are no final losses, and are resampled together; keep the last of each "
+            f"with best_of=[{chain[0]}], or map {chain[0]!r} to trunk_id"
+        )
+    else:
+        yield from _doubt_scatter(rows)
+    if "epochs" in rows and (repeated := pd.Series(rows.epochs, dtype=float) > 1).any():
+        yield (
+            f"{repeated.sum()} runs saw their data up to {rows.epochs.max():.3g} times; a law of N "
+            "and D takes repeated tokens as fresh: fit law=repeated, or leave these runs out"
+        )
+
+
+def _doubt_scatter(rows: pd.DataFrame) -> Iterator[str]:
+    groups = rows.groupby(["N", "D"])
+    apart = groups.loss.transform("max") / groups.loss.transform("min")
+    if not (odd := apart > 1 + SCATTER).any():
+        return
+    column = _find_separator(rows.loc[odd])
+    ratio = f"x{apart.max():.2f}" if apart.max() > 1.5 else f"{apart.max() - 1:.1%}"
+    told = f"rows of one (N, D) differ in loss by up to {ratio}, far beyond the noise of seeds"
+    if column is None:
+        yield f"{told}; no column tells them apart: keep the best of each with best_of=[N, D]"
+    elif column == "seed":
+        yield f"{told}, though only their seed differs: some are on a plateau or have leapt"
+    else:
+        values = [*dict.fromkeys(rows.loc[odd, column])]
+        text = pd.api.types.is_string_dtype(rows[column])
+        one = f"where={{{column}: {values[0]}}} or " if text else ""
+        yield f"{told}; {column!r} tells them apart: keep one with {one}best_of=[N, D]"
+
+
+def _find_separator(rows: pd.DataFrame) -> str | None:
+    """Column whose values tell all rows of one (N, D) apart: text first, seeds last."""
+    found = [
+        name
+        for name in rows
+        if name not in NOT_SPLIT and not rows.duplicated(["N", "D", name]).any()
+    ]
+    text = [name for name in found if pd.api.types.is_string_dtype(rows[name])]
+    many = [name for name in text if rows[name].is_unique]  # a name, which tells nothing
+    order = [n for n in text if n not in many] + [n for n in ("lr",) if n in found]
+    order += [n for n in found if n not in {*text, "lr", "seed"}] + many
+    return next(iter(order), "seed" if "seed" in found else None)
+
+
+def _doubt_units(obs: pd.DataFrame) -> Iterator[str]:
+    vocab_size = np.asarray(obs["vocab_size"] if "vocab_size" in obs else [np.inf] * len(obs))
+    high = obs[np.exp(obs.L) > vocab_size]
+    if len(high):
+        yield (
+            f"loss {few(high.L)} of run_id {few(high.run_id)} is above ln(vocab_size); if it is "
+            "in bits, multiply it by ln 2 = 0.6931; else these runs have learnt nothing"
+        )
+    if float(obs.L.max()) < 1.5 and float(obs.N.max()) < 1e10 and vocab_size.min() > 1000:
+        yield (
+            f"every loss is below 1.5 (from {obs.L.min():g} to {obs.L.max():g}), unusual in "
+            "nats/token at this size; bits/byte times ln 2 = 0.6931 times the bytes per token are "
+            "nats/token"
+        )
