@@ -39,11 +39,18 @@ class Estimate:
         return f"{self.value:.4g}{interval}" + ("" if self.status == "ok" else f" ({self.status})")
 
 
-def interval(drawn) -> tuple[Any, Any]:
-    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws."""
+def interval(drawn, value: Any = None) -> tuple[Any, Any]:
+    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws.
+
+    Given the value that it belongs to, it is NaN also where it has no width or excludes that value:
+    such an interval tells of a fault of the resampling, not of the uncertainty.
+    """
     if drawn is None or not len(drawn):
         return float("nan"), float("nan")
     tail = (1 - LEVEL) / 2
     ends, values = [tail, 1 - tail], np.asarray(drawn, float)
     low, high = np.quantile(values, ends, axis=0, method="inverted_cdf")  # works with inf
+    if value is not None:
+        sound = (low < high) & (low <= value) & (value <= high)
+        low, high = np.where(sound, low, np.nan), np.where(sound, high, np.nan)
     return (low, high) if np.ndim(low) else (float(low), float(high))

@@ -41,7 +41,7 @@ class Frozen(Mapping[str, Any]):
     def __repr__(self) -> str:
         if self._drawn is None:
             return repr(self._values)
-        ends = {name: interval(self._drawn.get(name)) for name in self}
+        ends = {name: interval(self._drawn.get(name), v) for name, v in self.items()}
         return ", ".join(f"{n} {Estimate(v, *ends[n], 'ok')!r}" for n, v in self.items())
 
 
@@ -202,7 +202,7 @@ class Fit:
         values = exponents(self.law, self.params, self.compute)
         drawn = exponents(self.law, self._drawn, self.compute) if self._drawn else {}
         return {
-            name: Estimate(float(value), *interval(drawn.get(name)), self.status)
+            name: Estimate(float(value), *interval(drawn.get(name), value), self.status)
             for name, value in values.items()
         }
 
@@ -210,7 +210,9 @@ class Fit:
         """One parameter of the law with its interval."""
         if name not in self.params:
             raise ValueError(f"{self.law} has no parameter {name!r}; it has {[*self.params]}")
-        return Estimate(self.params[name], *interval(self._drawn.get(name)), self.status)
+        return Estimate(
+            self.params[name], *interval(self._drawn.get(name), self.params[name]), self.status
+        )
 
     def loss(self, *, prediction: bool = False, **variables: Any) -> Estimate:
         """Expected loss (nats/token) at given N and D, or at the variables of the law.
@@ -252,9 +254,9 @@ class Fit:
         if drawn is not None and prediction:
             drawn = drawn * self._noise(drawn.shape)
         if np.ndim(value):
-            return Estimate(value, *interval(drawn), status)
+            return Estimate(value, *interval(drawn, value), status)
         return Estimate(
-            float(value), *interval(None if drawn is None else drawn[:, 0]), str(status)
+            float(value), *interval(None if drawn is None else drawn[:, 0], value), str(status)
         )
 
     def _noise(self, shape) -> np.ndarray:
