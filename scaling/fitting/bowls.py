@@ -10,7 +10,7 @@ from scaling.errors import FitError
 from scaling.fitting.bootstrap import measure_residuals, resample
 from scaling.fitting.bowl import OWN, WINDOW, Bowl, BudgetRuns
 from scaling.fitting.estimate import Estimate, interval
-from scaling.fitting.lines import power_laws
+from scaling.fitting.lines import power_laws, weigh
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Bootstrap, Fit
 from scaling.fitting.settings import FitSettings
@@ -89,8 +89,10 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     interval of the curvature decides, and in 90, 88 and 75 % so. From x2 beyond the budgets on the
     tangent holds as much as the parabola, and is narrower.
 
-    Minima weigh by 1 / variance. A known bias of the minima is in the intervals, not in the values:
-    it is itself uncertain by about its half, hence four shares of it in the draws.
+    Minima weigh by 1 / variance, see `scaling.fitting.lines.weigh`, all at the median curvature: a
+    bowl that noise makes steep is no more precise for it. A known bias of the minima is in the
+    intervals, not in the values: it is itself uncertain by about its half, hence four shares of it
+    in the draws.
     """
     obs = data.obs
     budgets = [BudgetRuns.of(rows) for _, rows in obs.groupby("budget")]
@@ -109,7 +111,7 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     minima = pd.DataFrame(rows)
     usable = (minima.status == "ok").to_numpy()
     _refuse_too_few(minima, fitted, spare, bowls.n_shared, kind)
-    curve = _Curve.of(minima[usable], bowls, usable)
+    curve = _Curve.of(bowls, minima.budget.to_numpy(float)[usable], usable, noise)
     bootstrap, drawn = _resample(data, settings, kind, budgets, log_fitted, spare)
     draws = pd.DataFrame()
     if drawn:
@@ -221,14 +223,14 @@ class _Curve:
     edge: float | None
 
     @classmethod
-    def of(cls, minima: pd.DataFrame, bowls: Bowls, usable: np.ndarray) -> "_Curve":
-        """Of the usable minima."""
-        log_C = np.log(minima.budget.to_numpy(float))
-        spread = np.array([bowl.spread for bowl in bowls.each])[usable]
-        known = np.isfinite(spread).all() and bool((spread > 0).all())
-        weights = spread.min() ** 2 / spread**2 if known else np.ones_like(log_C)
-        edge = float(REACH * minima.budget.max()) if len(minima) >= BENT_FROM else None
-        return cls(usable, log_C, weights, edge)
+    def of(cls, bowls: Bowls, budgets: np.ndarray, usable: np.ndarray, noise: float) -> "_Curve":
+        """Of the usable minima, of budgets in FLOPs, at a noise of ln L."""
+        edge = float(REACH * budgets.max()) if len(budgets) >= BENT_FROM else None
+        kept = [bowl for bowl, use in zip(bowls.each, usable, strict=True) if use]
+        log_C, log_N = np.log(budgets), np.array([bowl.log_N[0] for bowl in kept])
+        depth = np.array([bowl.curvature[0] / np.exp(bowl.log_L[0]) for bowl in kept])
+        std = noise * np.array([bowl.spread for bowl in kept]) * depth / np.median(depth)
+        return cls(usable, log_C, weigh(log_C - log_C.mean(), log_N, std, edge is not None), edge)
 
     def through(self, bowls: Bowls) -> pd.DataFrame:
         """Parameters of law "power_frontier", one row per data set."""

@@ -91,6 +91,41 @@ def curvature(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(determined, product / np.where(determined, spread, 1.0), np.nan)
 
 
+def weigh(x: np.ndarray, y: np.ndarray, std: np.ndarray, bent: bool) -> np.ndarray:
+    """Weights of points on a line or, if bent, a parabola: 1 / variance over the largest.
+
+    Parameters
+    ----------
+    x, y : array, shape (points,)
+    std : array, shape (points,)
+        What noise alone makes of each y.
+    bent : bool
+
+    Returns
+    -------
+    array, shape (points,)
+
+    Notes
+    -----
+    The variance is std^2 and the smallest one that all points share with which their residuals are
+    no larger than their degrees of freedom allow (Paule and Mandel 1982): a point that is precise
+    and yet off the curve should not decide it alone.
+    """
+    spare = len(x) - 2 - bent
+    if spare < 1 or not (np.isfinite(std).all() and std.min() > 0):
+        return np.ones_like(x)
+    shared = np.append(0.0, np.geomspace(1e-3, 1e3, 121)) * np.median(std) ** 2
+    weights = 1 / (std**2 + shared[:, None])
+    rows = np.broadcast_to(y, weights.shape)
+    if bent:
+        rows = rows - curvature(x, rows, weights)[:, None] * x**2
+    at_0, slope = line(x, rows, weights)
+    squares = (weights * (rows - at_0[:, None] - slope[:, None] * x) ** 2).sum(1)
+    enough = squares <= spare
+    found = weights[enough.argmax() if enough.any() else -1]
+    return found / found.max()
+
+
 def _loss_above_floor(x: np.ndarray, log_L: np.ndarray) -> dict[str, np.ndarray]:
     sets, points = log_L.shape
     shares = FLOORS if points >= FLOOR_POINTS else FLOORS[:1]
