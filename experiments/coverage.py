@@ -7,7 +7,7 @@ Command   python experiments/coverage.py [simulations=100] [resamples=400] [grid
           0 simulations or grids leave that part of the record as it is
 Cost      about 7 minutes on one core for the simulations, 25 for 200 grids of each truth
 Expected  85 to 95 % for the defaults (default_kind); less where a method is biased. Under other
-          truths so for power bowls at the largest budget and at twice it, and less at eight times it
+          truths so for power bowls at the largest budget and at twice it, less at eight times it
 Result    results/coverage
 """
 
@@ -130,7 +130,7 @@ def verdicts(design, seed, n):
 
 
 def misspecified(truth, seed):
-    """Tell of each interval on one draw of the reference under another law if it holds the truth."""
+    """Tell of the intervals on one draw of the reference under another law if they hold."""
     warnings.simplefilter("ignore")
     data, rows = drawn(truth, seed), []
     top = max(reference()[0].flops_budget.dropna())
@@ -189,16 +189,20 @@ def main():
 TITLE = """# How often 90 % intervals hold the truth
 
 Made by `python experiments/coverage.py`."""
-SIMULATED = """Simulated grids of the Hoffmann law (noise 0.01 nats, {n} grids a design; the standard
-error of a share of 90 % is {error:.0%}). *Here*: at the largest budget; *x10*: at ten times it,
-an extrapolation under the true law. The default kind of each method is bold."""
-OTHERS = """Draws of the reference sweep (its 68 runs, noise 0.18 % of the loss, half of the variance
-shared within a trunk; {n} of each, so that the standard error of a share of 90 % is {error:.0%}) from
-laws fitted to it. N_opt at the largest budget (x1), at twice and at eight times it."""
+SIMULATED = (
+    "Simulated grids of the Hoffmann law (noise 0.01 nats, {n} grids a design; the standard error "
+    "of a share of 90 % is {error:.0%}). *Here*: at the largest budget; *x10*: at ten times it, an "
+    "extrapolation under the true law. The default kind of each method is bold."
+)
+OTHERS = (
+    "Draws of the reference sweep (its 68 runs, noise 0.18 % of the loss, half of the variance "
+    "shared within a trunk; {n} of each, so that the standard error of a share of 90 % is "
+    "{error:.0%}) from laws fitted to it. N_opt at the largest budget (x1), at twice and at eight "
+    "times it."
+)
 READ = (
-    "isoflop_power holds what it claims at the largest budget and at twice it; at eight times it no "
-    "method does under every truth: what bends further than a parabola in ln C within x64 of compute "
-    "cannot be told from one.",
+    "isoflop_power holds about what it claims at the largest budget and at twice it; at eight "
+    "times it no method does under every truth: the data do not say how N_opt bends beyond them.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Laws that might be true instead: six forms fitted to the reference sweep, and grids drawn of them.
+"""Laws that might be true instead: forms fitted to the reference sweep, and draws of it.
 
 Every form is of n = ln(N / 1e5) and d = ln(D / 2e6), for ln L, from starts near its optimum.
 """
