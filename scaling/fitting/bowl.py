@@ -34,7 +34,7 @@ class BudgetRuns:
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "BudgetRuns":
         """Runs of one budget; refused with too few sizes, or where C is not one value."""
-        kept = rows[_find_window(rows)]
+        kept = rows.loc[_find_window(rows)]
         cut, rows = len(rows) - len(kept), kept
         log_N, log_D, log_C = (np.log(rows[symbol].to_numpy(float)) for symbol in "NDC")
         sizes, spread = len(np.unique(log_N)), float(np.exp(np.ptp(log_C)))

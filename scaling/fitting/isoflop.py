@@ -25,7 +25,9 @@ def fit_isoflop(data: Prepared, settings: FitSettings = DEFAULTS) -> Fit:
     (envelope theorem). D_opt is the budget over the runs' own C/D, interpolated at N_opt.
 
     A bowl is skewed where alpha differs from beta, and a symmetric curve then misses its minimum
-    by more the wider the grid: `scaling.fitting.isoflop_power` does not, and its intervals cover.
+    by more the wider the grid: `scaling.fitting.isoflop_power` does not. How far parabolas miss the
+    minima of its bowls is in the intervals, which hold the truth in 90 % of cases at the largest
+    budget of the reference's design, against 51 % without.
     """
     return fit_bowls(data, settings, PARABOLA)
 
