@@ -111,7 +111,7 @@ def true_optimum(name, C):
 def drawn(name, seed) -> Prepared:
     """The reference sweep as it might have come out, were a form true."""
     runs, n, d, *_ = reference()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([[*FORMS].index(name), seed])
     trunk = runs.groupby(["trunk_id", "seed"]).ngroup().to_numpy()
     noise = np.sqrt(SHARED) * rng.standard_normal(trunk.max() + 1)[trunk]
     noise += np.sqrt(1 - SHARED) * rng.standard_normal(len(runs))
