@@ -10,7 +10,7 @@ from scaling.figures.contour import contour_figure
 from scaling.figures.isoflop import isoflop_figure
 from scaling.figures.ratio import ratio_figure
 from scaling.figures.triptych import triptych_figure
-from scaling.fitting.bowls import MIN_SIZES
+from scaling.fitting.bowl import MIN_SIZES
 from scaling.fitting.report import Report
 from scaling.laws.frontier import FRONTIERS
 from scaling.tables.observations import observations

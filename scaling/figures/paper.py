@@ -18,7 +18,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from scaling.fitting.bowls import MAX_SPREAD
+from scaling.fitting.bowl import MAX_SPREAD
 from scaling.fitting.result import LEVEL, Estimate, Fit
 from scaling.quantities import format_quantity
 from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scaling.tables.noise import SeedNoise
+
 KINDS = ("seed", "wild", "pairs")
+WIDEST = 100.0  # times the noise, of a drawn one: a single degree of freedom has no limit
 FEW_CLUSTERS = 8  # fewer make pairs resampling leave a law undetermined
 
 
@@ -49,6 +52,7 @@ def resample(
     n: int,
     rng: np.random.Generator,
     kind: str | None = None,
+    known: SeedNoise | None = None,
 ) -> Resamples:
     """Draw `n` data sets of the size of `obs`.
 
@@ -63,9 +67,13 @@ def resample(
     rng : numpy Generator
     kind : {"seed", "wild", "pairs"}, optional
         seed: Gaussian noise around the fit, its size and the share of it that the runs of a
-        cluster have in common estimated from the residuals; wild: every cluster keeps its
-        residuals or flips them; pairs: clusters drawn with replacement.
+        cluster have in common estimated from the residuals; the size is drawn anew for every data
+        set, as its degrees of freedom leave it open (the intervals are Student's); wild: every
+        cluster keeps its residuals or flips them; pairs: clusters drawn with replacement.
         `default_kind` if omitted.
+    known : SeedNoise, optional
+        Noise of repeated runs: that of "seed" where it is larger than the residuals, which hold it
+        and how far the fit misses.
 
     Returns
     -------
@@ -85,7 +93,7 @@ def resample(
     if spare < 1 and kind != "pairs":
         raise ValueError(f"{rows} runs and {n_params} parameters leave no residual to resample")
     residuals = target - fitted
-    noise = float(np.sqrt((weights * residuals**2).sum() / max(spare, 1)))
+    noise = measure_residuals(residuals, weights, spare)
     cluster, names = pd.factorize(obs.cluster)
     if kind == "pairs":
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
@@ -96,8 +104,16 @@ def resample(
     shared = _shared_variance(residuals * np.sqrt(weights), cluster)
     common = rng.standard_normal((n, len(names)))[:, cluster] if shared else 0.0
     own = rng.standard_normal((n, rows))
-    shocks = (np.sqrt(shared) * common + np.sqrt(1 - shared) * own) * noise / np.sqrt(weights)
+    if known is not None and known.std > noise:
+        noise, spare = known.std, known.freedom
+    size = noise * np.minimum(np.sqrt(spare / rng.chisquare(spare, (n, 1))), WIDEST)
+    shocks = (np.sqrt(shared) * common + np.sqrt(1 - shared) * own) * size / np.sqrt(weights)
     return Resamples(fitted + shocks, weights, kind, noise)
+
+
+def measure_residuals(residuals: np.ndarray, weights: np.ndarray, spare: int) -> float:
+    """Standard deviation of ln L for a run of unit weight, of `spare` degrees of freedom."""
+    return float(np.sqrt((weights * residuals**2).sum() / max(spare, 1)))
 
 
 def _shared_variance(residuals: np.ndarray, cluster: np.ndarray) -> float:

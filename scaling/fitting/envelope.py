@@ -10,31 +10,31 @@ from scaling.fitting.lines import power_laws
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Bootstrap, Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
+from scaling.tables.noise import SeedNoise
 
 MIN_SPAN = 2.0  # of C along the envelope
 GRID = 200  # log-spaced values of C across the curves
-FINAL_ONLY = "final losses only: no curves were given"
 CONDITIONAL = "training losses before a run's end are conditional on its schedule"
+UNKNOWN = "no interval: the noise of a loss is not known; repeat runs with other seeds"
+NO_CURVES = (
+    "the envelope has no training curves: of final losses alone it is the frontier of the grid, "
+    "not of the models; give the curves of the runs (run_id, tokens, loss), or use isoflop"
+)
 
 
 def fit_envelope(
-    data: Prepared,
-    settings: FitSettings = DEFAULTS,
-    curves: pd.DataFrame | None = None,
-    *,
-    noise: float | None = None,
+    data: Prepared, settings: FitSettings = DEFAULTS, curves: pd.DataFrame | None = None
 ) -> Fit:
     """Lowest loss over all runs at every C, then N_opt, D_opt, L_opt as powers of C.
 
     Parameters
     ----------
     data : Prepared
+        Its noise of seeds is what resamples shift each cluster of curves by; without it there are
+        no intervals, as no law's misfit stands for it.
     settings : FitSettings
-    curves : DataFrame with columns run_id, tokens, flops, loss, optional
-        Smoothed training losses; final losses of the runs alone if omitted, and the note says so.
-    noise : float, optional
-        Standard deviation of ln L between seeds; all losses of a cluster are shifted by such a
-        draw. Without it clusters are drawn with replacement.
+    curves : DataFrame with columns run_id, tokens, flops, loss
+        Smoothed training losses.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def fit_envelope(
     Raises
     ------
     FitError
-        Fewer than 3 values of C, a single size, or an envelope shorter than a factor 2 in C.
+        No curves, fewer than 3 values of C, a single size, or an envelope shorter than a factor 2
+        in C.
     ValueError
         Curves of none of the runs.
 
@@ -55,8 +56,11 @@ def fit_envelope(
     -----
     Curves are interpolated in log-log on 200 values of C, from where the last one has begun, and
     the best run at each is kept. Where that is the smallest or the largest of the sizes that have
-    a loss there (without curves: of all sizes) it may win by default of the grid and is dropped.
-    Without curves the best run of every budget is kept instead.
+    a loss there it may win by default of the grid and is dropped, so that 3 sizes are compared.
+
+    The lowest of noisy losses is too low. Resamples, which are the lowest of losses with noise
+    twice, are lower again by about as much: L_opt is raised by that, its draws by twice that
+    (Efron's bootstrap correction), and the note says so.
 
     A loss before the end of a run belongs to a higher learning rate than a finished run of that
     length has, and sizes on the envelope are those of the grid. Read this method beside the other
@@ -65,29 +69,34 @@ def fit_envelope(
     -.003), and with cooldowns it touches hardly anything but the first losses and the last. Curves
     cut before their cooldown do worse too: their order follows the learning rates.
     """
-    obs = data.obs
-    losses = _read_final_losses(obs) if curves is None else _interpolate(obs, curves)
+    if curves is None:
+        raise FitError(NO_CURVES)
+    losses = _interpolate(data.obs, curves)
     at, runs = lowest = losses.lowest()
     _refuse_too_few(losses, lowest)
     reference = float(losses.log_C[at].mean())
-    line = losses.frontier(lowest, reference)
-    draws, bootstrap = _refit(losses, reference, noise, settings)
+    params = losses.frontier(lowest, reference)
+    draws, bootstrap = _resample(losses, reference, data.noise, settings)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
-    log_C = np.log(minima.C) - np.log(line["C_ref"])
-    log_N = np.log(line["N_ref"]) + line["N_exponent"] * log_C
+    log_C = np.log(minima.C) - np.log(params["C_ref"])
+    log_N = np.log(params["N_ref"]) + params["N_exponent"] * log_C
+    note = f"{CONDITIONAL}; {UNKNOWN}" if data.noise is None else CONDITIONAL
+    if len(draws):
+        params, draws, raised = _correct_loss(params, draws)
+        note = f"{CONDITIONAL}; L_opt is raised by {raised:.2%}, the bias of lowest losses"
     return data.fit(
         method="envelope",
         law="power_frontier",
-        params=line,
+        params=params,
         status="ok",
         objective=float(((np.log(minima.N) - log_N) ** 2).sum()),
         objective_name="sum over values of C of (ln N_line - ln N)^2",
-        n_runs=len(obs),
+        n_runs=len(data.obs),
         draws=draws,
         bootstrap=bootstrap,
         minima=minima.assign(run_id=losses.run_id[runs]),
-        note=FINAL_ONLY if curves is None else CONDITIONAL,
+        note=note,
     )
 
 
@@ -124,26 +133,9 @@ class _Losses:
         laws = power_laws(self.log_C[at], rows, reference)
         return {name: float(value[0]) for name, value in laws.items()}
 
-    def resample(self, rng: np.random.Generator, noise: float | None) -> "_Losses":
-        """Clusters shifted by seed noise, or drawn with replacement."""
-        place, names = pd.factorize(self.cluster)
-        if noise is not None:
-            shift = noise * rng.standard_normal(len(names))[place, None]
-            return replace(self, log_L=self.log_L + shift)
-        drawn = rng.integers(len(names), size=len(names))
-        pick = np.concatenate([np.flatnonzero(place == i) for i in drawn])
-        by_run = ("log_N", "log_D", "log_L", "run_id", "cluster")
-        return replace(self, **{name: getattr(self, name)[pick] for name in by_run})
-
-
-def _read_final_losses(obs: pd.DataFrame) -> _Losses:
-    log_N, log_D, log_L = (np.log(obs[s].to_numpy(float)) for s in "NDL")
-    grid, place = np.unique(np.log(obs.budget.fillna(obs.C).to_numpy(float)), return_inverse=True)
-    at = np.arange(len(obs)), place
-    losses, tokens = np.full((2, len(obs), len(grid)), np.inf)
-    losses[at], tokens[at] = log_L, log_D
-    ends = np.full((2, len(grid)), [[log_N.min()], [log_N.max()]])
-    return _Losses(grid, log_N, tokens, losses, *_names(obs), *ends)
+    def shift(self, noise: np.ndarray) -> "_Losses":
+        """All losses of a cluster moved by what its seed did, shape (clusters,)."""
+        return replace(self, log_L=self.log_L + noise[pd.factorize(self.cluster)[0], None])
 
 
 def _interpolate(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
@@ -164,12 +156,9 @@ def _interpolate(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
     )
     log_N = np.log(obs.N.to_numpy(float))
     sizes = np.where(np.isfinite(log_L), log_N[:, None], np.nan)
+    names = obs.run_id.to_numpy(), obs.cluster.to_numpy()
     ends = np.nanmin(sizes, axis=0), np.nanmax(sizes, axis=0)
-    return _Losses(grid, log_N, grid - per_token[:, None], log_L, *_names(obs), *ends)
-
-
-def _names(obs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    return obs.run_id.to_numpy(), obs.cluster.to_numpy()
+    return _Losses(grid, log_N, grid - per_token[:, None], log_L, *names, *ends)
 
 
 def _refuse_too_few(losses: _Losses, lowest) -> None:
@@ -183,12 +172,26 @@ def _refuse_too_few(losses: _Losses, lowest) -> None:
         )
 
 
-def _refit(losses: _Losses, reference, noise, settings) -> tuple[pd.DataFrame, Bootstrap]:
-    rng, kept, n = np.random.default_rng(settings.seed), [], settings.bootstrap
+def _resample(
+    losses: _Losses, reference: float, noise: SeedNoise | None, settings: FitSettings
+) -> tuple[pd.DataFrame, Bootstrap]:
+    n, kept = settings.bootstrap, []
+    if noise is None or not n:
+        return pd.DataFrame(), Bootstrap()
+    rng, clusters = np.random.default_rng(settings.seed), len(set(losses.cluster))
     for _ in range(n):
-        drawn = losses.resample(rng, noise)
+        std = noise.std * np.sqrt(noise.freedom / rng.chisquare(noise.freedom))
+        drawn = losses.shift(std * rng.standard_normal(clusters))
         at, runs = drawn.lowest()
         if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
             kept.append(drawn.frontier((at, runs), reference))
-    kind = "none" if not n else "pairs" if noise is None else "seed"
-    return pd.DataFrame(kept), Bootstrap(kind, n, len(kept), noise or float("nan"))
+    return pd.DataFrame(kept), Bootstrap("seed", n, len(kept), noise.std)
+
+
+def _correct_loss(params: dict, draws: pd.DataFrame) -> tuple[dict, pd.DataFrame, float]:
+    """Raise L_opt by what resampling lowers it at C_ref; with it the share that it is raised by."""
+    value, drawn = (p["L_floor"] + p["L_ref"] for p in (params, draws))
+    factor = float(value / np.exp(np.log(drawn).mean()))
+    losses = ["L_floor", "L_ref"]
+    draws = draws.assign(**{name: draws[name] * factor**2 for name in losses})
+    return params | {name: params[name] * factor for name in losses}, draws, factor - 1

@@ -39,15 +39,8 @@ class Estimate:
 
     @classmethod
     def of(cls, value, drawn, status) -> "Estimate":
-        """Value with the interval of its draws, which reaches to it; NaN where all are one."""
-        low, high = interval(drawn)
-        low, high = np.minimum(low, value), np.maximum(high, value)
-        with np.errstate(invalid="ignore"):  # draws may all be infinite
-            known = high - low > POINT * np.abs(value)
-        low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
-        if np.ndim(value):
-            return cls(value, low, high, status)
-        return cls(value, float(low), float(high), status)
+        """Value with the interval of its draws; NaN where that has no width or excludes it."""
+        return cls(value, *interval(drawn, value), status)
 
     def __float__(self) -> float:
         return float(self.value)
@@ -60,11 +53,20 @@ class Estimate:
         return f"{self.value:.4g}{interval}" + ("" if self.status == "ok" else f" ({self.status})")
 
 
-def interval(drawn) -> tuple[Any, Any]:
-    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws."""
+def interval(drawn, value: Any = None) -> tuple[Any, Any]:
+    """Equal-tailed percentile interval at `LEVEL` along the first axis; NaN without draws.
+
+    Given the value that it belongs to, it is NaN also where it has no width or excludes that value:
+    such an interval tells of a fault of the resampling, not of the uncertainty.
+    """
     if drawn is None or not len(drawn):
         return float("nan"), float("nan")
     tail = (1 - LEVEL) / 2
     ends, values = [tail, 1 - tail], np.asarray(drawn, float)
     low, high = np.quantile(values, ends, axis=0, method="inverted_cdf")  # works with inf
+    if value is not None:
+        with np.errstate(invalid="ignore"):  # draws may all be infinite
+            wide = high - low > POINT * np.abs(value)
+        sound = wide & (low <= value) & (value <= high)
+        low, high = np.where(sound, low, np.nan), np.where(sound, high, np.nan)
     return (low, high) if np.ndim(low) else (float(low), float(high))

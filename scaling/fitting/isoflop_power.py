@@ -5,9 +5,10 @@ from itertools import product
 
 import numpy as np
 
-from scaling.fitting.bowls import Bowl, BowlKind, Bowls, BudgetRuns, fit_bowls
-from scaling.fitting.isoflop import parabolas
+from scaling.fitting.bowl import Bowl, BudgetRuns, spread_of_minimum
+from scaling.fitting.bowls import BowlKind, Bowls, fit_bowls
 from scaling.fitting.lines import line
+from scaling.fitting.parabolas import parabolas
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
@@ -168,5 +169,10 @@ def _bowl(runs: BudgetRuns, own: _Sets, exponents: np.ndarray) -> Bowl:
         log_N, log_L = np.log(best["N_opt"]), np.log(best["L_opt"])
         slope = alpha * A * np.exp(-alpha * log_N)
         log_fitted = np.log(np.einsum("krc,kc->kr", columns, coefficients))
-    curvature = slope * (alpha + own.compute.gamma * beta) / 2
-    return Bowl(log_N, runs.log_tokens(log_N), log_L, curvature, log_fitted)
+        curvature = slope * (alpha + own.compute.gamma * beta) / 2
+        at = np.array([log_N[0], np.log(best["D_opt"][0])]) - own.centre
+        falls = exponents[0] * np.array([-1.0, own.compute.gamma])
+        slopes = np.append(0.0, falls * np.exp(-exponents[0] * at))
+    design = own.root[0][:, None] * columns[0]
+    spread = spread_of_minimum(design, slopes, curvature[0], log_L[0])
+    return Bowl(log_N, runs.log_tokens(log_N), log_L, curvature, log_fitted, spread)

@@ -17,6 +17,7 @@ UNITS = QUANTITIES | {
     "A": "nats/token at N or C of 1",
     "B": "nats/token at D of 1",
     "C_ref": "FLOPs",
+    "C_edge": "FLOPs",
     "N_ref": "parameters",
     "D_ref": "tokens",
     "L_ref": "nats/token",

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.diagnosis import Noise
 from scaling.fitting.result import Data, Fit
 from scaling.laws.frontier import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
+from scaling.tables.noise import SeedNoise, seed_noise
 from scaling.tables.observations import (
     Convention,
     default_convention,
@@ -40,8 +40,8 @@ class Prepared:
         C reaches to the planned budgets.
     excluded : tuple of (run_id, reason)
     data : Data
-    noise : Noise, optional
-        Of single runs, where seeds measured it.
+    noise : SeedNoise or None
+        Of ln L between runs alike but for their seed; None where the table does not tell it.
     """
 
     obs: pd.DataFrame
@@ -50,7 +50,7 @@ class Prepared:
     sampled: Mapping[str, tuple[float, float]]
     excluded: tuple[tuple[str, str], ...] = ()
     data: Data = field(default_factory=Data)
-    noise: Noise | None = None
+    noise: SeedNoise | None = None
 
     @classmethod
     def of(cls, obs: pd.DataFrame, convention: Convention = AS_GIVEN, **origin: Any) -> "Prepared":
@@ -95,4 +95,4 @@ def prepare(
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
     data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))
     pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))
-    return Prepared.of(obs, convention, excluded=pairs, data=data)
+    return Prepared.of(obs, convention, excluded=pairs, data=data, noise=seed_noise(runs))

@@ -180,7 +180,7 @@ def fit_all(
     Parameters
     ----------
     curves : DataFrame, as `scaling.load_curves` returns it, optional
-        For the envelope; without it that uses final losses.
+        For the envelope, which is refused without them.
     audit : bool
         Predict larger budgets from smaller ones (`scaling.fitting.audit`), by which the intervals
         of predictions are widened, and fit again without some of the rows.
@@ -220,9 +220,7 @@ def report_on(
     attempt("parametric", lambda: fit_parametric(data, settings))
     attempt("isoflop", lambda: fit_isoflop(data, settings))
     attempt("isoflop_power", lambda: fit_isoflop_power(data, settings))
-    resampled = "parametric" in found and settings.bootstrap
-    noise = found["parametric"].bootstrap.noise if resampled else None
-    attempt("envelope", lambda: fit_envelope(data, settings, curves, noise=noise))
+    attempt("envelope", lambda: fit_envelope(data, settings, curves))
     derive("kaplan_LC", "isoflop", fit_LC)
     derive("kaplan_LN", "parametric", fit_LN)
     derive("kaplan_LD", "parametric", fit_LD)

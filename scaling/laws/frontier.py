@@ -146,12 +146,20 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
 
 
 def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
-    """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor."""
+    """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor.
+
+    With x = ln(C / C_ref), N_curvature x^2 and D_curvature x^2 are added to ln N_opt and ln D_opt
+    where they are given; beyond C_edge, and as far below C_ref, their tangents go on. The exponents
+    are those at C_ref.
+    """
     log_C = np.log(C) - np.log(params["C_ref"])
-    powers = {
-        symbol: params[f"{symbol}_ref"] * np.exp(params[f"{symbol}_exponent"] * log_C)
-        for symbol in "NDL"
-    }
+    logs = {symbol: params[f"{symbol}_exponent"] * log_C for symbol in "NDL"}
+    if "C_edge" in params:
+        edge = np.log(params["C_edge"]) - np.log(params["C_ref"])
+        bent = np.clip(log_C, -edge, edge)
+        for symbol in "ND":
+            logs[symbol] = logs[symbol] + params[f"{symbol}_curvature"] * bent * (2 * log_C - bent)
+    powers = {symbol: params[f"{symbol}_ref"] * np.exp(x) for symbol, x in logs.items()}
     return powers | {"L": params["L_floor"] + powers["L"]}
 
 

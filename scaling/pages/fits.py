@@ -12,6 +12,7 @@ from scaling.laws.papers import TOKENS_PER_PARAM_RULE
 from scaling.pages.text import (
     Column,
     Section,
+    Table,
     make_section,
     markdown,
     markdown_list,

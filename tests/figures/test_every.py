@@ -109,7 +109,9 @@ def test_convention_and_units_are_on_the_figure(figures, report, name):
     fig = figures[name]
     footer = " ".join(fig.get_supxlabel().split())
     assert report.convention.describe() in footer
-    assert re.search(r"90% intervals, (seed|pairs)(/(seed|pairs))? bootstrap", footer)
+    assert re.search(
+        r"90% intervals, (seed|pairs)(/(seed|pairs))? bootstrap|no interval: the noise", footer
+    )
     labels = {label for ax in fig.axes for label in (ax.get_xlabel(), ax.get_ylabel())} - {""}
     known = [*LABELS.values(), "Loss (nats/token)"]
     assert all(label.startswith(tuple(known)) for label in labels)

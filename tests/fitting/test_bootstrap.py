@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from scaling.fitting.bootstrap import default_kind, resample
+from scaling.tables.noise import SeedNoise
 
 
 def obs(n=12, per_cluster=1):
@@ -22,8 +23,18 @@ def test_seed_noise_has_the_size_of_the_residuals():
     plan = draw(table, "seed")
     expected = np.sqrt(((np.log(table.L) - 1.0) ** 2).sum() / 10)
     assert plan.noise == pytest.approx(expected)
-    assert plan.target.std() == pytest.approx(expected, rel=0.02)
+    student = np.sqrt(10 / 8)  # standard deviation of Student's t of 10 degrees of freedom
+    assert plan.target.std() == pytest.approx(expected * student, rel=0.02)
     assert plan.target.mean() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_known_noise_is_used_where_it_is_larger():
+    table, rng = obs(), np.random.default_rng(1)
+    for std, larger in ((1e-4, False), (0.1, True)):
+        known = SeedNoise(std, 0.0, -1.0, 1.0, 1.0, 2.0, groups=30, freedom=60)
+        plan = resample(table, np.full(12, 1.0), 2, 4000, rng, "seed", known)
+        assert (plan.noise == std) == larger
+    assert plan.target.std() == pytest.approx(0.1 * np.sqrt(60 / 58), rel=0.02)
 
 
 def test_heavier_runs_get_less_seed_noise():

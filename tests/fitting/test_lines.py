@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scaling.fitting.lines import line, power_laws
+from scaling.fitting.lines import curvature, line, power_laws, weigh
 from scaling.laws.frontier import optimum
 
 LOG_C = np.log(np.geomspace(1e11, 1e13, 6))
@@ -46,3 +46,33 @@ def test_missing_points_are_left_out_and_single_ones_say_nan():
     found = power_laws(LOG_C, broken, LOG_C.mean())
     for name in ("N_ref", "L_ref", "L_exponent"):
         assert np.isfinite(found[name]).tolist() == [True, False, False]
+
+
+def test_a_curvature_is_recovered_and_needs_four_points():
+    optima_ = optima(sets=2)
+    bent = {s: y + (0.01 if s != "L" else 0) * (LOG_C - 27) ** 2 for s, y in optima_.items()}
+    bent["N"][1, 2:5] = np.nan
+    found = power_laws(LOG_C, bent, 27.0, 1e12 * np.arange(1.0, 7.0), edge=1e14)
+    np.testing.assert_allclose(found["D_curvature"], 0.01)
+    np.testing.assert_allclose(found["N_curvature"], [0.01, np.nan])
+    np.testing.assert_allclose(found["N_exponent"], [0.5, np.nan])
+    one = {name: value[0] for name, value in found.items()}
+    best = optimum("power_frontier", one, np.exp(LOG_C))
+    np.testing.assert_allclose(np.log(best["N_opt"]), bent["N"][0], rtol=1e-9)
+
+
+def test_a_curvature_that_the_points_leave_open_is_small():
+    x = LOG_C - 27
+    y = (0.5 * x + 0.3 * x**2)[None]
+    free, held = (curvature(x, y, np.full(6, weight)) for weight in (1e12, 1.0))
+    assert free[0] == pytest.approx(0.3)
+    assert 0 < held[0] < 0.02
+
+
+def test_precise_points_off_the_line_do_not_decide_it_alone():
+    x, std = np.linspace(-1, 1, 6), np.array([1.0, 1, 1, 1, 1, 10])
+    on = weigh(x, 0.1 * std, std, bent=False)
+    np.testing.assert_allclose(on, [1, 1, 1, 1, 1, 0.01])
+    off = weigh(x, np.array([9.0, -9, 9, -9, 9, -9]), std, bent=False)
+    assert 0.3 < off[5] / off[0] < 1
+    assert len({*weigh(x, x, 0 * std, bent=False)}) == 1

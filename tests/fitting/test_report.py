@@ -34,7 +34,8 @@ def test_every_method_reports(report):
     assert report.refusals == ()
     assert report.convention == Convention("total", "counted")
     assert {fit.convention for fit in report.fits} == {report.convention}
-    assert all(fit.bootstrap.n == 100 for fit in report.fits)
+    seedless = ["envelope"]  # no seeds are repeated in this grid
+    assert [fit.method for fit in report.fits if fit.bootstrap.n != 100] == seedless
 
 
 def test_methods_agree_on_a_clean_grid(report, optimum_of):
@@ -86,7 +87,8 @@ def test_optima_table_is_complete(report):
     table = optima_table(report)
     assert set(table.method) == {*FRONTIERS, "isoflop_bowl", "isoflop_power_bowl"}
     assert len(table) == 4 * 6
-    assert (table.N_opt_low <= table.N_opt_high).all()
+    known = table[table.method != "envelope"]
+    assert (known.N_opt_low < known.N_opt_high).all()
     assert optima_table(report, [1e13]).status.tolist() == ["extrapolated"] * 4
 
 

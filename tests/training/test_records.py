@@ -127,6 +127,16 @@ def test_default_intervals_cover():
     assert shares.mean() > 0.86
 
 
+def test_bowls_cover_under_laws_that_are_not_theirs():
+    """On average over truths; at eight times the largest budget no method does."""
+    table = pd.read_csv(ROOT / "results" / "coverage" / "truths.csv")
+    known = table[(table.quantity == "N_opt") & (table.truth != "Chinchilla")]
+    shares = known.groupby(["method", "times"]).share.mean()
+    assert shares["isoflop_power"][[1, 2]].between(0.80, 0.97).all()
+    assert shares["isoflop"][[1, 2]].between(0.80, 0.97).all()
+    assert shares["isoflop_power"][8] < 0.85
+
+
 def test_every_bowl_of_the_reference_closes_and_the_ratio_rises():
     optima = pd.read_csv(ROOT / "results" / "reference-enwik8-cpu" / "optima.csv")
     bowls = optima[optima.method == "isoflop_bowl"].sort_values("C")
