@@ -1,6 +1,6 @@
 """Approach 3: one loss law fitted to all runs at once, robustly."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from scaling.fitting.solver import Solution, solve
 from scaling.laws.table import Law, get_law
 
 N_STARTS = 256
+SCANNED = 8  # values of a scanned parameter
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
 FLAT = 1e-9  # abs(r) per run that does, where the objective itself is zero
 
@@ -30,7 +31,8 @@ def fit_parametric(
 ) -> Fit:
     """Minimise the summed robust loss of the residuals over all runs, from many starts.
 
-    sum_i weight_i * Huber(ln L_predicted(N_i, D_i) - ln L_i; 1e-3), unless told otherwise
+    sum_i Huber(sqrt(w_i) (ln L_predicted(N_i, D_i) - ln L_i); 1e-3), unless told otherwise, w_i
+    being the weight 1/variance of a run over the mean weight
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def fit_parametric(
     values = found.objective
     best = int(np.argmin(values))
     small = FLAT if criterion.loss == "mse" else criterion.delta / where.unit
-    flat = FLAT * obs.weight.sum() * small
+    flat = FLAT * len(obs) * small
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
     hit = where.on_bound(theta)
@@ -137,25 +139,37 @@ def objective_at(
 def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
     where = coordinates(obs, law, criterion.residual, constraints)
     if isinstance(where, FormulaCoordinates) and (law.simpler or law.terms):
-        return replace(where, guesses=_guess_starts(obs, law, criterion, constraints))
+        guesses = [*_guess_starts(obs, law, criterion, constraints)]
+        return where.guessed_from(pd.concat(guesses, ignore_index=True)) if guesses else where
     return where
 
 
-def _guess_starts(obs: pd.DataFrame, law: Law, criterion: Criterion, constraints) -> pd.DataFrame:
-    """Fit a simpler law first, or a sum of power terms without the constraints."""
+def _guess_starts(obs, law: Law, criterion: Criterion, constraints) -> Iterator[pd.DataFrame]:
+    """Fit a simpler law first, or a sum of power terms without the constraints.
+
+    Once for each value of the parameter that the law scans, which then stands in the guess.
+    """
     simpler = get_law(law.simpler) if law.simpler else law
-    known = {*simpler.params} if law.simpler else set()
+    known = {*simpler.params} if law.simpler and not law.local else set()
     kept = {
         name: to
         for name, to in constraints.items()
         if name in known and (not isinstance(to, str) or to in known)
     }
     if set(kept) == set(simpler.params):
-        return pd.DataFrame()
+        return
     obs = obs if "S_min" in obs or "S" not in obs else obs.assign(S_min=obs.S)
-    where = coordinates(obs, simpler, criterion.residual, kept)
-    found = solve(where.problem, where.starts(N_STARTS), criterion.deltas(where.unit), merge=True)
-    return where.raw(found.theta[[np.argmin(found.objective)]])
+    scanned: list[dict] = [{}]
+    if law.scanned:
+        at = constraints.get(law.scanned)
+        values = np.geomspace(*law.params[law.scanned].start, SCANNED) if at is None else [at]
+        scanned = [{law.scanned: float(value)} for value in values]
+    for given in scanned:
+        columns = law.simplified(**given, **obs[[*law.variables]]) if law.simplified else {}
+        where = coordinates(obs.assign(**columns), simpler, criterion.residual, kept)
+        starts = where.starts(N_STARTS // len(scanned))
+        found = solve(where.problem, starts, criterion.deltas(where.unit), merge=True)
+        yield where.raw(found.theta[[np.argmin(found.objective)]]).assign(**given)
 
 
 def _refuse(obs: pd.DataFrame, law: Law, constraints: Constraints) -> None:
@@ -185,7 +199,11 @@ def _refuse_starts(n_starts: int | pd.DataFrame, law: Law) -> None:
 
 def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
     """Whether an exponent of this variable is left to the data."""
-    return any(t.variable == symbol and t.exponent not in constraints for t in law.terms)
+    return any(
+        symbol in variables and name not in constraints
+        for term in law.terms
+        for name, variables in term.powers.items()
+    )
 
 
 def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
@@ -202,7 +220,7 @@ def _refit(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Boot
         return pd.DataFrame(), Bootstrap()
     runs, rng = obs.assign(L=obs[where.law.target]), np.random.default_rng(settings.seed)
     plan = resample(runs, where.predict(theta), len(theta), n, rng, settings.kind)
-    problem = where.with_data(plan.target, plan.weights)
+    problem = where.with_data(plan.target, plan.counts)
     deltas = settings.criterion.deltas(where.unit, warm=True)
     found = solve(problem, np.tile(theta, (n, 1)), deltas)
     kept = found.converged

@@ -93,12 +93,13 @@ def residuals_by_hand(obs, params, residual):
 
 def sum_by_hand(obs, params, criterion):
     r = residuals_by_hand(obs, params, criterion.residual)
+    r = r * np.sqrt(obs.weight / obs.weight.mean())
     losses = {
         "huber": huber(criterion.huber_delta, r),
         "l1": np.abs(r),
         "mse": 0.5 * r**2,
     }
-    return float((obs.weight * losses[criterion.loss]).sum())
+    return float(losses[criterion.loss].sum())
 
 
 # ---------------------------------------------------------------- published tables

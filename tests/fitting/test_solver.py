@@ -44,10 +44,10 @@ def model_pair(outer, seed=3, rows=12):
 
     def formula(theta, kept):
         total = sum(
-            np.exp(np.einsum("rp,bpo->br", design[t, kept], theta) + offset[t, kept])
+            np.exp(sum(x * design[t, kept, k] for k, x in enumerate(theta)) + offset[t, kept])
             for t in range(3)
         )
-        return (theta[:, 5] if free else power) * np.log(total)
+        return (theta[5] if free else power) * np.log(total)
 
     theta = np.array([-0.7, -1.5, -1.2, 0.4, 0.6, 0.8][: design.shape[2]])
     power_sum = PowerSum(design, offset, 5 if free else None, power)

@@ -94,9 +94,11 @@ def test_few_sizes_do_not_bend(sizes, bend):
 
 
 def test_errors_name_what_is_wrong(surface):
-    with pytest.raises(ValueError, match="law 'kaplan' has no compute-optimal frontier"):
-        optimum("kaplan", {}, 1e20)
-    with pytest.raises(ValueError, match="law 'kaplan' has no compute-optimal frontier"):
+    with pytest.raises(ValueError, match="law 'kaplan_steps' has no compute-optimal frontier"):
+        optimum("kaplan_steps", {}, 1e20)
+    with pytest.raises(ValueError, match="law 'repeated' has no compute-optimal frontier"):
+        exponents("repeated", {})
+    with pytest.raises(ValueError, match="the frontier of kaplan is no power of C: say at which C"):
         exponents("kaplan", {})
     with pytest.raises(ValueError, match="C must be positive FLOPs, got -1"):
         optimum("chinchilla", surface, -1)
