@@ -17,7 +17,6 @@ from scaling.fitting.predictors import Formula
 from scaling.fitting.solver import Problem
 from scaling.laws.table import Law
 
-
 LOCAL_POWER = (-3.0, 3.0)  # bounds of a power of N in local coordinates
 
 

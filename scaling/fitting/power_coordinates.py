@@ -146,7 +146,7 @@ class PowerCoordinates(Coordinates):
         u = spread_out(len(self.free), n)
         kind = np.array([_kind(name, self.law) for name in self.free])
         inner = START_INNER if self.law.outer else START_EXPONENTS
-        ends = np.log([START_SHARES, inner, START_EXPONENTS, (1.0, 1.0)])[kind]
+        ends = np.log([START_SHARES, START_EXPONENTS, inner, (1.0, 1.0)])[kind]
         logs = ends[:, 0] + u * (ends[:, 1] - ends[:, 0])
         scales, signed = kind == SHARE, kind == SIGNED
         total = np.log(np.exp(logs[:, scales]).sum(1, keepdims=True)) if scales.any() else 0.0

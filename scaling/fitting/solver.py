@@ -29,8 +29,8 @@ SAME_POINT = 1e-5  # distance of starts, relative to 1 + abs(theta), that have m
 class Problem:
     """Residuals r = f(theta) - target, or exp(f(theta)) - target, and where theta may lie.
 
-    The objective is the sum of weights * Huber(scale * r): a weight of two is a run counted twice, a
-    scale of two one of half the noise.
+    The objective is the sum of weights * Huber(scale * r): a weight of two is a run counted twice,
+    a scale of two one of half the noise.
 
     Attributes
     ----------

@@ -254,8 +254,8 @@ def exponents(
 ) -> dict:
     """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b; arguments as in `optimum`.
 
-    Of a bent compute model those at its centre; of a law whose frontier is no power of C, the slopes
-    at C.
+    Of a bent compute model those at its centre; of a law whose frontier is no power of C, its
+    slopes at C.
     """
     _refuse_other(law)
     if law == "power_frontier":

@@ -48,7 +48,7 @@ class Jet(NDArrayOperatorsMixin):
         return Jet(value, slopes, bends)
 
     def scaled(self, factor) -> "Jet":
-        """This times what depends on no parameter."""
+        """Multiply by what depends on no parameter."""
         bends = None if self.bends is None else {p: factor * b for p, b in self.bends.items()}
         return Jet(self.value * factor, {k: factor * s for k, s in self.slopes.items()}, bends)
 
@@ -121,8 +121,7 @@ def _minimum(a, b) -> Jet:
     if isinstance(b, Jet):
         return _sum(a, _minimum(_sum(b, a.scaled(-1.0)), 0.0))
     below = np.where(a.value < b, 1.0, 0.0)
-    found = a.through(np.minimum(a.value, b), below, 0.0)
-    return found
+    return a.through(np.minimum(a.value, b), below, 0.0)
 
 
 RULES: dict[np.ufunc, Callable[..., Jet]] = {

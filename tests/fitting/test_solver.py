@@ -211,7 +211,7 @@ def test_members_of_a_batch_do_not_see_each_other(seed):
         np.testing.assert_allclose(together.theta[i], alone.theta[0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_weight_of_two_is_a_row_twice():
+def test_a_count_of_two_is_a_row_twice():
     p, truth = make_problem()
     heavy = np.r_[2.0, np.ones(39)]
     doubled = replace(

@@ -37,7 +37,7 @@ TRUTHS = {
     "kaplan": KAPLAN,
     "kaplan_general": {"A": 11.5, "B": 23.0, "alpha": 0.076, "beta": 0.095, "s": 0.1},
     "chinchilla_coupled": HOFFMANN | {"gamma": -0.02},
-    "chinchilla_bent": HOFFMANN | {"beta": 0.5, "gamma": -0.2, "delta": -0.01},
+    "chinchilla_bent": HOFFMANN | {"beta": 0.45, "gamma": 0.2, "delta": -0.008},
     "farseer": FARSEER,
     "quadratic": {"A": 40.0, "alpha": 0.1, "beta": 0.1, "p": -1e-3, "q": -1e-3, "r": 5e-4},
     "kaplan_steps": STEPS,
