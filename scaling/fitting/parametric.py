@@ -7,15 +7,22 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
-from scaling.fitting.coordinates import Constraints, FormulaCoordinates, coordinates
+from scaling.fitting.coordinates import (
+    Constraints,
+    FormulaCoordinates,
+    PowerCoordinates,
+    coordinates,
+)
 from scaling.fitting.criterion import Criterion
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Bootstrap, Diagnosis, Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.fitting.solver import Solution, solve
+from scaling.fitting.solver import Solution, objective, solve
 from scaling.laws.table import Law, get_law
 
 N_STARTS = 256
+FEWER_STARTS = 64  # of a law that is no sum of power terms
+DIRECT = 16  # of them that skip least squares
 SCANNED = 8  # values of a scanned parameter
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
 FLAT = 1e-9  # abs(r) per run that does, where the objective itself is zero
@@ -27,7 +34,7 @@ def fit_parametric(
     *,
     law: str = "chinchilla",
     constraints: Constraints | None = None,
-    n_starts: int | pd.DataFrame = N_STARTS,
+    n_starts: int | pd.DataFrame | None = None,
 ) -> Fit:
     """Minimise the summed robust loss of the residuals over all runs, from many starts.
 
@@ -44,7 +51,8 @@ def fit_parametric(
     constraints : dict, parameter -> value, or -> the parameter that it equals, optional
         {"beta": "alpha"} ties two exponents, {"E": 1.69} fixes a value in raw units.
     n_starts : int, or DataFrame with one column per parameter
-        How many spread-out starts, rounded up to a power of two; or the starts, in raw units.
+        How many spread-out starts, rounded up to a power of two, 256 of a sum of power terms and 64
+        of another law if omitted; or the starts, in raw units.
 
     Returns
     -------
@@ -74,12 +82,7 @@ def fit_parametric(
     _refuse(obs, form, constraints)
     _refuse_starts(n_starts, form)
     where = _locate(obs, form, criterion, constraints)
-    found = solve(
-        where.problem,
-        where.starts(n_starts) if isinstance(n_starts, int) else where.theta(n_starts),
-        criterion.deltas(where.unit),
-        merge=True,
-    )
+    found = _search(where, n_starts, criterion)
     values = found.objective
     best = int(np.argmin(values))
     small = FLAT if criterion.loss == "mse" else criterion.delta / where.unit
@@ -136,6 +139,24 @@ def objective_at(
     return criterion.sum(residuals, obs.weight.to_numpy(float))
 
 
+def _search(where, n_starts: int | pd.DataFrame | None, criterion: Criterion) -> Solution:
+    """Descend from all starts; of a law that is no sum of power terms, from the best once more.
+
+    All starts of a ladder may meet where least squares lead and follow it into one basin of the
+    robust loss. Those which are lowest under the robust loss itself descend from where they are.
+    """
+    deltas, is_sum = criterion.deltas(where.unit), isinstance(where, PowerCoordinates)
+    if isinstance(n_starts, pd.DataFrame):
+        return solve(where.problem, where.theta(n_starts), deltas, merge=True)
+    starts = where.starts(n_starts or (N_STARTS if is_sum else FEWER_STARTS))
+    found = solve(where.problem, starts, deltas, merge=True)
+    if is_sum or criterion.loss == "mse":
+        return found
+    lowest = np.argsort([objective(where.problem, theta, deltas[-1]) for theta in starts])
+    direct = solve(where.problem, starts[lowest[:DIRECT]], criterion.deltas(where.unit, warm=True))
+    return found.join(direct)
+
+
 def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
     where = coordinates(obs, law, criterion.residual, constraints)
     if isinstance(where, FormulaCoordinates) and (law.simpler or law.terms):
@@ -189,7 +210,9 @@ def _refuse(obs: pd.DataFrame, law: Law, constraints: Constraints) -> None:
             )
 
 
-def _refuse_starts(n_starts: int | pd.DataFrame, law: Law) -> None:
+def _refuse_starts(n_starts: int | pd.DataFrame | None, law: Law) -> None:
+    if n_starts is None:
+        return
     if isinstance(n_starts, int):
         if n_starts < 1:
             raise ValueError(f"n_starts must be at least 1, got {n_starts}")

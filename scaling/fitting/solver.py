@@ -81,6 +81,11 @@ class Solution:
     gradient: np.ndarray
     converged: np.ndarray
 
+    def join(self, other: "Solution") -> "Solution":
+        """Return the members of both."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Solution(*(np.concatenate(pair) for pair in pairs))
+
     def take(self, rows: np.ndarray) -> "Solution":
         """Return these members, in this order."""
         return Solution(
