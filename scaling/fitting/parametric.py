@@ -189,7 +189,8 @@ def _guess_starts(obs, law: Law, criterion: Criterion, constraints) -> Iterator[
         columns = law.simplified(**given, **obs[[*law.variables]]) if law.simplified else {}
         where = coordinates(obs.assign(**columns), simpler, criterion.residual, kept)
         starts = where.starts(N_STARTS // len(scanned))
-        found = solve(where.problem, starts, criterion.deltas(where.unit), merge=True)
+        deltas = criterion.deltas(where.unit)[: 2 if law.scanned else None]
+        found = solve(where.problem, starts, deltas, merge=True)
         yield where.raw(found.theta[[np.argmin(found.objective)]]).assign(**given)
 
 

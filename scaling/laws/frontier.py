@@ -17,8 +17,8 @@ QUANTITIES = {  # of a compute-optimal model, with their units
     "tokens_per_param": "tokens/parameter",
 }
 NEWTON_STEPS = 12  # to the optimum under a bent compute model
-RATIOS = (1e-3, 1e9)  # tokens per parameter, about, between which an optimum is searched
-GRID = 40  # sizes tried first
+RATIOS = (1e-3, 1e16)  # tokens per parameter, about, between which an optimum is searched
+GRID = 56  # sizes tried first
 ROUNDS = 90  # at most, of which every third halves the bracket
 SETTLED = 1e-12  # step in ln N
 NUDGE = 1e-3  # in ln C, for a slope of the frontier
