@@ -54,7 +54,7 @@ class FormulaCoordinates(Coordinates):
             params = given | {n: given.get(to, to) for n, to in constraints.items()}
             at = {v: x[kept] for v, x in variables.items()}
             if local:
-                return local.log_loss(params, **at, centre=centre) - loss_centre
+                return local.log_loss(params, at["N"], at["D"], centre) - loss_centre
             return np.log(law.evaluate(params, at)) - loss_centre
 
         bounds = [(-np.inf, np.inf) if law.params[n].is_scale else law.params[n][1:3] for n in free]
@@ -77,7 +77,7 @@ class FormulaCoordinates(Coordinates):
         """Return the same coordinates, started at parameters of a simpler law."""
         if self.centre and self.law.local:
             return replace(self, guesses=self.law.local.guess(simpler, self.centre))
-        logs = {n: np.log(x) for n, x in simpler.items() if self.law.params[str(n)].is_scale}
+        logs = {str(n): np.log(x) for n, x in simpler.items() if self.law.params[str(n)].is_scale}
         return replace(self, guesses=simpler.assign(**logs))
 
     def on_bound(self, theta: np.ndarray) -> list[str]:

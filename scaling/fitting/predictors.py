@@ -1,6 +1,6 @@
 """Predictions that the solver can differentiate: sums of power terms, and any other formula."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Protocol
@@ -139,7 +139,7 @@ class Formula:
         The rows to predict.
     """
 
-    function: Callable[[Sequence[Any], np.ndarray], Any]
+    function: Callable[[Any, np.ndarray], Any]
     kept: np.ndarray
 
     coefficients = np.zeros(1, bool)

@@ -289,7 +289,8 @@ def _damped_step(slope, hessian, free, damping):
     step, definite = _definite_step(slope, hessian, damping)
     if not definite.all():
         rest = ~definite
-        values, vectors = np.linalg.eigh(hessian[rest])
+        known = np.nan_to_num(hessian[rest], nan=0.0, posinf=0.0, neginf=0.0)
+        values, vectors = np.linalg.eigh(known)
         along = np.einsum("kij,ki->kj", vectors, slope[rest])
         along /= np.abs(values) + damping[rest, None]
         step[rest] = -np.einsum("kij,kj->ki", vectors, along)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,8 +163,8 @@ def search_optimum(name: str, params: Mapping, C, compute: ComputeModel) -> dict
     """
     law, params = LAWS[name], {key: np.asarray(value, float) for key, value in params.items()}
     log_C = np.broadcast_arrays(np.log(np.asarray(C, float)), *params.values())[0]
-    ends = np.sqrt(1 / np.array(RATIOS[::-1]))
-    offsets = np.linspace(*np.log(ends), GRID).reshape(-1, *np.ones(log_C.ndim, int))
+    low, high = -np.log(RATIOS) / 2
+    offsets = np.linspace(high, low, GRID).reshape(-1, *np.ones(log_C.ndim, int))
     grid = (log_C - np.log(6.0)) / 2 + offsets
     tried = law.evaluate(
         params, {"N": np.exp(grid), "D": compute.tokens(np.exp(log_C), np.exp(grid))}
@@ -190,13 +191,13 @@ def search_optimum(name: str, params: Mapping, C, compute: ComputeModel) -> dict
     return {"N": N, "D": D, "L": law.evaluate(params, {"N": N, "D": D})}
 
 
-def _along(law: Law, params: Mapping, log_N, log_C, compute: ComputeModel) -> Jet:
+def _along(law: Law, params: Mapping, log_N, log_C, compute: ComputeModel) -> Any:
     """Ln L with its derivatives in ln N at constant compute."""
     height, slope = compute.tangent(log_N)
     bend = np.where(log_N > compute.crossing, 0.0, compute.bend_at(log_N))
     N = Jet(log_N, {0: 1.0}, {})
     D = Jet(log_C - height, {0: -slope}, {(0, 0): -bend})
-    return np.log(law.evaluate(params, {"N": np.exp(N), "D": np.exp(D)}))  # pyright: ignore
+    return np.log(law.evaluate(params, {"N": np.exp(N), "D": np.exp(D)}))
 
 
 def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:

@@ -1,6 +1,6 @@
 """Numbers that carry their derivatives: any formula, differentiated twice in one pass."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,7 @@ class Jet(NDArrayOperatorsMixin):
     bends : dict, pair of parameters -> array, or None where second derivatives are not asked for
     """
 
-    def __init__(
-        self, value: Any, slopes: Mapping[int, Any], bends: Mapping[Pair, Any] | None
-    ) -> None:
+    def __init__(self, value: Any, slopes: dict[int, Any], bends: dict[Pair, Any] | None) -> None:
         self.value, self.slopes, self.bends = value, slopes, bends
 
     @classmethod
@@ -70,7 +68,7 @@ def _sum(a, b) -> Jet:
     for k, slope in b.slopes.items():
         _add(slopes, k, slope)
     if bends is not None:
-        for pair, bend in b.bends.items():
+        for pair, bend in (b.bends or {}).items():
             _add(bends, pair, bend)
     return Jet(a.value + b.value, slopes, bends)
 

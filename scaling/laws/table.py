@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaling.laws.farseer import FARSEER, Local, farseer_loss
+from scaling.laws.repeats import as_fresh, repeated_loss
 
 
 class Parameter(NamedTuple):
@@ -142,37 +143,6 @@ def _term(term: Term, params, variables, s):
 
 
 # ---------------------------------------------------------------- laws that are no sums
-
-
-def base_params(U, *, A, B, alpha, beta):
-    """Parameters for which U tokens are compute-optimal under 6ND: G (G U)^(beta/alpha).
-
-    G = (alpha A / (beta B))^(1 / (alpha + beta)); Muennighoff et al. 2023, section 3.1.
-    """
-    G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
-    return G * (G * U) ** (beta / alpha)
-
-
-def effective(unique, repeats, decay):
-    """What `unique` tokens (or parameters) are worth after `repeats` further passes.
-
-    unique * (1 + decay * (1 - exp(-repeats / decay))); Muennighoff et al. 2023, equation 5.
-    """
-    return unique * (1 + decay * (1 - np.exp(-repeats / decay)))
-
-
-def _repeated(N, D, U, *, E, A, B, alpha, beta, R_D, R_N):
-    U_D = np.minimum(D, U)
-    base = base_params(U_D, A=A, B=B, alpha=alpha, beta=beta)
-    U_N = np.minimum(base, N)
-    D_effective = effective(U_D, D / U_D - 1, R_D)
-    N_effective = effective(U_N, N / U_N - 1, R_N)
-    return E + A / N_effective**alpha + B / D_effective**beta
-
-
-def _fresh(R_D, D, U, **others):
-    U_D = np.minimum(D, U)
-    return others | {"D": effective(U_D, D / U_D - 1, R_D)}
 
 
 def critical_batch(L, *, B_star, alpha_B):
@@ -342,10 +312,10 @@ LAWS = {
     "repeated": Law(
         formula="L(N, D, U) = E + A / N'^alpha + B / D'^beta, X' = U_X (1 + R_X (1 - e^(-r/R_X)))",
         params=_SUM | {"R_D": _REPEATS, "R_N": _REPEATS},
-        function=_repeated,
+        function=repeated_loss,
         variables=("N", "D", "U"),
         simpler="chinchilla",
-        simplified=_fresh,
+        simplified=as_fresh,
         scanned="R_D",
         source="Muennighoff et al. 2023, arXiv:2305.16264, section 3; U unique tokens, r repeats",
     ),

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.papers import MUENNIGHOFF
-from scaling.laws.table import LAWS, base_params
+from scaling.laws.repeats import base_params
+from scaling.laws.table import LAWS
 from scaling.planning.departures import compute_for
 from scaling.planning.search import find_crossing, find_least
 from scaling.planning.sources import SOURCES, LawSource

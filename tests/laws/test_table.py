@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from scaling.laws.jets import Jet
 from scaling.laws.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
+from scaling.laws.repeats import effective
 from scaling.laws.table import (
     LAWS,
     critical_batch,
-    effective,
     get_law,
     minimum_compute,
     minimum_steps,
