@@ -152,9 +152,13 @@ def _search(where, n_starts: int | pd.DataFrame | None, criterion: Criterion) ->
     found = solve(where.problem, starts, deltas, merge=True)
     if is_sum or criterion.loss == "mse":
         return found
-    lowest = np.argsort([objective(where.problem, theta, deltas[-1]) for theta in starts])
-    direct = solve(where.problem, starts[lowest[:DIRECT]], criterion.deltas(where.unit, warm=True))
-    return found.join(direct)
+    values = [objective(where.problem, theta, deltas[-1]) for theta in starts]
+    lowest = np.argsort(values)[:DIRECT]
+    direct = solve(where.problem, starts[lowest], criterion.deltas(where.unit, warm=True))
+    better = direct.objective < found.objective[lowest]
+    which = np.arange(len(starts))
+    which[lowest[better]] = len(starts) + np.flatnonzero(better)
+    return found.join(direct).take(which)
 
 
 def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
