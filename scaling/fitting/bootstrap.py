@@ -20,12 +20,15 @@ class Resamples:
     kind : str
     noise : float
         Estimated standard deviation of ln L for a run of unit weight.
+    counts : array, shape (rows,) or (n, rows)
+        How often each run was drawn; `weights` are this times those of the runs.
     """
 
     target: np.ndarray
     weights: np.ndarray
     kind: str
     noise: float
+    counts: np.ndarray
 
 
 def default_kind(obs: pd.DataFrame) -> str:
@@ -89,15 +92,18 @@ def resample(
     cluster, names = pd.factorize(obs.cluster)
     if kind == "pairs":
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
-        return Resamples(target, weights * drawn[:, cluster], kind, noise)
+        counts = drawn[:, cluster].astype(float)
+        return Resamples(target, weights * counts, kind, noise, counts)
+    once = np.ones(rows)
     if kind == "wild":
         signs = rng.choice([-1.0, 1.0], size=(n, len(names)))[:, cluster]
-        return Resamples(fitted + signs * residuals * np.sqrt(rows / spare), weights, kind, noise)
+        target = fitted + signs * residuals * np.sqrt(rows / spare)
+        return Resamples(target, weights, kind, noise, once)
     shared = _shared_variance(residuals * np.sqrt(weights), cluster)
     common = rng.standard_normal((n, len(names)))[:, cluster] if shared else 0.0
     own = rng.standard_normal((n, rows))
     shocks = (np.sqrt(shared) * common + np.sqrt(1 - shared) * own) * noise / np.sqrt(weights)
-    return Resamples(fitted + shocks, weights, kind, noise)
+    return Resamples(fitted + shocks, weights, kind, noise, once)
 
 
 def _shared_variance(residuals: np.ndarray, cluster: np.ndarray) -> float:

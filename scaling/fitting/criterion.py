@@ -11,9 +11,14 @@ RESIDUALS = {"log": "ln L_predicted - ln L", "linear": "L_predicted - L"}
 LOSSES = ("huber", "l1", "mse")
 
 
+def root_weights(weights: np.ndarray) -> np.ndarray | float:
+    """Root of each weight over their mean, 1/sd up to a unit; exactly 1 where all are equal."""
+    return np.sqrt(weights / weights.mean()) if np.ptp(weights) else 1.0
+
+
 @dataclass(frozen=True)
 class Criterion:
-    """Sum over runs of weight * loss(residual).
+    """Sum over runs of loss(residual / sd), sd in units in which the mean of 1/sd^2 is one.
 
     Attributes
     ----------
@@ -56,12 +61,16 @@ class Criterion:
         return tuple(float(step / unit) for step in steps)
 
     def sum(self, residuals: np.ndarray, weights: np.ndarray) -> float:
-        """Sum over runs of weight * loss(residual)."""
-        size = np.abs(residuals)
+        """Sum over runs of loss(root * residual), root that of the weight over the mean weight.
+
+        A weight is 1/variance: inside of the loss it makes every residual one of the same noise, so
+        that absolute residuals count by 1/sd and squares by 1/variance, as is efficient for each.
+        """
+        size = np.abs(residuals * root_weights(weights))
         if self.loss == "l1":
-            return float((weights * size).sum())
+            return float(size.sum())
         clipped = np.minimum(size, self.delta)
-        return float((weights * clipped * (size - 0.5 * clipped)).sum())
+        return float((clipped * (size - 0.5 * clipped)).sum())
 
     def score(self, residuals: np.ndarray) -> np.ndarray:
         """Derivative of the loss in the residual."""

@@ -1,21 +1,29 @@
 """Approach 3: one loss law fitted to all runs at once, robustly."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import resample
-from scaling.fitting.coordinates import Constraints, FormulaCoordinates, coordinates
+from scaling.fitting.coordinates import (
+    Constraints,
+    FormulaCoordinates,
+    PowerCoordinates,
+    coordinates,
+)
 from scaling.fitting.criterion import Criterion
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Bootstrap, Diagnosis, Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.fitting.solver import Solution, solve
+from scaling.fitting.solver import Solution, objective, solve
 from scaling.laws.table import Law, get_law
 
 N_STARTS = 256
+FEWER_STARTS = 64  # of a law that is no sum of power terms
+DIRECT = 16  # of them that skip least squares
+SCANNED = 8  # values of a scanned parameter
 AGREE = 1e-6  # relative difference of objectives that count as one optimum
 FLAT = 1e-9  # abs(r) per run that does, where the objective itself is zero
 
@@ -26,11 +34,12 @@ def fit_parametric(
     *,
     law: str = "chinchilla",
     constraints: Constraints | None = None,
-    n_starts: int | pd.DataFrame = N_STARTS,
+    n_starts: int | pd.DataFrame | None = None,
 ) -> Fit:
     """Minimise the summed robust loss of the residuals over all runs, from many starts.
 
-    sum_i weight_i * Huber(ln L_predicted(N_i, D_i) - ln L_i; 1e-3), unless told otherwise
+    sum_i Huber(sqrt(w_i) (ln L_predicted(N_i, D_i) - ln L_i); 1e-3), unless told otherwise, w_i
+    being the weight 1/variance of a run over the mean weight
 
     Parameters
     ----------
@@ -42,7 +51,8 @@ def fit_parametric(
     constraints : dict, parameter -> value, or -> the parameter that it equals, optional
         {"beta": "alpha"} ties two exponents, {"E": 1.69} fixes a value in raw units.
     n_starts : int, or DataFrame with one column per parameter
-        How many spread-out starts, rounded up to a power of two; or the starts, in raw units.
+        How many spread-out starts, rounded up to a power of two, 256 of a sum of power terms and 64
+        of another law if omitted; or the starts, in raw units.
 
     Returns
     -------
@@ -72,16 +82,11 @@ def fit_parametric(
     _refuse(obs, form, constraints)
     _refuse_starts(n_starts, form)
     where = _locate(obs, form, criterion, constraints)
-    found = solve(
-        where.problem,
-        where.starts(n_starts) if isinstance(n_starts, int) else where.theta(n_starts),
-        criterion.deltas(where.unit),
-        merge=True,
-    )
+    found = _search(where, n_starts, criterion)
     values = found.objective
     best = int(np.argmin(values))
     small = FLAT if criterion.loss == "mse" else criterion.delta / where.unit
-    flat = FLAT * obs.weight.sum() * small
+    flat = FLAT * len(obs) * small
     agree = values <= values[best] + AGREE * values[best] + flat
     theta = found.theta[best]
     hit = where.on_bound(theta)
@@ -134,28 +139,63 @@ def objective_at(
     return criterion.sum(residuals, obs.weight.to_numpy(float))
 
 
+def _search(where, n_starts: int | pd.DataFrame | None, criterion: Criterion) -> Solution:
+    """Descend from all starts; of a law that is no sum of power terms, from the best once more.
+
+    All starts of a ladder may meet where least squares lead and follow it into one basin of the
+    robust loss. Those which are lowest under the robust loss itself descend from where they are.
+    """
+    deltas, is_sum = criterion.deltas(where.unit), isinstance(where, PowerCoordinates)
+    if isinstance(n_starts, pd.DataFrame):
+        return solve(where.problem, where.theta(n_starts), deltas, merge=True)
+    starts = where.starts(n_starts or (N_STARTS if is_sum else FEWER_STARTS))
+    found = solve(where.problem, starts, deltas, merge=True)
+    if is_sum or criterion.loss == "mse":
+        return found
+    values = [objective(where.problem, theta, deltas[-1]) for theta in starts]
+    lowest = np.argsort(values)[:DIRECT]
+    direct = solve(where.problem, starts[lowest], criterion.deltas(where.unit, warm=True))
+    better = direct.objective < found.objective[lowest]
+    which = np.arange(len(starts))
+    which[lowest[better]] = len(starts) + np.flatnonzero(better)
+    return found.join(direct).take(which)
+
+
 def _locate(obs, law: Law, criterion: Criterion, constraints: Constraints):
     where = coordinates(obs, law, criterion.residual, constraints)
     if isinstance(where, FormulaCoordinates) and (law.simpler or law.terms):
-        return replace(where, guesses=_guess_starts(obs, law, criterion, constraints))
+        guesses = [*_guess_starts(obs, law, criterion, constraints)]
+        return where.guessed_from(pd.concat(guesses, ignore_index=True)) if guesses else where
     return where
 
 
-def _guess_starts(obs: pd.DataFrame, law: Law, criterion: Criterion, constraints) -> pd.DataFrame:
-    """Fit a simpler law first, or a sum of power terms without the constraints."""
+def _guess_starts(obs, law: Law, criterion: Criterion, constraints) -> Iterator[pd.DataFrame]:
+    """Fit a simpler law first, or a sum of power terms without the constraints.
+
+    Once for each value of the parameter that the law scans, which then stands in the guess.
+    """
     simpler = get_law(law.simpler) if law.simpler else law
-    known = {*simpler.params} if law.simpler else set()
+    known = {*simpler.params} if law.simpler and not law.local else set()
     kept = {
         name: to
         for name, to in constraints.items()
         if name in known and (not isinstance(to, str) or to in known)
     }
     if set(kept) == set(simpler.params):
-        return pd.DataFrame()
+        return
     obs = obs if "S_min" in obs or "S" not in obs else obs.assign(S_min=obs.S)
-    where = coordinates(obs, simpler, criterion.residual, kept)
-    found = solve(where.problem, where.starts(N_STARTS), criterion.deltas(where.unit), merge=True)
-    return where.raw(found.theta[[np.argmin(found.objective)]])
+    scanned: list[dict] = [{}]
+    if law.scanned:
+        at = constraints.get(law.scanned)
+        values = np.geomspace(*law.params[law.scanned].start, SCANNED) if at is None else [at]
+        scanned = [{law.scanned: float(value)} for value in values]
+    for given in scanned:
+        columns = law.simplified(**given, **obs[[*law.variables]]) if law.simplified else {}
+        where = coordinates(obs.assign(**columns), simpler, criterion.residual, kept)
+        starts = where.starts(N_STARTS // len(scanned))
+        deltas = criterion.deltas(where.unit)[: 2 if law.scanned else None]
+        found = solve(where.problem, starts, deltas, merge=True)
+        yield where.raw(found.theta[[np.argmin(found.objective)]]).assign(**given)
 
 
 def _refuse(obs: pd.DataFrame, law: Law, constraints: Constraints) -> None:
@@ -175,7 +215,9 @@ def _refuse(obs: pd.DataFrame, law: Law, constraints: Constraints) -> None:
             )
 
 
-def _refuse_starts(n_starts: int | pd.DataFrame, law: Law) -> None:
+def _refuse_starts(n_starts: int | pd.DataFrame | None, law: Law) -> None:
+    if n_starts is None:
+        return
     if isinstance(n_starts, int):
         if n_starts < 1:
             raise ValueError(f"n_starts must be at least 1, got {n_starts}")
@@ -185,7 +227,11 @@ def _refuse_starts(n_starts: int | pd.DataFrame, law: Law) -> None:
 
 def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:
     """Whether an exponent of this variable is left to the data."""
-    return any(t.variable == symbol and t.exponent not in constraints for t in law.terms)
+    return any(
+        symbol in variables and name not in constraints
+        for term in law.terms
+        for name, variables in term.powers.items()
+    )
 
 
 def _status(hit: list[str], found: Solution, best: int) -> tuple[Status, str]:
@@ -202,7 +248,7 @@ def _refit(obs, where, theta, settings: FitSettings) -> tuple[pd.DataFrame, Boot
         return pd.DataFrame(), Bootstrap()
     runs, rng = obs.assign(L=obs[where.law.target]), np.random.default_rng(settings.seed)
     plan = resample(runs, where.predict(theta), len(theta), n, rng, settings.kind)
-    problem = where.with_data(plan.target, plan.weights)
+    problem = where.with_data(plan.target, plan.counts)
     deltas = settings.criterion.deltas(where.unit, warm=True)
     found = solve(problem, np.tile(theta, (n, 1)), deltas)
     kept = found.converged

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-COMPLEX_STEP = 1e-25
-HESSIAN_STEP = 1e-5  # of the central difference of complex-step gradients
+from scaling.laws.jets import Jet
 
 
 class Predictor(Protocol):
@@ -130,17 +129,17 @@ class PowerSum:
 
 @dataclass(frozen=True)
 class Formula:
-    """F from any formula that takes complex numbers, differentiated by complex steps.
+    """F from any formula that arrays and jets go through.
 
     Attributes
     ----------
     function : callable
-        theta, shape (batch, parameters, 1), complex, and which rows -> f, shape (batch, rows).
+        theta, one column of shape (batch, 1) per parameter, and which rows -> f, (batch, rows).
     kept : array of int
         The rows to predict.
     """
 
-    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    function: Callable[[Any, np.ndarray], Any]
     kept: np.ndarray
 
     coefficients = np.zeros(1, bool)
@@ -156,25 +155,28 @@ class Formula:
 
     def forward(self, theta):
         """F, shape (batch, rows), and theta."""
-        return np.real(self.function(theta.astype(complex)[:, :, None], self.kept)), theta
+        return np.broadcast_to(self.function(_columns(theta), self.kept), self._shape(theta)), theta
 
     def contract(self, state, squared, linear, exact=True):
         """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
-        theta, p = state, state.shape[1]
-        first = [self._along(theta, k) for k in range(p)]
-        slope = np.stack([(linear * d).sum(1) for d in first], axis=1)
-        hessian = np.empty((len(theta), p, p))
-        step = HESSIAN_STEP * np.eye(p)
-        for k in range(p):
-            for j in range(k + 1):
-                entry = squared * first[k] * first[j]
-                if exact:
-                    second = self._along(theta + step[j], k) - self._along(theta - step[j], k)
-                    entry += linear * second / (2 * HESSIAN_STEP)
-                hessian[:, k, j] = hessian[:, j, k] = entry.sum(1)
+        theta, (batch, p) = state, state.shape
+        found = self.function(Jet.seed(_columns(theta), exact), self.kept)
+        shape = self._shape(theta)
+        first = {k: np.broadcast_to(d, shape) for k, d in found.slopes.items()}
+        slope, hessian = np.zeros((batch, p)), np.zeros((batch, p, p))
+        for k, one in first.items():
+            slope[:, k] = np.einsum("br,br->b", linear, one)
+            for j in (j for j in first if j <= k):
+                hessian[:, j, k] = np.einsum("br,br,br->b", squared, first[j], one)
+        for (j, k), bend in (found.bends or {}).items():
+            hessian[:, j, k] += np.einsum("br,br->b", linear, np.broadcast_to(bend, shape))
+        upper = np.triu_indices(p, 1)
+        hessian[:, upper[1], upper[0]] = hessian[:, upper[0], upper[1]]
         return slope, hessian
 
-    def _along(self, theta, k):
-        moved = theta.astype(complex)
-        moved[:, k] += 1j * COMPLEX_STEP
-        return np.imag(self.function(moved[:, :, None], self.kept)) / COMPLEX_STEP
+    def _shape(self, theta) -> tuple[int, int]:
+        return len(theta), self.rows
+
+
+def _columns(theta: np.ndarray) -> np.ndarray:
+    return theta.T[:, :, None]

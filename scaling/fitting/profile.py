@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.coordinates import Constraints, coordinates
-from scaling.fitting.criterion import Criterion
+from scaling.fitting.criterion import Criterion, root_weights
 from scaling.fitting.estimate import LEVEL, Estimate
 from scaling.fitting.parametric import fit_parametric, objective_at, residuals_of
 from scaling.fitting.prepared import Prepared
@@ -145,10 +145,10 @@ def _allow_excess(obs: pd.DataFrame, best: Fit, criterion: Criterion) -> float:
     from scipy.special import fdtri  # here, so that `import scaling` stays fast
 
     residuals = residuals_of(obs, get_law(best.law), best.params, criterion)
-    weights = obs.weight.to_numpy(float)
+    residuals = residuals * root_weights(obs.weight.to_numpy(float))
     spare = max(len(obs) - len(best.params) + len(best.constraints), 1)
     psi = np.sign(residuals) if criterion.loss == "l1" else criterion.score(residuals)
-    kappa = (weights * psi**2).sum() / spare / _mean_curvature(residuals, criterion)
+    kappa = (psi**2).sum() / spare / _mean_curvature(residuals, criterion)
     return float(fdtri(1, spare, LEVEL) * kappa / 2)
 
 

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +198,13 @@ class Fit:
         return self._optimum("tokens_per_param", C)
 
     def exponents(self) -> dict[str, Estimate]:
-        """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b."""
-        values = exponents(self.law, self.params, self.compute)
-        drawn = exponents(self.law, self._drawn, self.compute) if self._drawn else {}
+        """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b.
+
+        Where these change with C, at the geometric middle of the sampled compute.
+        """
+        C = float(np.exp(np.mean(np.log(self.sampled["C"])))) if "C" in self.sampled else None
+        values = exponents(self.law, self.params, self.compute, C)
+        drawn = exponents(self.law, self._drawn, self.compute, C) if self._drawn else {}
         return {
             name: Estimate(float(value), *interval(drawn.get(name)), self.status)
             for name, value in values.items()
@@ -241,7 +245,11 @@ class Fit:
             row = np.atleast_1d(C)[None, :]
             drawn = optimum(self.law, self._columns(), row, self.compute)[quantity]
         inside = self._inside("C", C) & self._inside("N", best["N_opt"])
-        return self._estimate(best[quantity], drawn, inside, prediction)
+        found = self._estimate(best[quantity], drawn, inside, prediction)
+        if not np.any(lacking := np.isnan(best["N_opt"])):
+            return found
+        status = np.where(lacking & (self.status == "ok"), "no_minimum", found.status)
+        return replace(found, status=status if np.ndim(C) else str(status))
 
     def _columns(self) -> dict[str, np.ndarray]:
         """Draws of the parameters, to broadcast against a row of C, N or D."""

@@ -29,6 +29,9 @@ SAME_POINT = 1e-5  # distance of starts, relative to 1 + abs(theta), that have m
 class Problem:
     """Residuals r = f(theta) - target, or exp(f(theta)) - target, and where theta may lie.
 
+    The objective is the sum of weights * Huber(scale * r): a weight of two is a run counted twice,
+    a scale of two one of half the noise.
+
     Attributes
     ----------
     model : Predictor
@@ -37,6 +40,8 @@ class Problem:
     lower, upper : array, shape (parameters,)
     exponential : bool
         Whether the residual is that of exp(f).
+    scale : array, shape (rows,), or 1
+        1/sd of each run up to a unit.
     """
 
     model: Predictor
@@ -45,12 +50,14 @@ class Problem:
     lower: np.ndarray
     upper: np.ndarray
     exponential: bool = False
+    scale: np.ndarray | float = 1.0
 
     def rough(self) -> "Problem":
         """Return the same problem without logarithms, on at most 64 of its rows."""
         kept = np.sort(np.random.default_rng(0).permutation(self.model.rows)[:COARSE])
         target = self.target[kept] if self.exponential else np.exp(self.target[kept])
         parts = {"model": self.model.subset(kept), "target": target, "weights": self.weights[kept]}
+        parts |= {"scale": self.scale[kept] if isinstance(self.scale, np.ndarray) else self.scale}
         return replace(self, exponential=True, **parts)
 
 
@@ -61,7 +68,7 @@ class Solution:
     Attributes
     ----------
     theta : array, shape (batch, parameters)
-    objective : array, shape (batch,), sum of weights * Huber(r)
+    objective : array, shape (batch,), sum of weights * Huber(scale * r)
     gradient : array, shape (batch,)
         Largest projected derivative of objective/delta, per unit of weight.
     converged : array of bool, shape (batch,)
@@ -73,6 +80,11 @@ class Solution:
     objective: np.ndarray
     gradient: np.ndarray
     converged: np.ndarray
+
+    def join(self, other: "Solution") -> "Solution":
+        """Return the members of both."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Solution(*(np.concatenate(pair) for pair in pairs))
 
     def take(self, rows: np.ndarray) -> "Solution":
         """Return these members, in this order."""
@@ -89,7 +101,7 @@ def solve(
     merge: bool = False,
     max_iter: int = 200,
 ) -> Solution:
-    """Minimise sum_i weight_i * Huber(r_i; delta) from every start.
+    """Minimise sum_i weight_i * Huber(scale_i * r_i; delta) from every start.
 
     Parameters
     ----------
@@ -141,7 +153,7 @@ def _descend(problem: Problem, starts, deltas, merge, max_iter) -> Solution:
 
 
 def objective(problem: Problem, theta: np.ndarray, delta: float) -> float:
-    """Sum of weights * Huber(r; delta) at one theta."""
+    """Sum of weights * Huber(scale * r; delta) at one theta."""
     block = _Block(problem, problem.target[None], problem.weights[None])
     return float(block(theta[None], delta, np.arange(1))[0][0])
 
@@ -182,11 +194,15 @@ class _Block:
         weights = self.weights[members]
         f, state = self.problem.model.forward(theta)
         predicted = np.exp(f) if self.problem.exponential else f
+        scale = self.problem.scale
         r = predicted - self.target[members]
+        r = r * scale if isinstance(scale, np.ndarray) else r
         clipped = np.clip(r, -delta, delta)
         psi = weights * clipped
         value = (psi * (r - 0.5 * clipped)).sum(1)
         active = np.where(clipped == r, weights, 0.0)
+        if isinstance(scale, np.ndarray):
+            active, psi = active * scale**2, psi * scale
         if self.problem.exponential:
             active, psi = (active * predicted + psi * exact) * predicted, psi * predicted
         return value, *self.problem.model.contract(state, active, psi, exact)
@@ -201,7 +217,8 @@ class _Block:
         f, target = self.problem.model.forward(theta)[0], self.target[members]
         predicted = np.exp(f) if self.problem.exponential else f
         size = (1 + np.abs(f)) * (predicted if self.problem.exponential else 1.0)
-        return predicted - target, ROUNDING * (size + np.abs(target))
+        scale = self.problem.scale
+        return (predicted - target) * scale, ROUNDING * (size + np.abs(target)) * scale
 
 
 def _newton(block: _Block, theta, delta, tolerance, max_iter, exact=True):
@@ -272,7 +289,8 @@ def _damped_step(slope, hessian, free, damping):
     step, definite = _definite_step(slope, hessian, damping)
     if not definite.all():
         rest = ~definite
-        values, vectors = np.linalg.eigh(hessian[rest])
+        known = np.nan_to_num(hessian[rest], nan=0.0, posinf=0.0, neginf=0.0)
+        values, vectors = np.linalg.eigh(known)
         along = np.einsum("kij,ki->kj", vectors, slope[rest])
         along /= np.abs(values) + damping[rest, None]
         step[rest] = -np.einsum("kij,kj->ki", vectors, along)

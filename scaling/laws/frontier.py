@@ -1,10 +1,15 @@
-"""Compute-optimal allocation in closed form: law parameters -> N_opt(C), D_opt(C), L_opt(C)."""
+"""Compute-optimal allocation: law parameters -> N_opt(C), D_opt(C), L_opt(C)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from scaling.laws.jets import Jet
+from scaling.laws.table import LAWS, Law
 
 QUANTITIES = {  # of a compute-optimal model, with their units
     "N_opt": "parameters",
@@ -13,6 +18,11 @@ QUANTITIES = {  # of a compute-optimal model, with their units
     "tokens_per_param": "tokens/parameter",
 }
 NEWTON_STEPS = 12  # to the optimum under a bent compute model
+RATIOS = (1e-3, 1e16)  # tokens per parameter, about, between which an optimum is searched
+GRID = 56  # sizes tried first
+ROUNDS = 90  # at most, of which every third halves the bracket
+SETTLED = 1e-12  # step in ln N
+NUDGE = 1e-3  # in ln C, for a slope of the frontier
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,51 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     return {"N": np.exp(log_N), "D": np.exp(log_D), "L": L}
 
 
+def search_optimum(name: str, params: Mapping, C, compute: ComputeModel) -> dict:
+    """N, D and loss that minimise any law of N and D at given compute; arguments as in `optimum`.
+
+    NaN where the loss has no minimum between the `RATIOS`. The lowest of `GRID` sizes brackets the
+    minimum, Newton's method on the slope of ln L in ln N finds it.
+    """
+    law, params = LAWS[name], {key: np.asarray(value, float) for key, value in params.items()}
+    log_C = np.broadcast_arrays(np.log(np.asarray(C, float)), *params.values())[0]
+    low, high = -np.log(RATIOS) / 2
+    offsets = np.linspace(high, low, GRID).reshape(-1, *np.ones(log_C.ndim, int))
+    grid = (log_C - np.log(6.0)) / 2 + offsets
+    tried = law.evaluate(
+        params, {"N": np.exp(grid), "D": compute.tokens(np.exp(log_C), np.exp(grid))}
+    )
+    least = np.where(np.isfinite(tried), tried, np.inf).argmin(0)
+    is_inside = (least > 0) & (least < GRID - 1)
+    low, log_N, high = (
+        np.take_along_axis(grid, np.clip(least + k, 0, GRID - 1)[None], 0)[0] for k in (-1, 0, 1)
+    )
+    for turn in range(ROUNDS):
+        loss = _along(law, params, log_N, log_C, compute)
+        falls = loss.slopes[0] < 0
+        low, high = np.where(falls, log_N, low), np.where(falls, high, log_N)
+        step = log_N - loss.slopes[0] / loss.bends[0, 0]
+        halve = ~((step > low) & (step < high)) | (turn % 3 == 2)
+        moved = np.where(halve & (high - low > SETTLED), (low + high) / 2, step)
+        moved = np.clip(moved, low, high)
+        settled = np.abs(moved - log_N) < SETTLED
+        log_N = moved
+        if np.all(settled | ~is_inside):
+            break
+    log_N = np.where(is_inside, log_N, np.nan)
+    N, D = np.exp(log_N), compute.tokens(np.exp(log_C), np.exp(log_N))
+    return {"N": N, "D": D, "L": law.evaluate(params, {"N": N, "D": D})}
+
+
+def _along(law: Law, params: Mapping, log_N, log_C, compute: ComputeModel) -> Any:
+    """Ln L with its derivatives in ln N at constant compute."""
+    height, slope = compute.tangent(log_N)
+    bend = np.where(log_N > compute.crossing, 0.0, compute.bend_at(log_N))
+    N = Jet(log_N, {0: 1.0}, {})
+    D = Jet(log_C - height, {0: -slope}, {(0, 0): -bend})
+    return np.log(law.evaluate(params, {"N": np.exp(N), "D": np.exp(D)}))
+
+
 def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor."""
     log_C = np.log(C) - np.log(params["C_ref"])
@@ -159,6 +214,11 @@ FRONTIERS: dict[str, Callable[..., dict]] = {
     "chinchilla": chinchilla_optimum,
     "chinchilla_tied": chinchilla_optimum,
     "power_frontier": power_optimum,
+}
+FRONTIERS |= {
+    name: partial(search_optimum, name)
+    for name, law in LAWS.items()
+    if {*law.variables} == {"N", "D"} and name not in FRONTIERS
 }
 
 
@@ -175,7 +235,7 @@ def optimum(law: str, params: Mapping, C, compute: ComputeModel | None = None) -
 
     Returns
     -------
-    dict with the keys of `QUANTITIES`
+    dict with the keys of `QUANTITIES`; NaN where the law has no minimum at C
 
     Raises
     ------
@@ -190,14 +250,25 @@ def optimum(law: str, params: Mapping, C, compute: ComputeModel | None = None) -
         return dict(zip(QUANTITIES, (N, D, L, D / N), strict=True))
 
 
-def exponents(law: str, params: Mapping, compute: ComputeModel | None = None) -> dict:
+def exponents(
+    law: str, params: Mapping, compute: ComputeModel | None = None, C: float | None = None
+) -> dict:
     """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b; arguments as in `optimum`.
 
-    Of a bent compute model those at its centre.
+    Of a bent compute model those at its centre; of a law whose frontier is no power of C, its
+    slopes at C.
     """
     _refuse_other(law)
     if law == "power_frontier":
         return {name: params[name] for name in ("N_exponent", "D_exponent")}
+    if FRONTIERS[law] is not chinchilla_optimum:
+        if C is None:
+            raise ValueError(f"the frontier of {law} is no power of C: say at which C")
+        low, high = (optimum(law, params, C * np.exp(h), compute) for h in (-NUDGE, NUDGE))
+        return {
+            f"{symbol}_exponent": np.log(high[f"{symbol}_opt"] / low[f"{symbol}_opt"]) / (2 * NUDGE)
+            for symbol in "ND"
+        }
     alpha, beta = params["alpha"], params.get("beta", params["alpha"])
     gamma = (compute or ComputeModel()).gamma
     whole = alpha + gamma * beta

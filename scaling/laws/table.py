@@ -5,15 +5,21 @@ Adding a law is adding an entry to `LAWS`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from scaling.laws.farseer import FARSEER, Local, farseer_loss
+from scaling.laws.repeats import as_fresh, repeated_loss
 
 
 class Parameter(NamedTuple):
     """Bounds are in raw units; what may be anything above zero is fitted as its logarithm.
 
-    `start` is where a law that is no sum of power terms looks for it first.
+    `start` is where a law that is no sum of power terms looks for it first, and every law for what
+    may change its sign. An exponent that varies has no bounds in raw units: it is that of models
+    and data of one parameter and token.
     """
 
     unit: str
@@ -27,16 +33,22 @@ class Parameter(NamedTuple):
         """Whether the parameter is a positive size of any magnitude, rather than an exponent."""
         return self.lower == 0 and self.upper == np.inf
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether it may lie on either side of zero."""
+        return self.start[0] < 0
+
 
 class Term(NamedTuple):
     """coefficient / variable^exponent, or (coefficient / variable)^exponent for Kaplan's X_c.
 
-    Without a variable, the coefficient alone.
+    `powers` says of what each exponent is a power: of a variable, or of a second one raised to the
+    logarithm of the first, so that ("N", "D") is D^(exponent ln N). Without powers, the coefficient
+    alone.
     """
 
     coefficient: str
-    variable: str = ""
-    exponent: str = ""
+    powers: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     is_ratio: bool = False
 
 
@@ -54,13 +66,19 @@ class Law:
         Name of the parameter s; empty for s = 1.
     function : callable or None
         The law as a function of its variables and parameters, if it is no sum of power terms. It
-        must take complex numbers: the solver differentiates it by complex steps.
+        may use arithmetic, powers, exp, log and minimum: the solver passes jets through it.
     variables : tuple of str
         Symbols of the columns that the law reads.
     target : str
         Symbol of the column that it predicts.
     simpler : str
         Law whose fit to the same runs gives starting values of the parameters that both have.
+    simplified : callable or None
+        Variables as the simpler law takes them, from those of this law and `scanned`.
+    scanned : str
+        Parameter at several values of which the simpler law is fitted; none if empty.
+    local : Local or None
+        Coordinates in which it is fitted, where its own parameters are too far from the data.
     source : str
     """
 
@@ -73,10 +91,18 @@ class Law:
     variables: tuple[str, ...] = ()
     target: str = "L"
     simpler: str = ""
+    simplified: Callable[..., Mapping[str, Any]] | None = None
+    scanned: str = ""
+    local: Local | None = None
 
     def __post_init__(self):
         if not self.variables:
-            named = dict.fromkeys(term.variable for term in self.terms if term.variable)
+            named = dict.fromkeys(
+                variable
+                for term in self.terms
+                for variables in term.powers.values()
+                for variable in variables
+            )
             object.__setattr__(self, "variables", tuple(named))
 
     def loss(self, params: Mapping[str, Any], **variables) -> np.ndarray:
@@ -92,50 +118,31 @@ class Law:
         if lacking := sorted(set(self.variables) - set(variables)):
             raise ValueError(f"{self.formula} needs {lacking}, got {[*variables]}")
         given = {name: np.asarray(variables[name], dtype=float) for name in self.variables}
+        arrays = {name: np.asarray(value) for name, value in params.items()}
+        return np.asarray(self.evaluate(arrays, given))
+
+    def evaluate(self, params: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+        """`loss` of arrays, or of whatever NumPy's functions take for arrays."""
         if self.function is not None:
-            return np.asarray(self.function(**given, **params))
+            return self.function(**variables, **params)
         s = params[self.outer] if self.outer else 1.0
-        terms = [_term(term, params, given, s) for term in self.terms]
-        return np.asarray(sum(terms) ** s if self.outer else sum(terms))
+        terms = [_term(term, params, variables, s) for term in self.terms]
+        return sum(terms) ** s if self.outer else sum(terms)
 
 
-def _term(term: Term, params, variables, s) -> np.ndarray:
-    coefficient = np.asarray(params[term.coefficient])
-    if not term.variable:
-        return coefficient ** (1.0 / s)
-    exponent = np.asarray(params[term.exponent])
-    if term.is_ratio:
-        return (coefficient / variables[term.variable]) ** (exponent / s)
-    return (coefficient * variables[term.variable] ** -exponent) ** (1.0 / s)
+def _term(term: Term, params, variables, s):
+    value = params[term.coefficient]
+    for name, (*others, variable) in term.powers.items():
+        exponent = params[name]
+        if term.is_ratio:
+            return (value / variables[variable]) ** (exponent / s)
+        for other in others:
+            exponent = exponent * np.log(variables[other])
+        value = value * variables[variable] ** -exponent
+    return value ** (1.0 / s)
 
 
 # ---------------------------------------------------------------- laws that are no sums
-
-
-def base_params(U, *, A, B, alpha, beta):
-    """Parameters for which U tokens are compute-optimal under 6ND: G (G U)^(beta/alpha).
-
-    G = (alpha A / (beta B))^(1 / (alpha + beta)); Muennighoff et al. 2023, section 3.1.
-    """
-    G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
-    return G * (G * U) ** (beta / alpha)
-
-
-def effective(unique, repeats, decay):
-    """What `unique` tokens (or parameters) are worth after `repeats` further passes.
-
-    unique * (1 + decay * (1 - exp(-repeats / decay))); Muennighoff et al. 2023, equation 5.
-    """
-    return unique * (1 + decay * (1 - np.exp(-repeats / decay)))
-
-
-def _repeated(N, D, U, *, E, A, B, alpha, beta, R_D, R_N):
-    U_D = np.minimum(D, U)
-    base = base_params(U_D, A=A, B=B, alpha=alpha, beta=beta)
-    U_N = np.where(np.real(base) > N, N, base)
-    D_effective = effective(U_D, D / U_D - 1, R_D)
-    N_effective = effective(U_N, N / U_N - 1, R_N)
-    return E + A / N_effective**alpha + B / D_effective**beta
 
 
 def critical_batch(L, *, B_star, alpha_B):
@@ -175,10 +182,16 @@ _EXPONENT = Parameter("", 0.005, 3.0, "how fast the term falls")
 _COEFFICIENT = Parameter("nats/token", 0.0, np.inf, "size of the term where its variable is 1")
 _SCALE = Parameter("as the variable", 0.0, np.inf, "where the variable alone makes a loss of 1")
 _REPEATS = Parameter(
-    "passes", 0.0, np.inf, "passes after which repeating has lost most value", (1.0, 100.0)
+    "passes", 0.0, np.inf, "passes after which repeating has lost most value", (0.3, 1e3)
 )
 _TOKENS = Parameter("tokens", 0.0, np.inf, "critical batch size at a loss of 1", (1e2, 1e10))
 _SPEED = Parameter("", 0.05, 3.0, "inverse of the power at which the batch grows as L falls")
+_VARIED = Parameter("", -np.inf, np.inf, "exponent where ln N = ln D = 0", (0.05, 1.5))
+_SIGNED = Parameter("", -np.inf, np.inf, "exponent of either sign", (-0.3, 0.3))
+_BEND = Parameter(
+    "", -np.inf, np.inf, "change of an exponent per unit of ln N or ln D", (-0.1, 0.1)
+)
+_FREE = Parameter("", -np.inf, np.inf, "scale or offset of a power of N", (-1.0, 1.0))
 _SUM = {
     "E": _IRREDUCIBLE,
     "A": _COEFFICIENT,
@@ -195,7 +208,7 @@ def _power_law(variable: str, irreducible: bool) -> Law:
     return Law(
         formula=f"L({variable}) = " + ("E + " if irreducible else "") + f"A / {variable}^alpha",
         params=E | {"A": _COEFFICIENT, "alpha": _EXPONENT},
-        terms=((Term("E"),) if irreducible else ()) + (Term("A", variable, "alpha"),),
+        terms=((Term("E"),) if irreducible else ()) + (Term("A", {"alpha": (variable,)}),),
         source="Kaplan et al. 2020, arXiv:2001.08361, section 1.2, as A = X_c^alpha",
     )
 
@@ -204,26 +217,80 @@ LAWS = {
     "chinchilla": Law(
         formula="L(N, D) = E + A / N^alpha + B / D^beta",
         params=_SUM,
-        terms=(Term("E"), Term("A", "N", "alpha"), Term("B", "D", "beta")),
+        terms=(Term("E"), Term("A", {"alpha": ("N",)}), Term("B", {"beta": ("D",)})),
         source="Hoffmann et al. 2022, arXiv:2203.15556, section 3.3",
     ),
     "chinchilla_tied": Law(
         formula="L(N, D) = E + A / N^alpha + B / D^alpha",
         params={name: _SUM[name] for name in ("E", "A", "B", "alpha")},
-        terms=(Term("E"), Term("A", "N", "alpha"), Term("B", "D", "alpha")),
+        terms=(Term("E"), Term("A", {"alpha": ("N",)}), Term("B", {"alpha": ("D",)})),
         source="Hoffmann et al. 2022 with beta = alpha, as in Muennighoff et al. 2023",
     ),
     "kaplan": Law(
         formula="L(N, D) = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D",
         params={"N_c": _SCALE, "D_c": _SCALE, "alpha_N": _EXPONENT, "alpha_D": _EXPONENT},
-        terms=(Term("N_c", "N", "alpha_N", True), Term("D_c", "D", "alpha_D", True)),
+        terms=(Term("N_c", {"alpha_N": ("N",)}, True), Term("D_c", {"alpha_D": ("D",)}, True)),
         outer="alpha_D",
         source="Kaplan et al. 2020, arXiv:2001.08361, equation 1.5",
+    ),
+    "kaplan_general": Law(
+        formula="L(N, D) = [(A / N^alpha)^(1/s) + (B / D^beta)^(1/s)]^s",
+        params={name: _SUM[name] for name in ("A", "B", "alpha", "beta")} | {"s": _EXPONENT},
+        terms=(Term("A", {"alpha": ("N",)}), Term("B", {"beta": ("D",)})),
+        outer="s",
+        source="Kaplan et al. 2020, arXiv:2001.08361, equation 1.5, where s = beta",
+    ),
+    "chinchilla_coupled": Law(
+        formula="L(N, D) = E + A / N^alpha + B / (N^gamma D^beta)",
+        params=_SUM | {"gamma": _SIGNED},
+        terms=(
+            Term("E"),
+            Term("A", {"alpha": ("N",)}),
+            Term("B", {"gamma": ("N",), "beta": ("D",)}),
+        ),
+        source="Hoffmann et al. 2022 with B ~ N^-gamma: to first order, what Farseer does to B",
+    ),
+    "chinchilla_bent": Law(
+        formula="L(N, D) = E + A / N^alpha + B / (N^gamma D^(beta + delta ln N))",
+        params=_SUM | {"beta": _VARIED, "gamma": _SIGNED, "delta": _BEND},
+        terms=(
+            Term("E"),
+            Term("A", {"alpha": ("N",)}),
+            Term("B", {"gamma": ("N",), "beta": ("D",), "delta": ("N", "D")}),
+        ),
+        source="Farseer's term in D to first order in ln N; gamma makes it free of the unit of D",
+    ),
+    "farseer": Law(
+        formula=(
+            "L(N, D) = exp(a_3 N^gamma + b_3) + exp(a_2 N^beta + b_2) / D^exp(a_1 N^alpha + b_1)"
+        ),
+        params={
+            name: (_SIGNED if name in ("alpha", "beta", "gamma") else _FREE)
+            for name in ("a_1", "b_1", "alpha", "a_2", "b_2", "beta", "a_3", "b_3", "gamma")
+        },
+        function=farseer_loss,
+        local=FARSEER,
+        variables=("N", "D"),
+        simpler="chinchilla_bent",
+        source="Li et al. 2025, arXiv:2506.10972 (Farseer), equation of L(N, D), D in tokens",
+    ),
+    "quadratic": Law(
+        formula="L(N, D) = A / (N^(alpha + p ln N) D^(beta + q ln D + r ln N))",
+        params={"A": _COEFFICIENT, "alpha": _VARIED, "beta": _VARIED, "p": _BEND, "q": _BEND}
+        | {"r": _BEND},
+        terms=(
+            Term(
+                "A",
+                {"alpha": ("N",), "beta": ("D",), "p": ("N", "N"), "q": ("D", "D")}
+                | {"r": ("N", "D")},
+            ),
+        ),
+        source="second-order response surface of ln L (Box and Wilson 1951), no law of large N, D",
     ),
     "kaplan_steps": Law(
         formula="L(N, S_min) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S",
         params=_KAPLAN_STEPS,
-        terms=(Term("N_c", "N", "alpha_N", True), Term("S_c", "S_min", "alpha_S", True)),
+        terms=(Term("N_c", {"alpha_N": ("N",)}, True), Term("S_c", {"alpha_S": ("S_min",)}, True)),
         source="Kaplan et al. 2020, arXiv:2001.08361, equation 1.6; S_min as `minimum_steps`",
     ),
     "kaplan_batch": Law(
@@ -245,9 +312,11 @@ LAWS = {
     "repeated": Law(
         formula="L(N, D, U) = E + A / N'^alpha + B / D'^beta, X' = U_X (1 + R_X (1 - e^(-r/R_X)))",
         params=_SUM | {"R_D": _REPEATS, "R_N": _REPEATS},
-        function=_repeated,
+        function=repeated_loss,
         variables=("N", "D", "U"),
         simpler="chinchilla",
+        simplified=as_fresh,
+        scanned="R_D",
         source="Muennighoff et al. 2023, arXiv:2305.16264, section 3; U unique tokens, r repeats",
     ),
 } | {

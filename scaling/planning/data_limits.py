@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.papers import MUENNIGHOFF
-from scaling.laws.table import LAWS, base_params
+from scaling.laws.repeats import base_params
+from scaling.laws.table import LAWS
 from scaling.planning.departures import compute_for
 from scaling.planning.search import find_crossing, find_least
 from scaling.planning.sources import SOURCES, LawSource
 
 LENDER = "muennighoff2023"  # of what repeats are worth, to laws that do not say
 MOST_EPOCHS = 1e3  # searched; beyond some 40 a further pass is worth nothing
+SUM = {"E", "A", "B", "alpha", "beta"}  # what the law of repeats is built on
 GRID = 400  # sizes tried before the finest search
 
 
@@ -68,7 +70,9 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
     """
     muennighoff = SOURCES[LENDER]()
     decays = law.repeats or muennighoff.repeats or {}
-    laws = ({law.name: law} if law.has_surface else {}) | {LENDER: muennighoff}
+    is_sum = law.has_surface and {*law.fit.params} <= SUM
+    lack = "is no sum of two powers" if law.has_surface else "has no loss for every N and D"
+    laws = ({law.name: law} if is_sum else {}) | {LENDER: muennighoff}
     tables = [_weigh_options(one, C, data_limit, decays, repeat) for one in laws.values()]
     return DataLimitPlan(
         data_limit=data_limit,
@@ -80,7 +84,7 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
         note=(
             f"value of repeats: R_D {decays['R_D']:.4g}, R_N {decays['R_N']:.4g}"
             + (" (the law's own)" if law.repeats else f" ({MUENNIGHOFF})")
-            + ("" if law.has_surface else f"; {law.name} has no loss for every N and D")
+            + ("" if is_sum else f"; {law.name} {lack}")
         ),
     )
 

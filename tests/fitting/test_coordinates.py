@@ -31,6 +31,14 @@ CONSTRAINED = [  # law, constraints, whether they stay linear in the solver's co
     ("kaplan", {"alpha_N": 0.076}, False),
     ("kaplan", {"N_c": 6.4e13}, False),
     ("repeated", {"beta": "alpha", "R_D": 15.4}, False),
+    ("kaplan_general", {"s": 0.1}, True),
+    ("kaplan_general", {"alpha": 0.07}, False),
+    ("chinchilla_coupled", {"gamma": -0.2, "beta": "alpha"}, True),
+    ("chinchilla_bent", {"delta": 0.02}, True),
+    ("chinchilla_bent", {"beta": "alpha"}, True),
+    ("chinchilla_bent", {"B": 20.0}, True),
+    ("quadratic", {"alpha": 0.1, "q": 0.01}, True),
+    ("farseer", {"alpha": 0.2}, False),
 ]
 
 
@@ -47,6 +55,9 @@ def draw_params(law, rng, n=4, **given):
         name: np.exp(rng.uniform(-1, 3, n)) if p.is_scale else rng.uniform(0.1, 0.9, n)
         for name, p in law.params.items()
     }
+    found |= {k: rng.uniform(*p.start, n) for k, p in law.params.items() if p.is_signed}
+    if law.local:
+        return law.local.raw(pd.DataFrame(found | given), (17.3, 22.2))
     found |= {name: value for name, value in given.items() if not isinstance(value, str)}
     found |= {name: found[to] for name, to in given.items() if isinstance(to, str)}
     return pd.DataFrame(found)
@@ -77,7 +88,9 @@ def test_constraints_that_stay_linear_keep_the_fast_coordinates(name, constraint
     assert len(where.free) == len(LAWS[name].params) - len(constraints)
 
 
-@pytest.mark.parametrize("name", ["chinchilla", "kaplan", "kaplan_steps", "power_C_E"])
+@pytest.mark.parametrize(
+    "name", ["chinchilla", "kaplan", "kaplan_steps", "power_C_E", "chinchilla_bent", "quadratic"]
+)
 @pytest.mark.parametrize("residual", ["log", "linear"])
 @given(st.floats(-15, 15), st.floats(-3, 3))
 @settings(max_examples=8)

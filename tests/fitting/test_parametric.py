@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import huber, logsumexp
 
 from scaling.errors import FitError
+from scaling.fitting.coordinates import coordinates
 from scaling.fitting.criterion import Criterion
 from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.prepared import Prepared
@@ -97,12 +99,13 @@ def residuals_by_hand(obs, params, residual):
 
 def sum_by_hand(obs, params, criterion):
     r = residuals_by_hand(obs, params, criterion.residual)
+    r = r * np.sqrt(obs.weight / obs.weight.mean())
     losses = {
         "huber": huber(criterion.huber_delta, r),
         "l1": np.abs(r),
         "mse": 0.5 * r**2,
     }
-    return float((obs.weight * losses[criterion.loss]).sum())
+    return float(losses[criterion.loss].sum())
 
 
 # ---------------------------------------------------------------- published tables
@@ -368,12 +371,55 @@ def test_row_order_does_not_matter(random):
 
 @given(st.lists(st.integers(1, 3), min_size=49, max_size=49), st.sampled_from(CRITERIA))
 @settings(max_examples=8)
-def test_a_weight_of_two_is_a_row_twice(weights, criterion):
+def test_a_count_of_two_is_a_row_twice(counts, criterion):
     obs = wide_obs(HOFFMANN, noise=0.003)
-    heavy = point(obs.assign(weight=np.array(weights, float)), criterion=criterion)
-    rows = point(obs.loc[np.repeat(obs.index, weights)].reset_index(drop=True), criterion=criterion)
-    assert heavy.objective == pytest.approx(rows.objective, rel=1e-6)
-    assert heavy.params == pytest.approx(rows.params, rel=1e-3)
+    where = coordinates(obs, LAWS["chinchilla"], criterion.residual)
+    problem = where.with_data(np.log(obs.L.to_numpy()), np.array(counts, float))
+    found = solve(problem, where.starts(64), criterion.deltas(where.unit), merge=True)
+    best = where.raw(found.theta[[found.objective.argmin()]]).iloc[0].to_dict()
+    rows = point(obs.loc[np.repeat(obs.index, counts)].reset_index(drop=True), criterion=criterion)
+    again = objective_at(
+        obs.loc[np.repeat(obs.index, counts)], best, law="chinchilla", criterion=criterion
+    )
+    assert again == pytest.approx(rows.objective, rel=1e-6)
+    assert best == pytest.approx(rows.params, rel=1e-3)
+
+
+@given(st.floats(0.1, 10.0), st.sampled_from(CRITERIA))
+@settings(max_examples=6)
+def test_a_weight_of_two_is_a_residual_of_the_root_of_two(weight, criterion):
+    obs = wide_obs(HOFFMANN, noise=0.003)
+    weights = np.where(np.arange(49) % 2, weight, 1.0)
+    fit = point(obs.assign(weight=weights), criterion=criterion, n_starts=16)
+    assert fit.objective == pytest.approx(
+        sum_by_hand(obs.assign(weight=weights), fit.params, criterion), rel=1e-6
+    )
+    equal = point(obs.assign(weight=weight), criterion=criterion, n_starts=16)
+    plain = point(obs, criterion=criterion, n_starts=16)
+    assert (equal.params, equal.objective) == (plain.params, plain.objective)
+
+
+@pytest.mark.parametrize("loss, gain", [("l1", 1.1), ("huber", 1.05), ("mse", 1.0)])
+def test_a_weight_is_used_efficiently_by_every_loss(loss, gain):
+    """Noise of very different sizes: against weight * loss(residual), a weight as a count.
+
+    Absolute residuals are summed best by 1/sd, squares by 1/variance.
+    """
+    truth, criterion = {"A": 60.0, "alpha": 0.3}, Criterion(loss=loss)
+    rng, n, rows = np.random.default_rng(0), 200, 200
+    sd = 0.01 * np.exp(0.8 * rng.standard_normal(rows))
+    obs = pd.DataFrame({"N": np.geomspace(1e6, 1e9, rows)}).assign(weight=1 / sd**2)
+    obs["L"] = LAWS["power_N"].loss(truth, N=obs.N)
+    where = coordinates(obs, LAWS["power_N"])
+    log_L = np.log(obs.L.to_numpy()) + sd * rng.standard_normal((n, rows))
+    start = np.tile(where.theta(pd.DataFrame([truth])), (n, 1))
+    inside = where.with_data(log_L, np.ones(rows))
+    counted = replace(where.with_data(log_L, obs.weight / obs.weight.mean()), scale=1.0)
+    spread = [
+        where.raw(solve(problem, start, criterion.deltas(warm=True)).theta).alpha.std()
+        for problem in (inside, counted)
+    ]
+    assert spread[1] / spread[0] >= gain * 0.999
 
 
 # ---------------------------------------------------------------- objectives

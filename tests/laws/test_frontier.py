@@ -7,6 +7,7 @@ from scaling.laws.frontier import (
     exponents,
     fit_compute,
     optimum,
+    search_optimum,
 )
 from scaling.laws.table import LAWS
 
@@ -94,9 +95,11 @@ def test_few_sizes_do_not_bend(sizes, bend):
 
 
 def test_errors_name_what_is_wrong(surface):
-    with pytest.raises(ValueError, match="law 'kaplan' has no compute-optimal frontier"):
-        optimum("kaplan", {}, 1e20)
-    with pytest.raises(ValueError, match="law 'kaplan' has no compute-optimal frontier"):
+    with pytest.raises(ValueError, match="law 'kaplan_steps' has no compute-optimal frontier"):
+        optimum("kaplan_steps", {}, 1e20)
+    with pytest.raises(ValueError, match="law 'repeated' has no compute-optimal frontier"):
+        exponents("repeated", {})
+    with pytest.raises(ValueError, match="the frontier of kaplan is no power of C: say at which C"):
         exponents("kaplan", {})
     with pytest.raises(ValueError, match="C must be positive FLOPs, got -1"):
         optimum("chinchilla", surface, -1)
@@ -129,3 +132,44 @@ def test_only_a_tangent_that_falls_below_6N_crosses_it():
         assert other.crossing == np.inf
     below = ComputeModel(2.0, 0.9, 0.0, 1e5, (2e4, 5e5))  # counted otherwise: never 6N
     assert below.crossing == np.inf
+
+
+SEARCHED = {
+    "kaplan": {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},
+    "chinchilla_bent": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34}
+    | {"beta": 0.1, "gamma": -0.2, "delta": 0.009},
+}
+
+
+@pytest.mark.parametrize("compute", COMPUTES.values(), ids=COMPUTES)
+def test_the_search_finds_what_is_known_in_closed_form(surface, compute):
+    C = np.geomspace(1e12, 1e22, 5)
+    draws = {name: value * np.array([[1.0], [1.01]]) for name, value in surface.items()}
+    known = optimum("chinchilla", draws, C[None], compute)
+    found = search_optimum("chinchilla", draws, C[None], compute)
+    np.testing.assert_allclose(found["N"], known["N_opt"], rtol=1e-8)
+    np.testing.assert_allclose(found["L"], known["L_opt"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", SEARCHED)
+@pytest.mark.parametrize("compute", COMPUTES.values(), ids=COMPUTES)
+def test_no_neighbour_of_a_searched_optimum_is_better(law, compute):
+    for C in (1e17, 1e21):
+        best = optimum(law, SEARCHED[law], C, compute)
+        N = best["N_opt"] * np.exp([-1e-3, 0.0, 1e-3])
+        low, at, high = LAWS[law].loss(SEARCHED[law], N=N, D=compute.tokens(C, N))
+        assert low > at < high
+    slope = exponents(law, SEARCHED[law], compute, 1e20)
+    ends = optimum(law, SEARCHED[law], np.array([0.9e20, 1.1e20]), compute)["N_opt"]
+    by_hand = np.diff(np.log(ends))[0] / np.log(11 / 9)
+    assert slope["N_exponent"] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_kaplan_has_the_exponent_of_its_own_formula():
+    found = exponents("kaplan", SEARCHED["kaplan"], C=1e21)
+    assert found["N_exponent"] == pytest.approx(1 / (1 + 0.076 / 0.103), abs=1e-6)
+
+
+def test_a_loss_without_a_minimum_has_no_optimum():
+    endless = {"E": 1.0, "A": 100.0, "B": 1e-9, "alpha": 0.3, "beta": 0.1, "gamma": 0.5}
+    assert np.isnan(optimum("chinchilla_coupled", endless, 1e20)["N_opt"])

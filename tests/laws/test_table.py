@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaling.laws.jets import Jet
 from scaling.laws.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
+from scaling.laws.repeats import effective
 from scaling.laws.table import (
     LAWS,
     critical_batch,
-    effective,
     get_law,
     minimum_compute,
     minimum_steps,
@@ -17,6 +18,11 @@ HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 KAPLAN = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
 STEPS = {"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76}
 BATCH = {"B_star": 2.1e8, "alpha_B": 0.21}
+FARSEER = {"a_1": 0.06, "b_1": -1.95, "alpha": 0.05, "a_2": 3.0, "b_2": 0.5, "beta": -0.02} | {
+    "a_3": -0.02,
+    "b_3": 0.9,
+    "gamma": 0.17,
+}
 REPEATED = PUBLISHED_LAWS["muennighoff2023"].params
 LARGE = {"N": (1e7, 1e10), "D": (3e9, 3e11), "U": (1e9, 1e10), "S": (1e3, 1e6)} | {
     "S_min": (1e3, 1e6),
@@ -29,6 +35,11 @@ TRUTHS = {
     "chinchilla": HOFFMANN,
     "chinchilla_tied": {"E": 1.69, "A": 400.0, "B": 300.0, "alpha": 0.31},
     "kaplan": KAPLAN,
+    "kaplan_general": {"A": 11.5, "B": 23.0, "alpha": 0.076, "beta": 0.095, "s": 0.1},
+    "chinchilla_coupled": HOFFMANN | {"gamma": -0.02},
+    "chinchilla_bent": HOFFMANN | {"beta": 0.45, "gamma": 0.2, "delta": -0.008},
+    "farseer": FARSEER,
+    "quadratic": {"A": 40.0, "alpha": 0.1, "beta": 0.1, "p": -1e-3, "q": -1e-3, "r": 5e-4},
     "kaplan_steps": STEPS,
     "kaplan_batch": STEPS | BATCH,
     "critical_batch": BATCH,
@@ -162,16 +173,25 @@ def test_parameters_broadcast_against_runs(name):
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_complex_steps_differentiate_every_law(name):
-    law, at = LAWS[name], middle(LAWS[name])
-    for parameter, value in TRUTHS[name].items():
-        moved = law.loss(TRUTHS[name] | {parameter: value * (1 + 1e-20j)}, **at)
-        above, below = (
-            law.loss(TRUTHS[name] | {parameter: value * (1 + h)}, **at) for h in (1e-5, -1e-5)
-        )
-        numerical = (above - below) / 2e-5
-        scale = abs(law.loss(TRUTHS[name], **at))
-        assert moved.imag / 1e-20 == pytest.approx(numerical, rel=1e-5, abs=1e-9 * scale)
+def test_jets_differentiate_every_law_twice(name):
+    law, truth, at = LAWS[name], TRUTHS[name], middle(LAWS[name])
+
+    def jet(params):
+        columns = np.array([[value] for value in params.values()])
+        return law.evaluate(dict(zip(params, Jet.seed(columns, True), strict=True)), at)
+
+    found, scale = jet(truth), float(law.loss(truth, **at))
+    assert found.value[0] == pytest.approx(scale, rel=1e-12)
+    for k, (parameter, value) in enumerate(truth.items()):
+        h = 1e-5 * abs(value)
+        above, below = (jet(truth | {parameter: value + step}) for step in (h, -h))
+        slope = (above.value - below.value) / (2 * h)
+        assert found.slopes[k] * h == pytest.approx(slope * h, rel=1e-5, abs=1e-13 * scale)
+        for j in range(len(truth)):
+            bend = (above.slopes[j] - below.slopes[j]) / (2 * h)
+            entry = found.bends.get((min(j, k), max(j, k)), 0.0)
+            size = 1e-8 * np.abs(found.slopes[j]) / h
+            assert entry == pytest.approx(bend, rel=1e-4, abs=float(np.max(size)))
 
 
 def test_errors_name_what_is_wrong():
