@@ -108,6 +108,7 @@ def test_when_no_cell_ends_the_command_says_so(swept, scaling, tmp_path):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.long
 def test_trained_models_are_saved_and_what_lacks_one_is_trained_again(swept, scaling, tmp_path):
     cwd, _ = swept
     shutil.copytree(cwd / "results", tmp_path / "results")

@@ -5,16 +5,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.criterion import root_weights
 from scaling.fitting.power_coordinates import (
     TERM_SHARE,
     Coordinates,
-    scale_target,
+    pose,
     spread_out,
     target_of,
 )
 from scaling.fitting.predictors import Formula
-from scaling.fitting.solver import Problem
 from scaling.laws.table import Law
 
 LOCAL_POWER = (-3.0, 3.0)  # bounds of a power of N in local coordinates
@@ -60,17 +58,8 @@ class FormulaCoordinates(Coordinates):
         bounds = [(-np.inf, np.inf) if law.params[n].is_scale else law.params[n][1:3] for n in free]
         if local:
             bounds = [LOCAL_POWER if n in local.same else (-np.inf, np.inf) for n in free]
-        exponential = residual == "linear"
-        lower, upper = np.array(bounds, float).T
-        problem = Problem(
-            Formula(predict, np.arange(len(obs))),
-            scale_target(log_L, loss_centre, exponential),
-            np.ones(len(obs)),
-            lower,
-            upper,
-            exponential,
-            root_weights(obs.weight.to_numpy(float)),
-        )
+        model = Formula(predict, np.arange(len(obs)))
+        problem = pose(model, obs, log_L - loss_centre, bounds, residual)
         return cls(law, dict(constraints), free, problem, loss_centre, centre)
 
     def guessed_from(self, simpler: pd.DataFrame) -> "FormulaCoordinates":

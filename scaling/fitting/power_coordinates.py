@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.criterion import root_weights
-from scaling.fitting.predictors import PowerSum
+from scaling.fitting.predictors import PowerSum, Predictor
 from scaling.fitting.solver import Problem
 from scaling.laws.table import Law, Term
 
@@ -82,6 +82,15 @@ def scale_target(log_L, centre, exponential):
     return np.exp(log_L - centre) if exponential else log_L - centre
 
 
+def pose(model: Predictor, obs: pd.DataFrame, centred: np.ndarray, bounds, residual) -> Problem:
+    """What the solver is given: the centred logarithms of the target, every run counted once."""
+    lower, upper = np.array(bounds, float).T
+    exponential = residual == "linear"
+    target = scale_target(centred, 0.0, exponential)
+    roots = root_weights(obs.weight.to_numpy(float))
+    return Problem(model, target, np.ones(len(obs)), lower, upper, exponential, roots)
+
+
 @dataclass(frozen=True)
 class PowerCoordinates(Coordinates):
     """Every term's logarithm at the centre of the data, and exponents, both over s.
@@ -127,18 +136,9 @@ class PowerCoordinates(Coordinates):
                     design[t, :, free.index(exponent)] += slope
                 else:
                     offset[t] += slope * exponent / (s or 1.0)
-        exponential = residual == "linear"
         local = {to for _, to in shifts if not law.params[to].is_signed}
-        lower, upper = _bounds(law, free, s, local).T
-        problem = Problem(
-            PowerSum(design, offset, free.index(law.outer) if s is None else None, s or 1.0),
-            scale_target(log_L, loss_centre, exponential),
-            np.ones(len(obs)),
-            lower,
-            upper,
-            exponential,
-            root_weights(obs.weight.to_numpy(float)),
-        )
+        model = PowerSum(design, offset, free.index(law.outer) if s is None else None, s or 1.0)
+        problem = pose(model, obs, log_L - loss_centre, _bounds(law, free, s, local), residual)
         return cls(law, constraints, free, problem, loss_centre, centre, s, shifts)
 
     def starts(self, n: int) -> np.ndarray:

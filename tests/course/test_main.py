@@ -251,6 +251,7 @@ def test_the_committed_page_is_what_the_code_writes(folder):
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_model_of_the_user_stands_on_the_page(verb, tmp_path):
     done = verb("course.__main__")(f"out={tmp_path}", "params=7B", "tokens=2T", "name=mine")
     assert done.returncode == 0, done.stderr

@@ -68,6 +68,7 @@ def test_an_unknown_format_is_refused(tmp_path):
         save_figure(drawn(), tmp_path / "a.tiff")
 
 
+@pytest.mark.long
 def test_the_plot_verb_draws_in_the_format_asked_for(grid, tmp_path):
     grid(noise=0.01).to_csv(tmp_path / "table.csv", index=False)
     command = [sys.executable, "-m", "scaling.plot", f"runs={tmp_path / 'table.csv'}"]

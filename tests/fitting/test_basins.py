@@ -54,7 +54,10 @@ def mix(law, truths, share, seed=0, **axes):
     return table.assign(L=L * np.exp(5e-4 * rng.standard_normal(len(table))), weight=1.0)
 
 
-@pytest.mark.parametrize("law", TRUTHS)
+SLOW = {"farseer": pytest.mark.long}  # 10 to 20 s a fit
+
+
+@pytest.mark.parametrize("law", [pytest.param(n, marks=SLOW.get(n, ())) for n in TRUTHS])
 @pytest.mark.parametrize("share", [0.35, 0.65])
 def test_the_deeper_of_two_basins_is_found(law, share):
     axes = {"N": np.geomspace(1e7, 1e10, 8), "D": np.geomspace(1e9, 1e12, 8)}

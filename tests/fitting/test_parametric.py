@@ -141,6 +141,7 @@ def test_published_optima(published_obs, name, reference):
     assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, criterion), rel=1e-9)
 
 
+@pytest.mark.long
 @given(st.sampled_from(OPTIMA), st.floats(-12, 12), st.floats(-12, 12))
 @settings(max_examples=12)
 def test_published_optima_from_other_units(published_obs, param, log_n, log_d):
@@ -228,6 +229,7 @@ def test_no_rounding_of_an_exact_table_casts_doubt_on_its_fit(law, criterion):
         assert fit.params == pytest.approx(truth, rel=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("criterion", CRITERIA, ids=Criterion.describe)
 def test_nor_on_that_of_repeated_data_and_of_batches(criterion):
     for law, table, truth in (

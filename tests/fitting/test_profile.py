@@ -54,6 +54,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(objective):
     assert held >= 14  # 18 expected of a 90 % interval
 
 
+@pytest.mark.long
 def test_the_robust_intervals_agree_where_their_losses_do():
     """A Huber loss far narrower than the noise is the L1 loss."""
     obs = noisy()

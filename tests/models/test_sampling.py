@@ -231,6 +231,7 @@ def test_another_family_is_sent_to_its_own_function():
 # ---------------------------------------------------------------- BERT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [0, 5, 11])
 def test_a_bert_that_knows_the_cycle_fills_masks(start, trained):
     text = cycle(start, 16)

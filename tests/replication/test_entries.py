@@ -51,6 +51,7 @@ def test_the_typed_table_is_checked_by_data_and_by_formula(offline):
     assert (found.audit.entry == "cerebras2023").all()
 
 
+@pytest.mark.long
 def test_the_240_points_are_reproduced(published):
     published(PUBLISHED["epoch2024"].file)
     found = replicate("epoch2024", bootstrap=200)

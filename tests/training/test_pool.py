@@ -121,6 +121,7 @@ def test_a_worker_killed_twice_costs_only_its_trunk(cells, data, tmp_path):
     assert rows.reason[0] == "worker killed by SIGKILL (out of memory?)"
 
 
+@pytest.mark.long
 def test_a_worker_killed_once_leaves_no_trace_in_the_numbers(cells, data, tmp_path):
     [trunk] = group_trunks([longer(cells[0], 200), longer(cells[0], 300)])
     [calm] = {tuple(losses(trunk, data, tmp_path / "calm", kill=False))}
@@ -203,6 +204,7 @@ def test_a_diverged_cell_is_finished(cells, data, tmp_path):
     assert load_runs(collect([wild], tmp_path)[0]).status.tolist() == ["diverged"]
 
 
+@pytest.mark.long
 def test_workers_die_with_their_parent(cells, data, tmp_path):
     script = f"""
 import dataclasses
