@@ -27,7 +27,8 @@ PAST = 2  # origins that make an inflation known
 STARTS = 32  # of the law's fit to the last origin; the others start from there
 STEP = 1e-5  # of the central differences in the solver's coordinates
 ROUNDING = 1e-9
-EXACT = 1e-9  # spread of ln L below which there is nothing to standardise with
+EXACT = 1e-9  # spread or error of ln L that is rounding
+COMPETING = ("ok", "rejected")  # status of laws that may be recommended
 RANKING = (  # columns
     *("law", "rms_error", "mean_abs_error", "bias", "max_abs_error", "as_good", "coverage"),
     *("level", "inflation", "training_error", "n_params", "n_origins", "n_training", "n_held_out"),
@@ -73,8 +74,17 @@ class Audit:
         one that predicted fewer runs than the others.
         """
         most = self.ranking.n_held_out == self.ranking.n_held_out.max()
-        good = self.ranking[most & self.ranking.status.isin(["ok", "rejected"])]
+        good = self.ranking[most & self.ranking.status.isin(COMPETING)]
         return None if good.empty else str(good.law.iloc[0])
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """Laws that compete with the recommended one, and whose errors are no larger in doubt."""
+        known = self.ranking.set_index("law")
+        if self.recommended is None or not known.as_good[self.recommended]:
+            return ()
+        as_good = known.index[known.as_good & known.status.isin(COMPETING)]
+        return tuple(law for law in as_good if law != self.recommended)
 
     def inflation(self, law: str) -> float:
         """By how much intervals of the law's predictions have to be wider; 1 if unknown."""
@@ -132,7 +142,9 @@ def audit_laws(
         rows.append(row | _score(found.predictions) | _describe(found.last))
     found = pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame()
     ranking = pd.DataFrame(rows).reindex(columns=[*RANKING])
-    ranking = ranking.sort_values("rms_error", ignore_index=True)
+    told_apart = ranking.rms_error.clip(lower=EXACT)  # below it the simpler law is the better
+    order = ranking.assign(told_apart=told_apart).sort_values(["told_apart", "n_params"]).index
+    ranking = ranking.loc[order].reset_index(drop=True)
     ranking["as_good"] = [_is_as_good(found, law, ranking.law.iloc[0]) for law in ranking.law]
     return Audit(ranking.fillna({"reason": ""}), found)
 
@@ -223,7 +235,8 @@ def _inflate(predictions: pd.DataFrame) -> pd.DataFrame:
         seen = predictions.budget <= origin * (1 + ROUNDING)
         factor = _measure_inflation(predictions.loc[seen & (predictions.origin < origin)])
         reach = ndtri((1 + LEVEL) / 2) * rows.sd * (1.0 if np.isnan(factor) else factor)
-        ends = {"low": rows.predicted * np.exp(-reach), "high": rows.predicted * np.exp(reach)}
+        with np.errstate(over="ignore"):  # a law that says nothing of these runs
+            ends = {"low": rows.predicted * np.exp(-reach), "high": rows.predicted * np.exp(reach)}
         parts.append(rows.assign(**ends, inflation=factor))
     found = pd.concat(parts, ignore_index=True)
     return found.assign(held=found.L.between(found.low, found.high)).drop(columns="sd")

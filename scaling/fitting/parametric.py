@@ -73,7 +73,8 @@ def fit_parametric(
         The law or a constraint is unknown or impossible, or the observations lack a variable of
         the law.
     FitError
-        No more runs than parameters, or fewer than three values of a variable.
+        No more runs than parameters, fewer than three values of a variable, or a parameter that
+        overflows.
 
     References
     ----------
@@ -99,6 +100,7 @@ def fit_parametric(
     theta = found.theta[best]
     hit = where.on_bound(theta)
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
+    _refuse_overflow(params, form)
     weights = obs.weight.to_numpy(float)
     in_logs = residuals_of(obs, form, params)
     lack = None
@@ -245,6 +247,14 @@ def _refuse_starts(n_starts: int | pd.DataFrame | None, law: Law) -> None:
             raise ValueError(f"n_starts must be at least 1, got {n_starts}")
     elif lacking := [name for name in law.params if name not in n_starts]:
         raise ValueError(f"the starts lack columns {lacking} of {law.formula}")
+
+
+def _refuse_overflow(params: dict[str, float], law: Law) -> None:
+    if beyond := [name for name, value in params.items() if not np.isfinite(value)]:
+        raise FitError(
+            f"{', '.join(beyond)} of {law.formula} left the range of numbers: the runs cannot tell "
+            "its parameters apart; fit a law with fewer"
+        )
 
 
 def _is_free(symbol: str, law: Law, constraints: Constraints) -> bool:

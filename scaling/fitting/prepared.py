@@ -19,7 +19,7 @@ from scaling.tables.observations import (
     refuse_mixed_objectives,
     refuse_too_few,
 )
-from scaling.tables.oddities import warn_of_oddities
+from scaling.tables.oddities import Oddity, warn_of_oddities
 from scaling.tables.runs import load_runs
 
 VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
@@ -42,6 +42,8 @@ class Prepared:
     data : Data
     noise : SeedNoise or None
         Of ln L between runs alike but for their seed; None where the table does not tell it.
+    oddities : tuple of Oddity
+        What the table holds that is seldom meant.
     """
 
     obs: pd.DataFrame
@@ -51,6 +53,7 @@ class Prepared:
     excluded: tuple[tuple[str, str], ...] = ()
     data: Data = field(default_factory=Data)
     noise: SeedNoise | None = None
+    oddities: tuple[Oddity, ...] = ()
 
     @classmethod
     def of(cls, obs: pd.DataFrame, convention: Convention = AS_GIVEN, **origin: Any) -> "Prepared":
@@ -90,9 +93,10 @@ def prepare(
     obs, excluded = observations(runs, convention)
     refuse_mixed_objectives(runs)
     refuse_too_few(runs)
-    warn_of_oddities(obs, runs)
+    odd = warn_of_oddities(obs, runs)
     rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
     data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))
     pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))
-    return Prepared.of(obs, convention, excluded=pairs, data=data, noise=seed_noise(runs))
+    origin = {"excluded": pairs, "data": data, "noise": seed_noise(runs), "oddities": odd}
+    return Prepared.of(obs, convention, **origin)

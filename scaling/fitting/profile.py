@@ -13,12 +13,12 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import solve
-from scaling.laws.table import get_law
+from scaling.laws.table import Parameter, get_law
 
 FURTHEST = 1e6  # times a scale's value: where a search gives up and the interval is open
-FIRST_STEP = 0.02  # of the parameter's logarithm
+FIRST_STEP = 0.02  # of the parameter's logarithm, or of the scale of what may be negative
 SMALLEST_STEP = 1e-9
-TOLERANCE = 1e-4  # of an end's logarithm
+TOLERANCE = 1e-4  # of an end, likewise
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Profile:
     name : str
     estimate : Estimate
         Point estimate and the interval in which the objective stays below `cutoff`. An end that
-        the data do not set is 0, infinite or the parameter's bound, and the status "at_bound".
+        the data do not set is 0, infinite or the parameter's bound, and the status "at_bound"; of
+        runs without noise both ends are NaN.
     table : DataFrame
         One row per value tried, ascending: the parameter, all others at their best, objective.
     objective : float
@@ -88,13 +89,15 @@ def profile_parametric(
     )
     cutoff = best.objective + _allow_excess(obs, best, criterion)
     tried: list[dict] = [{**best.params, "objective": best.objective}]
+    axis = _Axis.of(best.params[name], form.params[name])
 
-    def excess(value: float) -> float:
+    def excess(step: float) -> float:
+        value = axis.at(step)
         fixed = constraints | {name: value}
         params = {n: fixed.get(to, to) if isinstance(to, str) else to for n, to in fixed.items()}
         if set(fixed) != set(form.params):
             where = coordinates(obs, form, criterion.residual, fixed)
-            nearest = min(tried, key=lambda row: abs(np.log(row[name] / value)))
+            nearest = min(tried, key=lambda row: abs(axis.step_to(row[name]) - step))
             starts = [where.theta(pd.DataFrame([row])) for row in (nearest, tried[0])]
             deltas = criterion.deltas(where.unit, warm=True)
             found = solve(where.problem, np.concatenate(starts), deltas)
@@ -103,42 +106,62 @@ def profile_parametric(
         tried.append(params | {"objective": objective})
         return objective - cutoff
 
-    bounds = _search_bounds(best.params[name], form.params[name])
-    low, high = (_find_end(excess, best.params[name], bound) for bound in bounds)
-    open_end = low in bounds or high in bounds
-    if form.params[name].is_scale:
-        low, high = (0.0 if low == bounds[0] else low), (np.inf if high == bounds[1] else high)
-    status = "at_bound" if open_end and best.status == "ok" else best.status
+    (low, low_open), (high, high_open) = (_find_end(excess, axis, limit) for limit in axis.limits)
+    status = "at_bound" if (low_open or high_open) and best.status == "ok" else best.status
     table = pd.DataFrame(tried).sort_values(name, ignore_index=True)
     estimate = Estimate(best.params[name], low, high, status)
     return Profile(name, estimate, table, best.objective, cutoff)
 
 
-def _search_bounds(value: float, parameter) -> tuple[float, float]:
-    if parameter.is_scale:
-        return value / FURTHEST, value * FURTHEST
-    return parameter.lower, parameter.upper
+@dataclass(frozen=True)
+class _Axis:
+    """Steps away from a value: of its logarithm, or in `scale` of what may be negative.
+
+    limits are the steps at which a search gives up, ends what is then reported.
+    """
+
+    value: float
+    scale: float | None
+    limits: tuple[float, float]
+    ends: tuple[float, float]
+
+    @classmethod
+    def of(cls, value: float, parameter: Parameter) -> "_Axis":
+        ends = parameter.lower, parameter.upper
+        if ends == (-np.inf, np.inf):
+            scale = max(abs(value), float(np.ptp(parameter.start)))
+            return cls(value, scale, (-FURTHEST, FURTHEST), ends)
+        if parameter.is_scale:
+            return cls(value, None, (-np.log(FURTHEST), np.log(FURTHEST)), ends)
+        low, high = (float(np.log(end / value)) for end in ends)
+        return cls(value, None, (low, high), ends)
+
+    def at(self, step: float) -> float:
+        return float(
+            self.value * np.exp(step) if self.scale is None else self.value + step * self.scale
+        )
+
+    def step_to(self, value: float) -> float:
+        if self.scale is None:
+            return float(np.log(value / self.value))
+        return (value - self.value) / self.scale
 
 
-def _find_end(excess, value: float, bound: float) -> float:
-    """Where the excess crosses zero between value and bound; the bound if it does not."""
-    span = np.log(bound / value)
-    inside, step = 0.0, np.copysign(FIRST_STEP, span)
-    while abs(step) < abs(span):
-        if excess(value * np.exp(step)) > 0:
-            break
+def _find_end(excess, axis: _Axis, limit: float) -> tuple[float, bool]:
+    """Where the excess crosses zero on the way to the limit, and whether it does not."""
+    inside, step = np.copysign(SMALLEST_STEP, limit), np.copysign(FIRST_STEP, limit)
+    if excess(inside) > 0:  # no noise: nothing sets an end
+        return float("nan"), False
+    while abs(step) < abs(limit) and excess(step) <= 0:
         inside, step = step, 2 * step
-    else:
-        step = span
-        if excess(bound) <= 0:
-            return bound
+    if abs(step) >= abs(limit):
+        if excess(limit) <= 0:
+            return axis.ends[int(limit > 0)], True
+        step = limit
     from scipy.optimize import root_scalar  # here, so that `import scaling` stays fast
 
-    inside = inside or np.copysign(SMALLEST_STEP, span)
-    found = root_scalar(
-        lambda at: excess(value * np.exp(at)), bracket=(inside, step), xtol=TOLERANCE
-    )
-    return float(value * np.exp(found.root))
+    found = root_scalar(excess, bracket=(inside, step), xtol=TOLERANCE)
+    return axis.at(found.root), False
 
 
 def _allow_excess(obs: pd.DataFrame, best: Fit, criterion: Criterion) -> float:

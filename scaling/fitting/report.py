@@ -21,6 +21,7 @@ from scaling.fitting.result import Fit
 from scaling.fitting.sensitivity import sensitivity_table
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.tables.observations import N_COLUMNS, Convention, observations
+from scaling.tables.oddities import Oddity
 
 ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
 PREFERRED = {  # methods, the best first, and why they stand there
@@ -50,6 +51,8 @@ class Report:
     audit : Audit or None
         How well laws predict larger budgets from smaller ones; None if it was refused.
     sensitivity : DataFrame, as `scaling.fitting.sensitivity.sensitivity_table` returns it
+    oddities : tuple of Oddity
+        What the table holds that is seldom meant.
     """
 
     fits: tuple[Fit, ...]
@@ -58,6 +61,7 @@ class Report:
     budgets: tuple[float, ...]
     audit: Audit | None = None
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    oddities: tuple[Oddity, ...] = ()
 
     @property
     def recommended(self) -> Recommendation:
@@ -70,6 +74,8 @@ class Report:
             for method in PREFERRED
             if method not in known or known[method].status != "ok"
         }
+        if grave := [oddity.text for oddity in self.oddities if oddity.is_grave]:
+            return Recommendation(None, "; ".join(grave))
         chosen = next((method for method in PREFERRED if method not in against), None)
         but = f"; {', '.join(against.values())}" if against else ""
         if chosen is None:
@@ -187,8 +193,8 @@ def fit_all(
 
     Returns
     -------
-    Report with parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, or
-        their refusals.
+    Report with parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, and
+        repeated where tokens were; or their refusals.
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
     return report_on(prepare(runs, columns, convention), curves, settings, audit=audit)
@@ -224,6 +230,8 @@ def report_on(
     derive("kaplan_LC", "isoflop", fit_LC)
     derive("kaplan_LN", "parametric", fit_LN)
     derive("kaplan_LD", "parametric", fit_LD)
+    if "U" in data.obs and (data.obs.U < data.obs.D).any():
+        attempt("repeated", lambda: _fit_repeated(data, settings))
     sensitivity = pd.DataFrame()
     if audit:
         attempt("audit", lambda: audit_laws(data, settings))
@@ -236,7 +244,11 @@ def report_on(
             found[method] = replace(found[method], inflation=audited.inflation("chinchilla"))
     budgets = tuple(sorted({float(budget) for budget in data.obs.budget.dropna()}))
     fits, refused = tuple(found.values()), tuple(refusals.items())
-    return Report(fits, refused, data.convention, budgets, audited, sensitivity)
+    return Report(fits, refused, data.convention, budgets, audited, sensitivity, data.oddities)
+
+
+def _fit_repeated(data: Prepared, settings: FitSettings) -> Fit:
+    return replace(fit_parametric(data, settings, law="repeated"), method="repeated")
 
 
 def _list_refits(settings: FitSettings) -> dict[str, Callable[[Prepared, Fit], Fit]]:

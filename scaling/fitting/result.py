@@ -103,7 +103,7 @@ class Fit:
     Attributes
     ----------
     method : str
-        parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN or kaplan_LD.
+        parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, repeated.
     law : str
         Key of `LAWS`, or "power_frontier" for power laws of N_opt, D_opt and L_opt.
     params : mapping, name -> value in raw units

@@ -49,8 +49,11 @@ def sensitivity_table(
             continue
         found.append(_tell(ALL, fit, C))
         for rows, kept in _list_filters(data.obs):
-            part = Prepared.of(data.obs.loc[kept].reset_index(drop=True), data.convention)
             row = {"rows": rows, "method": fit.method, "n_runs": int(kept.sum()), "C": C}
+            if not kept.any():
+                found.append(row | {"status": "refused"})
+                continue
+            part = Prepared.of(data.obs.loc[kept].reset_index(drop=True), data.convention)
             try:
                 found.append(_tell(rows, refits[fit.method](part, fit), C))
             except FitError:

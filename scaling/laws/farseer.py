@@ -17,7 +17,8 @@ from scaling.laws.jets import Jet
 
 LEAST = 1e-6  # power that stands for none in raw parameters
 SERIES = 0.1  # argument below which a quotient of differences is summed as a series
-ORDER = 10  # terms of it
+SERIES_TERMS = [1 / factorial(k + 1) for k in range(10)]
+EXPANDED = [np.polynomial.polynomial.polyder(SERIES_TERMS, k) for k in range(3)]  # derivatives
 POWERS = {"1": "alpha", "2": "beta", "3": "gamma"}
 
 
@@ -62,15 +63,15 @@ def relative_exp(z):
     """(exp(z) - 1) / z, of an array or a jet."""
     x = z.value if isinstance(z, Jet) else np.asarray(z)
     near = np.abs(x) < SERIES
-    far, small = np.where(near, 1.0, x), np.where(near, x, 0.0)
-    above = [np.expm1(far) / far]
-    for k in (1, 2):
-        above.append((np.exp(far) - k * above[-1]) / far)
-    coefficients = np.polynomial.Polynomial([1 / factorial(k + 1) for k in range(ORDER)])
-    value, first, second = (
-        np.where(near, coefficients.deriv(k)(small), above[k]) for k in range(3)
-    )
-    return z.through(value, first, second) if isinstance(z, Jet) else value
+    far = np.where(near, 1.0, x)
+    found = [np.expm1(far) / far]
+    for k in (1, 2) if isinstance(z, Jet) else ():
+        found.append((np.exp(far) - k * found[-1]) / far)
+    if near.any():
+        small = np.where(near, x, 0.0)
+        series = (np.polynomial.polynomial.polyval(small, EXPANDED[k]) for k in range(len(found)))
+        found = [np.where(near, *both) for both in zip(series, found, strict=True)]
+    return z.through(*found) if isinstance(z, Jet) else found[0]
 
 
 def _raw(local: pd.DataFrame, centre: tuple[float, float]) -> pd.DataFrame:

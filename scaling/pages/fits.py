@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -96,11 +97,12 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
 def fit_sections(report: Report) -> list[Section]:
     """Which method to quote, every method or why not, where they disagree, and the audits."""
     apart = tuple(_compare(report))
+    few = "Fewer than two methods are ok."
     method, reason = report.recommended
     return [
-        Section("Recommended", (f"{method or 'No method'}: {reason}.",)),
+        Section("Recommended", (f"{method or 'No method'}: {reason}.",), tuple(_tell_odd(report))),
         Section("Fits", items=tuple(fit_lines(report))),
-        Section("Where the methods disagree", () if apart else ("One method only is ok.",), apart),
+        Section("Where the methods disagree", () if apart else (few,), apart),
         *_sensitivity_sections(report),
         _audit_section(report),
     ]
@@ -130,6 +132,11 @@ def _tell_doubts(fit: Fit) -> str:
     if fit.inflation > 1:
         doubts.append(f"Of predictions: {INFLATED.format(fit.inflation)}.")
     return " ".join(doubts)
+
+
+def _tell_odd(report: Report) -> Iterator[str]:
+    """What is odd about the table, unless it is why no method is recommended."""
+    yield from (oddity.text for oddity in report.oddities if not oddity.is_grave)
 
 
 def excluded_section(runs: pd.DataFrame) -> Section:
@@ -171,7 +178,7 @@ def _sensitivity_sections(report: Report) -> Iterator[Section]:
     )
     cells = table.assign(
         cell=[
-            f"{format_quantity(ratio)} ({format_quantity(N)})"
+            f"{format_quantity(ratio)} ({format_quantity(N)})" if np.isfinite(N) else "refused"
             for ratio, N in zip(table.tokens_per_param, table.N_opt, strict=True)
         ]
     )
@@ -187,8 +194,7 @@ def _audit_section(report: Report) -> Section:
     if audit is None:
         reason = dict(report.refusals).get("audit", "not asked for")
         return Section(title, (f"Refused: {reason}.",))
-    first, as_good = audit.ranking.iloc[0], audit.ranking.law[audit.ranking.as_good]
-    others = [law for law in as_good if law != audit.recommended]
+    first, others = audit.ranking.iloc[0], audit.rivals
     text = (
         f"{first.n_held_out:.0f} runs from {first.C_from:.3g} FLOPs up, predicted from smaller "
         f"budgets (x4 ahead at most): the audit recommends {audit.recommended or 'no law'}"

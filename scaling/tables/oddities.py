@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,14 @@ SCATTER = 0.02  # of L between rows of one (N, D); seeds scatter by a tenth of t
 NOT_SPLIT = (OUTCOMES - {"seed", "name"}) | {"N", "D", "params", "tokens"}
 
 
-def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> None:
+class Oddity(NamedTuple):
+    """What is odd and what to do about it; whether no answer should be quoted until then."""
+
+    text: str
+    is_grave: bool = False
+
+
+def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[Oddity, ...]:
     """Warn, as `RunsWarning`, of what a table may hold but is seldom meant.
 
     Copies of a row; one compute budget only (all C within a factor 1.25), or D that follows N in
@@ -31,9 +39,16 @@ def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> Non
     ----------
     obs : DataFrame, as `observations` returns it
     runs : DataFrame, as `scaling.tables.runs.load_runs` returns it, optional
+
+    Returns
+    -------
+    tuple of Oddity, what it warned of. Grave are rows of which several tell of one model.
     """
-    for oddity in (*_find_oddities(obs), *([] if runs is None else _doubt_rows(obs, runs))):
-        warnings.warn(oddity, RunsWarning, stacklevel=3)
+    found = tuple(Oddity(text) for text in _find_oddities(obs))
+    found += () if runs is None else tuple(_doubt_rows(obs, runs))
+    for oddity in found:
+        warnings.warn(oddity.text, RunsWarning, stacklevel=3)
+    return found
 
 
 def _find_oddities(obs: pd.DataFrame) -> Iterator[str]:
@@ -75,25 +90,27 @@ def _is_straight(log_N: np.ndarray, log_D: np.ndarray) -> bool:
     return len(log_N) > 3 and float(np.std(log_D - slope * log_N - height)) < STRAIGHT
 
 
-def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[str]:
+def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Oddity]:
     rows = runs.loc[runs.status == "ok"].reset_index(drop=True).assign(N=obs.N, D=obs.D)
     chain = find_chains(rows)
     if chain is not None:
-        yield (
+        yield Oddity(
             f"rows of one {chain[0]!r} look like checkpoints of one run before the end of its "
             "schedule: they are no final losses, and are resampled together; keep the last of each "
-            f"with best_of=[{chain[0]}], or map {chain[0]!r} to trunk_id"
+            f"with best_of=[{chain[0]}], or map {chain[0]!r} to trunk_id",
+            is_grave=True,
         )
     else:
         yield from _doubt_scatter(rows)
     if "epochs" in rows and (repeated := pd.Series(rows.epochs, dtype=float) > 1).any():
-        yield (
+        yield Oddity(
             f"{repeated.sum()} runs saw their data up to {rows.epochs.max():.3g} times; a law of N "
-            "and D takes repeated tokens as fresh: fit law=repeated, or leave these runs out"
+            "and D takes repeated tokens as fresh: read the law of repeated data instead, or leave "
+            "these runs out"
         )
 
 
-def _doubt_scatter(rows: pd.DataFrame) -> Iterator[str]:
+def _doubt_scatter(rows: pd.DataFrame) -> Iterator[Oddity]:
     groups = rows.groupby(["N", "D"])
     apart = groups.loss.transform("max") / groups.loss.transform("min")
     if not (odd := apart > 1 + SCATTER).any():
@@ -102,14 +119,16 @@ def _doubt_scatter(rows: pd.DataFrame) -> Iterator[str]:
     ratio = f"x{apart.max():.2f}" if apart.max() > 1.5 else f"{apart.max() - 1:.1%}"
     told = f"rows of one (N, D) differ in loss by up to {ratio}, far beyond the noise of seeds"
     if column is None:
-        yield f"{told}; no column tells them apart: keep the best of each with best_of=[N, D]"
+        best = "keep the best of each with best_of=[N, D]"
+        yield Oddity(f"{told}; no column tells them apart: {best}", is_grave=True)
     elif column == "seed":
-        yield f"{told}, though only their seed differs: some are on a plateau or have leapt"
+        yield Oddity(f"{told}, though only their seed differs: some are on a plateau or have leapt")
     else:
         values = [*dict.fromkeys(rows.loc[odd, column])]
         text = pd.api.types.is_string_dtype(rows[column])
         one = f"where={{{column}: {values[0]}}} or " if text else ""
-        yield f"{told}; {column!r} tells them apart: keep one with {one}best_of=[N, D]"
+        keep = f"keep one with {one}best_of=[N, D]"
+        yield Oddity(f"{told}; {column!r} tells them apart: {keep}", is_grave=True)
 
 
 def _find_separator(rows: pd.DataFrame) -> str | None:

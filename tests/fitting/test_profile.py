@@ -104,3 +104,21 @@ def test_what_is_not_free_has_no_profile():
         profile_parametric(Prepared.of(noisy()), "gamma")
     with pytest.raises(ValueError, match=r"cannot profile 'beta' .*\['E', 'A', 'B', 'alpha'\]"):
         profile_parametric(Prepared.of(noisy()), "beta", constraints={"beta": "alpha"})
+
+
+def test_runs_without_noise_set_no_ends():
+    found = profile_parametric(Prepared.of(noisy(noise=0.0)), "alpha", criterion=SQUARES)
+    assert found.estimate.value == pytest.approx(TRUTH["alpha"], rel=1e-6)
+    assert np.isnan(found.estimate.low) and np.isnan(found.estimate.high)
+
+
+def test_a_parameter_of_either_sign_has_ends_around_it():
+    """gamma is 0 in the truth: its interval has ends on both sides of zero, in most draws."""
+    held = 0
+    for seed in range(3):
+        end = profile_parametric(
+            Prepared.of(noisy(seed=seed)), "gamma", law="chinchilla_coupled", criterion=SQUARES
+        ).estimate
+        assert end.low < end.value < end.high
+        held += end.low <= 0 <= end.high
+    assert held >= 2

@@ -154,7 +154,7 @@ def test_a_name_for_each_size_makes_no_chain_of_a_grid():
 def test_repeated_tokens_are_told():
     [told] = told_of(grid_of(epochs=[1, 1, 4] * 4))
     assert "4 runs saw their data up to 4 times" in told
-    assert "law=repeated" in told
+    assert "the law of repeated data" in told
 
 
 def test_one_run_per_budget_is_told():
