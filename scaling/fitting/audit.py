@@ -5,6 +5,7 @@ larger runs will reach, and measures how much wider than claimed their intervals
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -27,10 +28,20 @@ PAST = 2  # origins that make an inflation known
 STARTS = 32  # of the law's fit to the last origin; the others start from there
 STEP = 1e-5  # of the central differences in the solver's coordinates
 ROUNDING = 1e-9
+QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of an interval's half width, in sd
 EXACT = 1e-9  # spread or error of ln L that is rounding
 COMPETING = ("ok", "rejected")  # status of laws that may be recommended
 RANKING = (  # columns
-    *("law", "rms_error", "mean_abs_error", "bias", "max_abs_error", "as_good", "coverage"),
+    *(
+        "law",
+        "rms_error",
+        "mean_abs_error",
+        "bias",
+        "max_abs_error",
+        "as_good",
+        "claimed",
+        "coverage",
+    ),
     *("level", "inflation", "training_error", "n_params", "n_origins", "n_training", "n_held_out"),
     *("C_from", "C_to", "status", "reason"),
 )
@@ -51,8 +62,9 @@ class Audit:
     ranking : DataFrame
         One row per law, the best first: law, rms_error, mean_abs_error, bias (of L_predicted/L - 1,
         every budget of every origin counted once), max_abs_error, as_good (whether its errors
-        cannot be told from the best law's, paired by budget, at `level`), coverage (share of
-        held-out losses inside of their prediction interval), level, inflation (what all origins say
+        cannot be told from the best law's, paired by budget, at `level`), claimed and coverage
+        (shares of held-out losses inside of their prediction interval as the fit claims it, and
+        widened where the inflation was known), level, inflation (what all origins say
         of intervals beyond the largest budget), training_error (root mean square of ln L_predicted
         - ln L at the last origin), n_params, n_origins, n_training (runs of the last origin),
         n_held_out (runs that were predicted), C_from and C_to (FLOPs, of these), status and reason
@@ -227,14 +239,12 @@ def _slopes(log_L: np.ndarray, p: int) -> np.ndarray:
 
 def _inflate(predictions: pd.DataFrame) -> pd.DataFrame:
     """Intervals, as wide as the earlier origins' errors on runs seen by now."""
-    from scipy.special import ndtri  # here, so that `import scaling` stays fast
-
     parts = []
     for origin in np.unique(predictions.origin):
         rows = predictions.loc[predictions.origin == origin]
         seen = predictions.budget <= origin * (1 + ROUNDING)
         factor = _measure_inflation(predictions.loc[seen & (predictions.origin < origin)])
-        reach = ndtri((1 + LEVEL) / 2) * rows.sd * (1.0 if np.isnan(factor) else factor)
+        reach = QUANTILE * rows.sd * (1.0 if np.isnan(factor) else factor)
         with np.errstate(over="ignore"):  # a law that says nothing of these runs
             ends = {"low": rows.predicted * np.exp(-reach), "high": rows.predicted * np.exp(reach)}
         parts.append(rows.assign(**ends, inflation=factor))
@@ -261,6 +271,7 @@ def _score(predicted: pd.DataFrame) -> dict:
         "mean_abs_error": _by_budget(predicted, error.abs()).mean(),
         "bias": _by_budget(predicted, error).mean(),
         "max_abs_error": error.abs().max(),
+        "claimed": _by_budget(predicted, (predicted.z.abs() <= QUANTILE).astype(float)).mean(),
         "coverage": _by_budget(predicted, predicted.held.astype(float)).mean(),
         "inflation": _measure_inflation(predicted),
         "n_origins": predicted.origin.nunique(),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scaling.tables.noise import find_plateaus, on_plateau
+
 FURTHER = {"S": "steps", "batch": "batch_tokens", "S_min": "S_min", "B_crit": "B_crit"} | {
     "vocab_size": "vocab_size"
 }
@@ -98,8 +100,8 @@ def observations(
         budget (FLOPs), weight, cluster, repeat; and where the table has them for every run, S
         (steps), batch (tokens), U (unique tokens), S_min, B_crit, vocab_size. One row per finished
         run.
-    excluded : DataFrame with columns run_id, reason; one row per run that did not, or that a
-        filter left out before (`attrs["excluded"]`).
+    excluded : DataFrame with columns run_id, reason; one row per run that did not, that a filter
+        left out before (`attrs["excluded"]`), or whose budget is on a plateau.
 
     Raises
     ------
@@ -129,7 +131,11 @@ def observations(
     left_out = [
         *zip(others.run_id, _tell_reasons(others), strict=True),
         *runs.attrs.get("excluded", []),
+        *_list_plateaus(runs),
     ]
+    finished &= ~on_plateau(runs)
+    if not finished.any():
+        raise ValueError(f"every budget is on a plateau: {left_out[-1][1]}; train longer runs")
     excluded = pd.DataFrame(left_out, columns=["run_id", "reason"])
     runs = runs.loc[finished]
     N = runs[[*N_COLUMNS[convention.N]]].sum(axis=1).astype(float)
@@ -147,6 +153,14 @@ def observations(
         if np.isfinite(values).all():
             obs[symbol] = values
     return obs.reset_index(drop=True), excluded
+
+
+def _list_plateaus(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Runs of budgets on a plateau, which no law of N and D describes."""
+    plateaus = find_plateaus(runs)
+    for row in runs.loc[(runs.status == "ok") & on_plateau(runs)].itertuples():
+        C = float(row.flops_budget)
+        yield row.run_id, f"seeds at {C:.3g} FLOPs differ by {plateaus[C]:.1%}: a plateau"
 
 
 def _read_further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from scaling.tables.noise import find_plateaus, on_plateau
 from scaling.tables.observations import OUTCOMES, RunsWarning, find_chains
 from scaling.tables.runs import few
 
@@ -91,7 +92,15 @@ def _is_straight(log_N: np.ndarray, log_D: np.ndarray) -> bool:
 
 
 def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Oddity]:
-    rows = runs.loc[runs.status == "ok"].reset_index(drop=True).assign(N=obs.N, D=obs.D)
+    plateau = on_plateau(runs)
+    for C, std in find_plateaus(runs).items():
+        left = int((plateau & (runs.flops_budget == C) & (runs.status == "ok")).sum())
+        yield Oddity(
+            f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
+            f"of which no law of N and D speaks; its {left} runs are left out"
+        )
+    kept = runs.loc[(runs.status == "ok") & ~plateau]
+    rows = kept.reset_index(drop=True).assign(N=obs.N, D=obs.D)
     chain = find_chains(rows)
     if chain is not None:
         yield Oddity(

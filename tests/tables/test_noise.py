@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.tables.noise import seed_noise
+from scaling.tables.noise import find_plateaus, on_plateau, seed_noise
+from scaling.tables.observations import observations
 from scaling.tables.runs import load_runs
 
 SIZES = np.geomspace(2e4, 1e6, 8).round()
@@ -84,3 +85,45 @@ def test_a_table_without_repeats_has_no_noise():
     failed = runs.assign(status="failed", reason="x")
     failed.loc[failed.seed == 0, "status"] = "ok"
     assert seed_noise(failed) is None
+
+
+def budgets_of(*spreads, seeds=2, rng=None):
+    """Seven sizes at each budget, with its own noise."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    parts = []
+    for k, std in enumerate(spreads):
+        runs = repeated(0.0, seeds=seeds, std=std, rng=rng).assign(flops_budget=10.0 ** (12 + k))
+        runs["tokens"] = 1e6 * 10**k
+        runs["run_id"] = [f"{k}-{i}" for i in range(len(runs))]
+        parts.append(runs)
+    return load_runs(pd.concat(parts, ignore_index=True))
+
+
+def test_a_budget_whose_seeds_scatter_is_a_plateau_and_left_out():
+    runs = budgets_of(0.09, 0.002, 0.002)
+    assert [*find_plateaus(runs)] == [1e12]
+    assert on_plateau(runs).sum() == 16
+    obs, excluded = observations(runs)
+    assert len(obs) == len(runs) - 16
+    assert excluded.reason.str.contains("a plateau").all() and len(excluded) == 16
+    noise = seed_noise(runs)
+    assert noise.freedom == 16 and noise.std == pytest.approx(0.002, rel=0.5)
+    with pytest.raises(ValueError, match="every budget is on a plateau: seeds at"):
+        observations(budgets_of(0.09, 0.2))
+
+
+def test_budgets_that_differ_beyond_doubt_weigh_by_their_own_noise():
+    runs = budgets_of(0.002, 0.02, seeds=5)
+    noise = seed_noise(runs)
+    assert noise.by_budget[1e12] == pytest.approx(0.002, rel=0.3)
+    assert noise.by_budget[1e13] == pytest.approx(0.02, rel=0.3)
+    weight = noise.weights(runs).groupby(runs.flops_budget).first()
+    ratio = noise.by_budget[1e13] / noise.by_budget[1e12]
+    assert weight[1e12] / weight[1e13] == pytest.approx(ratio**2)
+    assert "budgets differ" in noise.describe()
+
+
+def test_equal_budgets_are_seldom_told_apart():
+    rng = np.random.default_rng(3)
+    told = [bool(seed_noise(budgets_of(*[0.002] * 4, rng=rng)).by_budget) for _ in range(20)]
+    assert sum(told) <= 1  # 0.02 expected at a level of .001
