@@ -1,6 +1,7 @@
 """Fits for people: optima, methods, audit and conventions, on the terminal and as a page."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,8 @@ def fit_lines(report: Report) -> Iterator[str]:
     for fit in report.fits:
         found = {name: fit.param(name) for name in fit.params}
         found = fit.exponents() if fit.law == "power_frontier" else found
-        numbers = ", ".join(f"{name} {number!r}" for name, number in found.items())
+        known = {name: replace(number, status="ok") for name, number in found.items()}  # said once
+        numbers = ", ".join(f"{name} {number!r}" for name, number in known.items())
         reason = f" ({fit.reason})" if fit.reason else ""
         line = f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}."
         yield " ".join(filter(None, [line, _tell_doubts(fit), fit.note]))
