@@ -68,14 +68,35 @@ def test_what_trunks_cost_is_what_the_record_says():
 
 
 def test_what_the_families_want_is_what_the_record_says():
-    table = pd.read_csv(ROOT / "results" / "families" / "families.csv").set_index(
-        ["family", "method"]
-    )
-    bert, t5, gpt = (table.tokens_per_param[f, "isoflop"] for f in ("bert", "t5", "gpt"))
-    assert (
-        f"want {bert:.1f} and {t5:.1f} tokens per parameter where a GPT wants {gpt:.1f}" in README
-    )
-    assert (table.status == "ok").all()
+    table = pd.read_csv(ROOT / "results" / "families" / "families.csv")
+    rows = table[(table.C.max() == table.C) & (table.method == "isoflop_power")]
+    each = {row["family"]: row for row in rows.to_dict("records")}
+
+    def told(family):
+        low, high = (each[family][f"tokens_per_param_{end}"] for end in ("low", "high"))
+        return f"{each[family]['tokens_per_param']:.3g} [{low:.3g}, {high:.3g}]"
+
+    gpt = each["gpt"]["tokens_per_param"]
+    said = f"want {told('bert')} and {told('t5')} tokens per parameter where a GPT wants {gpt:.3g}"
+    assert said in " ".join(README.split())
+    assert (rows.status == "ok").all()
+
+
+def test_its_headline_is_the_answer_of_the_reference_and_of_nothing_rejected():
+    folder = ROOT / "results" / "reference-enwik8-cpu"
+    page, said = (folder / "README.md").read_text(), " ".join(README.split())
+    answer = page.split("## The answer\n")[1].split("\n## ")[0]
+    method, ratio = re.search(r"^(\w+): .* ([\d.]+ \[[\d., ]+\]) tokens/param", answer).groups()
+    assert f"**{ratio} tokens per parameter** ({method};" in said
+    optima = pd.read_csv(folder / "optima.csv")
+    assert (optima.status[optima.method == method] == "ok").all()
+    law = pd.read_csv(folder / "audit.csv").set_index("law").loc["chinchilla"]
+    widened = f"x{law.inflation:.2f} for the additive law on the reference"
+    assert f"{widened}, which then holds {law.coverage:.0%}".replace("%", " %") in said
+    assert law.status == "rejected"
+    fits = pd.read_csv(folder / "fits.csv")
+    lack = fits.lack_of_fit[fits.method == "parametric"].iloc[0]
+    assert f"reject the additive law** ({lack.split(',')[0]}, 14) = " in said
 
 
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
