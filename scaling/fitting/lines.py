@@ -28,19 +28,21 @@ def power_laws(
     weights : array, shape (points,), optional
         1 / variance of ln N_opt; equal and very large if omitted.
     edge : float, FLOPs, optional
-        Lets ln N_opt and ln D_opt bend as parabolas in ln C, up to this C; straight if omitted.
+        Lets the logarithms bend as parabolas in ln C, up to this C; straight if omitted.
 
     Returns
     -------
     dict of array, shape (sets,), the parameters of law "power_frontier": C_ref, N_ref, N_exponent,
-        D_ref, D_exponent, with an edge N_curvature, D_curvature and C_edge, and L_floor, L_ref,
-        L_exponent; NaN where fewer than 2 points are known, and 4 with an edge.
+        D_ref, D_exponent, L_floor, L_ref, L_exponent, with an edge N_curvature, D_curvature,
+        L_curvature and C_edge; NaN where fewer than 2 points are known, and 4 with an edge.
 
     Notes
     -----
     The floor is the best of 96 shares of the lowest loss and 0 from fewer than 4 points. Without
     one, L_opt is bent against the line and missed at both ends by more than its interval; the
-    floor itself is hardly determined.
+    floor itself is hardly determined. With an edge, a parabola of ln L_opt takes its place where it
+    leaves smaller squares: on the reference the loss falls faster and faster in ln C, which no
+    floor does.
 
     The curvature is that of least squares with one more observation, of 0 with standard deviation
     .03: laws fitted to the reference sweep have -.03 to .02 per (ln C)^2, Hoffmann's minima -.02.
@@ -65,7 +67,7 @@ def _power_laws(x, optima: dict[str, np.ndarray], log_C_ref: float, weights, edg
         found |= {f"{symbol}_ref": np.exp(at_ref), f"{symbol}_exponent": slope} | bent
     if edge is not None:
         found["C_edge"] = np.full(sets, edge)
-    return found | _loss_above_floor(x, optima["L"])
+    return found | _loss_curve(x, optima["L"], bent=edge is not None)
 
 
 def line(
@@ -135,13 +137,23 @@ def weigh(x: np.ndarray, y: np.ndarray, std: np.ndarray, bent: bool) -> np.ndarr
     return weights[enough.argmax() if enough.any() else -1]
 
 
-def _loss_above_floor(x: np.ndarray, log_L: np.ndarray) -> dict[str, np.ndarray]:
+def _loss_curve(x: np.ndarray, log_L: np.ndarray, bent: bool) -> dict[str, np.ndarray]:
+    """The better of a power law above the best floor and, if it may bend, a parabola without one."""
     sets, points = log_L.shape
     shares = FLOORS if points >= FLOOR_POINTS else FLOORS[:1]
     floors = shares * np.exp(np.fmin.reduce(log_L, axis=1))[:, None]
     above = np.log(np.exp(log_L)[:, None, :] - floors[:, :, None])
     at_ref, slope = (v.reshape(sets, -1) for v in line(x, above.reshape(-1, points)))
     expected = np.log(floors[:, :, None] + np.exp(at_ref[:, :, None] + slope[:, :, None] * x))
-    best = np.nansum((expected - log_L[:, None, :]) ** 2, axis=2).argmin(1)
-    pick = np.arange(sets), best
-    return {"L_floor": floors[pick], "L_ref": np.exp(at_ref[pick]), "L_exponent": slope[pick]}
+    squares = np.nansum((expected - log_L[:, None, :]) ** 2, axis=2)
+    pick = np.arange(sets), squares.argmin(1)
+    found = {"L_floor": floors[pick], "L_ref": np.exp(at_ref[pick]), "L_exponent": slope[pick]}
+    if not bent:
+        return found
+    c = curvature(x, log_L, np.full_like(x, KNOWN))
+    at_ref, slope = line(x, log_L - c[:, None] * x**2)
+    expected = at_ref[:, None] + slope[:, None] * x + c[:, None] * x**2
+    better = np.nansum((expected - log_L) ** 2, axis=1) < squares[pick]
+    parabola = {"L_floor": 0.0, "L_ref": np.exp(at_ref), "L_exponent": slope}
+    found = {name: np.where(better, parabola[name], value) for name, value in found.items()}
+    return found | {"L_curvature": np.where(better, c, 0.0)}

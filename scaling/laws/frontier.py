@@ -203,8 +203,8 @@ def _along(law: Law, params: Mapping, log_N, log_C, compute: ComputeModel) -> An
 def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor.
 
-    With x = ln(C / C_ref), N_curvature x^2 and D_curvature x^2 are added to ln N_opt and ln D_opt
-    where they are given; beyond C_edge, and as far below C_ref, their tangents go on. The exponents
+    With x = ln(C / C_ref), N_curvature x^2 is added to ln N_opt where it is given, and likewise of
+    D and of the loss above its floor; beyond C_edge, and as far below C_ref, their tangents go on. The exponents
     are those at C_ref.
     """
     log_C = np.log(C) - np.log(params["C_ref"])
@@ -212,8 +212,9 @@ def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     if "C_edge" in params:
         edge = np.log(params["C_edge"]) - np.log(params["C_ref"])
         bent = np.clip(log_C, -edge, edge)
-        for symbol in "ND":
-            logs[symbol] = logs[symbol] + params[f"{symbol}_curvature"] * bent * (2 * log_C - bent)
+        for symbol in logs:
+            curvature = params.get(f"{symbol}_curvature", 0.0)
+            logs[symbol] = logs[symbol] + curvature * bent * (2 * log_C - bent)
     powers = {symbol: params[f"{symbol}_ref"] * np.exp(x) for symbol, x in logs.items()}
     return powers | {"L": params["L_floor"] + powers["L"]}
 

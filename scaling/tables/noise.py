@@ -128,6 +128,8 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise | None:
 
 def find_plateaus(runs: pd.DataFrame) -> dict[float, float]:
     """Budgets (FLOPs) whose seeds differ by `PLATEAU` and more, and by how much (sd of ln L)."""
+    if not {"seed", "flops_budget"} <= {*runs.columns}:
+        return {}
     spread = _by_budget(runs.loc[runs.status == "ok"])
     wide = spread.loc[(spread["std"] > PLATEAU) & (spread.freedom >= MIN_FREEDOM)]
     return dict(zip(wide.index, wide["std"], strict=True))
