@@ -138,7 +138,7 @@ def weigh(x: np.ndarray, y: np.ndarray, std: np.ndarray, bent: bool) -> np.ndarr
 
 
 def _loss_curve(x: np.ndarray, log_L: np.ndarray, bent: bool) -> dict[str, np.ndarray]:
-    """The better of a power law above the best floor and, if it may bend, a parabola without one."""
+    """The better of a power law above a floor and, if it may bend, a parabola without one."""
     sets, points = log_L.shape
     shares = FLOORS if points >= FLOOR_POINTS else FLOORS[:1]
     floors = shares * np.exp(np.fmin.reduce(log_L, axis=1))[:, None]

@@ -204,8 +204,8 @@ def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     """N, D and loss as X_opt = X_ref * (C / C_ref)^X_exponent, the loss above L_floor.
 
     With x = ln(C / C_ref), N_curvature x^2 is added to ln N_opt where it is given, and likewise of
-    D and of the loss above its floor; beyond C_edge, and as far below C_ref, their tangents go on. The exponents
-    are those at C_ref.
+    D and of the loss above its floor; beyond C_edge, and as far below C_ref, their tangents go on.
+    The exponents are those at C_ref.
     """
     log_C = np.log(C) - np.log(params["C_ref"])
     logs = {symbol: params[f"{symbol}_exponent"] * log_C for symbol in "NDL"}

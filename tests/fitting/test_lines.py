@@ -76,3 +76,19 @@ def test_precise_points_off_the_line_do_not_decide_it_alone():
     off = weigh(x, np.array([9.0, -9, 9, -9, 9, -9]), std, bent=False)
     assert 0.3 < off[5] / off[0] < 1
     assert len({*weigh(x, x, 0 * std, bent=False)}) == 1
+
+
+def test_a_loss_that_falls_faster_and_faster_is_a_parabola_and_one_above_a_floor_is_not():
+    log_C = np.log(1e12) + np.log(2) * np.arange(7)
+    x = log_C - log_C.mean()
+    flat = {"N": x[None], "D": x[None]}
+    falling = 1.4 - 0.06 * x - 0.005 * x**2
+    found = power_laws(log_C, flat | {"L": falling[None]}, log_C.mean(), edge=1e15)
+    assert found["L_floor"] == 0
+    assert found["L_curvature"] == pytest.approx(-0.005, abs=1e-6)
+    above = np.log(2.0 + 2.0 * np.exp(-0.3 * x))
+    found = power_laws(log_C, flat | {"L": above[None]}, log_C.mean(), edge=1e15)
+    assert found["L_curvature"] == 0
+    assert found["L_floor"] == pytest.approx(2.0, rel=0.02)
+    straight = power_laws(log_C, flat | {"L": falling[None]}, log_C.mean())
+    assert "L_curvature" not in straight
