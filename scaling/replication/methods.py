@@ -49,9 +49,9 @@ _TRUNKS = (
     "checkpoints, and no group of these checkpoints was planned as an IsoFLOP bowl"
 )
 _BENT = (
-    "the minima of these runs bend, as their authors say of the frontier (appendix E), and 5.76e23 "
-    "FLOPs lie 44 times beyond the runs: the tangent of the curve leads elsewhere than the straight "
-    "line that gave 20, and neither is tested there"
+    "the minima of these runs bend, as their authors say of the frontier (appendix E), and this "
+    "budget lies 44 times beyond the runs: the tangent of the curve leads elsewhere than the "
+    "straight line that gave 20, and neither is tested there"
 )
 KNOWN = {  # (entry, method, quantity, printed by) -> why our interval excludes the printed value
     case: why

@@ -94,3 +94,18 @@ def test_impossible_envelopes_are_refused(grid, curves_of, obs_of):
         fit_envelope(Prepared.of(obs[middle == obs.N]), FitSettings(bootstrap=0), curves)
     with pytest.raises(ValueError, match="no run_id of the curves is in the runs table"):
         fit_envelope(Prepared.of(obs), curves=curves.assign(run_id="other"))
+
+
+def test_a_ladder_of_which_every_run_is_on_the_frontier_is_refused():
+    """Twenty tokens a parameter in every run: where one ends, only larger ones are beside it."""
+    N = 1e6 * 2.0 ** np.arange(7)
+    C, D = 6 * N * 20 * N, 20 * N
+    ids = [f"run{i}" for i in range(7)]
+    obs = pd.DataFrame({"run_id": ids, "N": N, "D": D, "C": C, "cluster": ids})
+    obs = obs.assign(L=1.7 + 400 / N**0.34 + 410 / D**0.28, budget=C)
+    curves = pd.concat(
+        pd.DataFrame({"run_id": run, "tokens": t, "loss": 1.7 + 400 / n**0.34 + 410 / t**0.28})
+        for run, n, t in zip(ids, N, (np.geomspace(2e6, d, 40) for d in D), strict=True)
+    )
+    with pytest.raises(FitError, match="has 0 points on 0 sizes"):
+        fit_envelope(Prepared.of(obs), FitSettings(bootstrap=0), curves)
