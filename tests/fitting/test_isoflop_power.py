@@ -189,3 +189,14 @@ def test_resamples_that_leave_the_exponents_open_do_no_harm():
     fit = fit_isoflop_power(Prepared.of(obs), FitSettings(bootstrap=500, kind="pairs"))
     assert 0 < fit.bootstrap.converged < 500
     assert np.isfinite(fit.draws[["N_ref", "N_exponent"]].to_numpy()).all()
+
+
+def test_wide_bowls_reject_the_parabola_and_not_the_powers(obs_of):
+    data = Prepared.of(obs_of(sizes=15, width=9.0, noise=3e-4))
+    parabola, powers = (
+        fit(data, FitSettings(bootstrap=0)) for fit in (fit_isoflop, fit_isoflop_power)
+    )
+    assert parabola.status == "rejected"
+    assert parabola.reason.startswith("runs test p = 0.0")
+    assert parabola.N_opt(4e11).status == "rejected"
+    assert powers.status == "ok" and powers.lack_of_fit is not None

@@ -12,6 +12,7 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.report import convention_table, fit_all, fit_law, profile_law
 from scaling.fitting.settings import FitSettings
+from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention, RunsWarning
 from scaling.tables.runs import load_runs
 
@@ -309,3 +310,24 @@ def test_a_refused_fit_is_a_row_with_its_reason(grid):
     assert refused.status == "refused"
     assert "needs 2 budgets" in refused.reason
     assert np.isnan(refused.tokens_per_param)
+
+
+def test_a_table_of_two_losses_gets_no_recommendation(runs):
+    both = pd.concat([runs.assign(metric="a"), runs.assign(metric="b", loss=runs.loss / 2)])
+    both["run_id"] = [f"r{i}" for i in range(len(both))]
+    with pytest.warns(RunsWarning, match="'metric' tells them apart"):
+        report = fit_all(both, bootstrap=0, audit=False)
+    assert report.recommended.method is None
+    assert "where={metric: a}" in report.recommended.reason
+    assert fit_all(runs, bootstrap=0, audit=False).recommended.method == "isoflop_power"
+
+
+def test_repeated_tokens_are_fitted_by_their_law(runs):
+    params = {"E": 2.0, "A": 60.0, "B": 200.0, "alpha": 0.35, "beta": 0.35, "R_D": 15.0, "R_N": 5.0}
+    epochs = np.where(np.arange(len(runs)) % 2, 4.0, 1.0)
+    N, D = runs.total_params.to_numpy(float), runs.tokens.to_numpy(float)
+    loss = LAWS["repeated"].loss(params, N=N, D=D, U=D / epochs)
+    with pytest.warns(RunsWarning, match="14 runs saw their data up to 4 times"):
+        report = fit_all(runs.assign(epochs=epochs, loss=loss), bootstrap=0, audit=False)
+    assert report["repeated"].law == "repeated"
+    assert report["repeated"].params["alpha"] == pytest.approx(0.35, rel=1e-3)
