@@ -76,7 +76,7 @@ def main(config: SweepConfig) -> None:
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
     ranks = config.parallel.ranks
-    if not launched:
+    if not (launch or launched):
         pool.check_devices(config.parallel, device)
     workers = pool.default_workers(device, ranks) if config.workers is None else config.workers
     data = prepare(config, console)

@@ -44,8 +44,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def training(plan=None, shape=SHAPE, recipes=HORIZONS):
-    options = {} if plan is None else {"plan": plan}
+def training(plan=None, shape=SHAPE, recipes=HORIZONS, **options):
+    options |= {} if plan is None else {"plan": plan}
     return TrunkTraining(shape, recipes, STREAM, STREAM[:3000], valid_windows=63, **options)
 
 
@@ -119,8 +119,9 @@ def every_mode(ranks, folder):
     from_one = go_on(training(ParallelConfig("fsdp", ranks)), folder, "alone")
     weights = {mode: weights_of(ParallelConfig(mode, ranks)) for mode in ("ddp", "fsdp")}
     others = [(shape, told_of(shape, plan)) for shape in OTHERS for plan in plans(ranks)[:4:3]]
+    low = told_of(SHAPE, ParallelConfig("fsdp", ranks, param_dtype="bf16"), precision="bf16")
     wild = told_of(SHAPE, ParallelConfig("fsdp", ranks), WILD)
-    return told, from_one, weights, others, wild
+    return told, from_one, weights, others, low, wild
 
 
 OTHERS = [replace(SHAPE, family=family) for family in ("bert", "t5")]
@@ -128,8 +129,8 @@ SHORT = replace(RECIPE, steps=5, cooldown_steps=1)
 WILD = replace(RECIPE, lr=1e9, warmup_steps=0, grad_clip=1e9)
 
 
-def told_of(shape, plan=None, recipe=SHORT):
-    return list(training(plan, shape, [recipe]).run())
+def told_of(shape, plan=None, recipe=SHORT, **options):
+    return list(training(plan, shape, [recipe], **options).run())
 
 
 def weights_of(plan):
@@ -176,7 +177,9 @@ def check_news(told, expected):
 def check_modes(found, expected, folder):
     for plan, told, gone_on in found:
         check_news(told, expected)
-        assert gone_on == told[-len(gone_on) :], plan.label  # bit for bit
+        check_news(gone_on, told[-len(gone_on) :])
+        if plan.ranks == 2:  # sums of more terms depend on DDP's buckets, which change once
+            assert gone_on == told[-len(gone_on) :], plan.label
         check_news(go_on(training(), folder, plan.label), expected[-len(gone_on) :])
 
 
@@ -189,11 +192,13 @@ def test_two_ranks_give_the_numbers_of_one_process(one_process, tmp_path):
 def test_every_mode_gives_the_numbers_of_one_process(one_process, ranks, tmp_path):
     expected, folder = one_process
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    found, from_one, weights, others, wild = launch(every_mode, ranks, tmp_path)
+    found, from_one, weights, others, low, wild = launch(every_mode, ranks, tmp_path)
     check_modes(found, expected, tmp_path)
     check_news(from_one, expected[-len(from_one) :])
     for shape, told in others:
         check_news(told, told_of(shape))
+    autocast = losses(told_of(SHAPE, precision="bf16"))
+    np.testing.assert_allclose(losses(low), autocast, rtol=0, atol=0.02)  # all of it in bf16
     assert wild[-1].status == told_of(SHAPE, recipe=WILD)[-1].status == "diverged"
     slices = weights_by_slices(ranks)
     if ranks == 2:  # sums of two terms have one order

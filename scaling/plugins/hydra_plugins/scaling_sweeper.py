@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -133,12 +134,10 @@ def as_rank(job: Job) -> Callable[[Any], Any]:
     """Tell a job that is several tasks of submitit, in the words of torchrun, which rank it is."""
 
     def run(composed: Any = None) -> Any:
-        if job.plan.ranks > 1 and importlib.util.find_spec("submitit"):
-            from submitit import JobEnvironment
+        if job.plan.ranks > 1 and "SUBMITIT_EXECUTOR" in os.environ:
             from submitit.helpers import TorchDistributedEnvironment
 
-            if JobEnvironment.activated() and JobEnvironment().num_tasks > 1:
-                TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         return job(composed)
 
     return run
