@@ -50,15 +50,20 @@ def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig
 
 
 def write_fits(folder: Path, report: Report, made_from: str) -> None:
-    """Write a report: audit.csv, fit.json (for `scaling.load_fit`), optima.csv and fits.csv.
+    """Write a report: audit.csv, fit.json and answer.json, optima.csv and fits.csv.
 
-    fits.csv comes last: it says that the others are there.
+    fit.json is the parametric fit, answer.json that of the method to quote; `scaling.load_fit`
+    reads both, and one that this report lacks is removed. fits.csv comes last: it says that the
+    others are there.
     """
     if report.audit is not None:
         write_text(folder / "audit.csv", report.audit.ranking.to_csv(index=False))
-    for fit in report.fits:
-        if fit.method == "parametric":
-            fit.save(folder / "fit.json")
+    fits = {fit.method: fit for fit in report.fits}
+    for name, method in (("fit.json", "parametric"), ("answer.json", report.recommended.method)):
+        if method in fits:
+            fits[method].save(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
     write_text(folder / "optima.csv", optima_table(report).to_csv(index=False))
     write_text(folder / "fits.csv", fits_table(report).assign(data=made_from).to_csv(index=False))
 

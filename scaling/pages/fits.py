@@ -269,6 +269,7 @@ def results_page(
         "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),
         "Files: `runs.csv` (one row per model), `curves.csv` (training curves), `fits.csv` (every "
         "number of every method, in full precision), `optima.csv` (the table above), `audit.csv`, "
-        "`fit.json` (the parametric fit with its draws), `config.yaml` (what was asked for).",
+        "`fit.json` (the parametric fit with its draws), `answer.json` (that of the method to "
+        "quote), `config.yaml` (what was asked for).",
     ]
     return "\n\n".join(parts) + "\n"

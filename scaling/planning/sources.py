@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.report import fit_law
+from scaling.errors import FitError
+from scaling.fitting.isoflop_power import fit_isoflop_power
+from scaling.fitting.parametric import fit_parametric
+from scaling.fitting.prepared import prepare
 from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.laws import papers
 from scaling.laws.frontier import QUANTITIES, ComputeModel, optimum
@@ -182,8 +185,9 @@ def get_source(law: LawLike) -> LawSource:
     Parameters
     ----------
     law : str, Path, Fit or LawSource
-        A key of `SOURCES`; a JSON file that `Fit.save` wrote; a results folder (its fit.json, else
-        a fit of its runs.csv); a CSV file of runs; or a Fit.
+        A key of `SOURCES`; a JSON file that `Fit.save` wrote; a results folder (its fit.json or,
+        where the runs do not bear that law, its answer.json; else a fit of its runs.csv); a CSV
+        file of runs, likewise; or a Fit.
 
     Raises
     ------
@@ -207,11 +211,39 @@ def get_source(law: LawLike) -> LawSource:
 
 def _read(path: Path) -> Fit:
     if not path.is_dir():
-        return fit_law(path) if path.suffix == ".csv" else load_fit(path)
-    for name, read in (("fit.json", load_fit), ("runs.csv", fit_law)):
-        if (path / name).is_file():
-            return read(path / name)
-    raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
+        return _fit_table(path) if path.suffix == ".csv" else load_fit(path)
+    if not (path / "fit.json").is_file():
+        if (path / "runs.csv").is_file():
+            return _fit_table(path / "runs.csv")
+        raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
+    fit, answer = load_fit(path / "fit.json"), path / "answer.json"
+    return _replace_law(fit, load_fit(answer)) if _fails(fit) and answer.is_file() else fit
+
+
+def _fit_table(path: Path) -> Fit:
+    data = prepare(path)
+    fit = fit_parametric(data)
+    if not _fails(fit):
+        return fit
+    try:
+        return _replace_law(fit, fit_isoflop_power(data))
+    except FitError:
+        return fit
+
+
+def _fails(fit: Fit) -> bool:
+    """Whether the runs themselves speak against the law."""
+    return fit.status in ("rejected", "not_identified")
+
+
+def _replace_law(law: Fit, answer: Fit) -> Fit:
+    """The answer that does not need the law, and why it stands here."""
+    if answer.method == law.method or answer.status != "ok":
+        return law
+    why = (
+        f"the law {law.law} is {law.status} ({law.reason}); {answer.method} knows the optimum only"
+    )
+    return replace(answer, note="; ".join(filter(None, [why, answer.note])))
 
 
 def _take_repeats(params: Mapping[str, float]) -> dict[str, float] | None:

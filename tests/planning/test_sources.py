@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling import fit_law, load_fit
+from scaling import fit_all, fit_law, load_fit, make_plan
 from scaling.laws.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
 from scaling.planning.budgets import parse_budget
 from scaling.planning.sources import SHIPPED, SOURCES, compare_laws, get_source, surface_sources
@@ -104,6 +104,20 @@ def test_a_fit_a_file_a_table_and_a_folder_are_laws(tmp_path, grid):
         assert law.C_meaning.startswith("counted")
     assert get_source(law) is law
     assert get_source(str(tmp_path / "runs.csv")).point(1e13)["N_opt"] == pytest.approx(wanted)
+
+
+def test_a_rejected_law_gives_way_to_the_answer(tmp_path, grid):
+    runs = grid(noise=0.001)
+    law, answer = fit_law(runs, bootstrap=20), fit_all(runs, bootstrap=20, audit=False)
+    replace(law, status="rejected", reason="F(9, 9) = 99").save(tmp_path / "fit.json")
+    assert get_source(tmp_path).fit.status == "rejected"  # there is nothing better
+    answer["isoflop_power"].save(tmp_path / "answer.json")
+    source = get_source(tmp_path)
+    assert source.fit.method == "isoflop_power"
+    assert source.note.startswith("the law chinchilla is rejected (F(9, 9) = 99); isoflop_power")
+    assert make_plan(1.6e12, law=source).law == str(tmp_path)
+    law.save(tmp_path / "fit.json")
+    assert get_source(tmp_path).fit.method == "parametric"
 
 
 def test_a_fit_of_repeated_data_keeps_what_repeats_are_worth(grid):
