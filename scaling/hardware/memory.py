@@ -27,6 +27,7 @@ class Memory:
     logits: float = 0.0
     temporaries: float = 0.0  # autocast's copies included
     gathered: float = 0.0  # whole layers that ZeRO-3 or FSDP assembles for the moment
+    buckets: float = 0.0  # copies of the gradients that DDP sums
     host: float = 0.0  # in the host's memory, for each device; not in `total`
 
     @property
@@ -64,9 +65,9 @@ def training_memory(
 
     Notes
     -----
-    Buckets are left out: ZeRO-2 is counted as releasing a gradient when it is computed, DDP as
-    reducing gradients in place (torch's default keeps one more copy; `gradient_as_bucket_view`
-    avoids it).
+    All gradients are counted beside all activations: so it is where they are summed over several
+    passes; `step_peak` counts one pass a step. ZeRO-2 is counted as releasing a gradient when it is
+    computed; torch has FSDP without resharding in its place, which gathers all weights.
     """
     setup = Setup() if setup is None else setup
     if not params > 0:
@@ -87,7 +88,8 @@ def training_memory(
             stream_bytes=precision.stream,
         )
         tables, layer = network.table_params, network.layer_params  # tables for the whole pass
-        gathered = min(params, tables + PREFETCHED_LAYERS * layer)
+        layers = PREFETCHED_LAYERS * layer if setup.reshard else params
+        gathered = min(params, tables + layers)
         largest = min(params, max(tables, layer))  # its gradient is whole until it is scattered
     offloaded, gathers = OFFLOADED[setup.offload], setup.gathers
     return Memory(
@@ -95,9 +97,44 @@ def training_memory(
         activations=used.kept,
         logits=used.logits,
         temporaries=(gathered if gathers else params) * precision.casts + used.temporaries,
-        gathered=gathers * (precision.weights * gathered + precision.gradients * largest),
+        gathered=gathers * (precision.gathered * gathered + precision.reduced * largest),
+        buckets=setup.copies_buckets * precision.gradients * params,
         host=float(sum(state[name] for name in offloaded)),
     )
+
+
+def step_peak(params: float, setup: Setup, network: Network, n_sequences: float = 1) -> float:
+    """Bytes on one device at the peak of a step of one pass, whose gradients are freed after it.
+
+    The largest of the end of the forward pass (all activations and logits twice), the backward pass
+    of the last layer and of the one before it (whose neighbour's gradients are on their way), and
+    the end of the backward pass. Parameters and errors as in `training_memory`.
+    """
+    memory = training_memory(params, setup, network, n_sequences)
+    deeper = replace(network, n_layers=network.n_layers + 1)
+    layer = training_memory(params, setup, deeper, n_sequences).activations - memory.activations
+    ends, p = memory.activations - network.n_layers * layer, setup.bytes_per_param
+    tables, one = network.table_params, network.layer_params
+    resident = memory.state + memory.buckets
+    if setup.gathers or setup.n_devices == 1:  # elsewhere gradients have their place in buckets
+        resident -= memory.gradients
+    if setup.gathers:
+        whole = memory.gathered - p.reduced * min(params, max(tables, one))
+        rooted = whole if not setup.reshard else p.gathered * (tables + one)
+        scattered = p.reduced * one
+    else:
+        whole = rooted = scattered = 0.0
+    tokens = n_sequences * max(network.seq_len, network.encoder_len or 0)
+    passing = tokens * p.element * (network.width + network.hidden)
+    again = memory.temporaries - memory.logits  # a layer computed again, autocast's copies
+    top = whole + network.n_layers * layer + passing + again + p.reduced * tables
+    moments = (
+        rooted + memory.activations + 2 * memory.logits,
+        top,
+        top - layer + scattered,
+        memory.gradients + rooted + 2 * scattered + p.reduced * tables,
+    )
+    return resident + max(moments)
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:

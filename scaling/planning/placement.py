@@ -40,17 +40,19 @@ class Placement:
 
 
 def network_of(shape: Shape) -> Network:
-    """The sizes of a shape that memory depends on."""
+    """The sizes of a shape that memory depends on; of BERT as if it predicted every token."""
+    window = shape.window
     return Network(
         n_layers=shape.n_layers,
         width=shape.width,
         n_heads=shape.n_heads,
-        vocab_size=shape.vocab_size,
-        seq_len=shape.seq_len,
+        vocab_size=shape.table_rows,
+        seq_len=window.targets if shape.family == "t5" else shape.seq_len,
         kv_heads=shape.kv_heads,
         ffn_width=shape.hidden,
         gated=shape.ffn == "swiglu",
         tied=shape.tied,
+        encoder_len=window.inputs if shape.family == "t5" else None,
     )
 
 
