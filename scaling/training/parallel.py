@@ -1,0 +1,171 @@
+"""One trunk on several ranks: DDP, ZeRO-1 and FSDP2, on gloo or NCCL.
+
+Every rank runs the same program on its slice of every batch. FSDP2 hooks `forward`, so a model's
+loss becomes the forward of a module around it; parameters keep their names, and what torch needs to
+know of their place (mesh, shard) stands in the parameters themselves, which are DTensors.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from scaling.models.build import Model
+from scaling.training.strategy import SHARDED, ParallelConfig
+
+TIMEOUT = timedelta(minutes=3)  # of a collective: a rank that hangs ends the others
+
+
+class Loss(nn.Module):
+    """A model's loss as a forward, which is what DDP and FSDP2 hook."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        """Return the cross-entropy of every target, shape (B, targets)."""
+        return self.model.loss(*batch).clone()  # FSDP2 hooks the output, which must be no view
+
+
+def make_mesh(plan: ParallelConfig, device: str = "cpu") -> DeviceMesh | None:
+    """Arrange the ranks of the process group; None for one process.
+
+    One dimension, or (ranks / shards, shards) where the shards have replicas.
+    """
+    if plan.mode == "none":
+        return None
+    kind = torch.device(device).type
+    if plan.mode in SHARDED and plan.shards < plan.ranks:
+        sizes = (plan.ranks // plan.shards, plan.shards)
+        return init_device_mesh(kind, sizes, mesh_dim_names=("replicate", "shard"))
+    return init_device_mesh(kind, (plan.ranks,))
+
+
+def parallelise(
+    model: Model, plan: ParallelConfig, mesh: DeviceMesh | None
+) -> Callable[..., Tensor]:
+    """Spread a model over the ranks of a mesh, in place; return its loss, to be called instead.
+
+    The optimizer must be made of the model's parameters afterwards. Gradients are means over the
+    ranks: with equal slices of a batch and a mean loss, those of the whole batch.
+
+    Parameters
+    ----------
+    model : Model
+        On any device; it ends on the mesh's, its shards in host memory with `plan.offload`.
+    plan : ParallelConfig
+        What `scaling.training.strategy.check_parallel` lets pass.
+    mesh : DeviceMesh or None
+        See `make_mesh`.
+
+    Returns
+    -------
+    callable : what `model.loss` takes -> Tensor, shape (B, targets)
+    """
+    if plan.recompute:
+        for block in blocks_of(model):
+            block.forward = functools.partial(
+                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+            )
+    if mesh is None:
+        return model.loss
+    if plan.mode not in SHARDED:  # in ZeRO-1 the optimizer is what is sharded
+        loss = Loss(model.to(mesh.device_type))
+        return DistributedDataParallel(
+            loss, process_group=mesh.get_group(), gradient_as_bucket_view=True
+        )
+    low = torch.bfloat16 if plan.param_dtype == "bf16" else None
+    shard = functools.partial(
+        fully_shard,
+        mesh=mesh,
+        reshard_after_forward=False if plan.mode == "zero2" else None,  # None: all but the root
+        mp_policy=MixedPrecisionPolicy(param_dtype=low, reduce_dtype=low and torch.float32),
+        offload_policy=CPUOffloadPolicy(pin_memory=mesh.device_type != "cpu")
+        if plan.offload
+        else OffloadPolicy(),
+    )
+    for block in blocks_of(model):
+        shard(block)
+    return shard(Loss(model))
+
+
+def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
+    """Blocks of the model, which are what is gathered, or computed again, at a time."""
+    for child in model.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+
+
+# ---------------------------------------------------------------- the group of all ranks
+
+
+@contextlib.contextmanager
+def joined(
+    plan: ParallelConfig,
+    device: str = "cpu",
+    *,
+    rank: int | None = None,
+    store: dist.Store | None = None,
+) -> Iterator[None]:
+    """Belong to the process group of a plan's ranks; nothing to do for one process.
+
+    Without a store the ranks meet as the environment says (RANK, WORLD_SIZE, MASTER_ADDR,
+    MASTER_PORT), which torchrun sets. A rank that fails leaves without the others: they notice.
+    """
+    if plan.mode == "none":
+        yield
+        return
+    backend = "gloo"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"  # gloo for what is offloaded, and for numbers
+    where: dict[str, Any] = {}
+    if store is not None:
+        where = {"store": store, "rank": rank, "world_size": plan.ranks}
+    dist.init_process_group(backend, timeout=TIMEOUT, **where)
+    yield
+    dist.barrier()  # or the last collective of a slow rank finds its partners gone
+    dist.destroy_process_group()
+
+
+def own_rank() -> int:
+    """Return this process's place among the ranks; 0 alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def average(tensor: Tensor) -> Tensor:
+    """Mean over the ranks, in place; the tensor itself alone."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+        tensor /= dist.get_world_size()
+    return tensor
+
+
+def agree(value: Any) -> Any:
+    """Return what rank 0 gives, on every rank: decisions that depend on a clock or a disk."""
+    if not dist.is_initialized():
+        return value
+    told = [value]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gather a tensor that the ranks share; every rank must ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
