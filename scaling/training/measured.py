@@ -1,0 +1,130 @@
+"""One training step on a rank of any strategy: what it holds, sends and takes."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from scaling.models.build import Model, build_model
+from scaling.shapes.shape import Shape
+from scaling.training.footprint import allocated_peak, held_by_kind, track_peak
+from scaling.training.optim import Recipe
+from scaling.training.parallel import make_mesh, parallelise
+from scaling.training.strategy import ParallelConfig
+from scaling.training.traffic import Traffic
+from scaling.training.trunk import make_optimizer, update
+
+RECIPE = Recipe(  # of a step that is measured, not learnt from
+    lr=1e-4,
+    batch_size=1,
+    steps=1,
+    warmup_steps=1,
+    cooldown_steps=0,
+    schedule="constant",
+    beta1=0.9,
+    beta2=0.95,
+    weight_decay=0.0,
+    grad_clip=1.0,
+)
+
+
+@dataclass(frozen=True)
+class RankStep:
+    """A model spread over ranks, its optimizer and a batch: all that this rank's step needs."""
+
+    model: Model
+    loss: Any  # what `parallelise` returned
+    optimizer: Any
+    batch: tuple[Tensor, ...]
+
+    @property
+    def root(self) -> nn.Module:
+        """The module whose forward is the loss; of one process the model."""
+        return self.loss if isinstance(self.loss, nn.Module) else self.model
+
+    def backward(self) -> Tensor:
+        """Forward and backward; return the mean loss."""
+        loss = self.loss(*self.batch).mean()
+        loss.backward()
+        return loss
+
+    def __call__(self) -> None:
+        """Forward, backward, gradients clipped, the optimizer's step, gradients freed."""
+        loss = self.loss(*self.batch).mean()
+        update(self.model, self.optimizer, loss, RECIPE.lr, RECIPE.grad_clip)
+
+
+def prepare_step(
+    shape: Shape,
+    plan: ParallelConfig,
+    n_sequences: int,
+    device: str = "cpu",
+    mesh: DeviceMesh | None = None,
+) -> RankStep:
+    """Spread a model over the ranks of a mesh, and make a batch of so many windows for this one."""
+    model = build_model(shape).to(device)
+    loss = parallelise(model, plan, mesh)
+    return RankStep(model, loss, make_optimizer(model, RECIPE), make_batch(shape, n_sequences, device))
+
+
+def make_batch(shape: Shape, n_sequences: int, device: str = "cpu") -> tuple[Tensor, ...]:
+    """Tokens of the sizes that the loss of a GPT or a T5 takes; every id in turn."""
+    window = shape.window
+    lengths = (window.inputs, window.targets) if shape.family == "t5" else (window.inputs + 1,)
+    return tuple(
+        torch.arange(n_sequences * length, device=device).view(n_sequences, length)
+        % shape.vocab_size
+        for length in lengths
+    )
+
+
+def measure_step(
+    shape: Shape, plan: ParallelConfig, n_sequences: int, device: str = "cpu"
+) -> dict[str, float]:
+    """Bytes that this rank holds and sends in a step, within a process group (`joined`) or alone.
+
+    Returns
+    -------
+    dict with held_weights, held_gradients, held_optimizer (after the backward pass); sent_<kind>,
+        the ring bytes of every kind of collective, and sent, their sum; calls, of collectives;
+        peak_<part> as the trackers say; allocated, of the step alone as the allocator says
+    """
+    step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
+    step()  # what is made once, buckets and buffers, is there from now on
+    step.backward()
+    row: dict[str, float] = {f"held_{k}": n for k, n in held_by_kind(step.model, step.optimizer).items()}
+    step.optimizer.step()
+    step.optimizer.zero_grad(set_to_none=True)
+    with Traffic() as traffic:
+        step()
+    row |= {f"sent_{kind}": sent.ring_bytes for kind, sent in traffic.sent.items()}
+    row |= {"sent": traffic.ring_bytes, "calls": sum(s.calls for s in traffic.sent.values())}
+    row["allocated"] = allocated_peak(step, device)
+    parts = track_peak(step.root, step.optimizer, step.batch, step)
+    return row | {f"peak_{part}": size for part, size in parts.items()}
+
+
+def time_steps(
+    shape: Shape, plan: ParallelConfig, n_sequences: int, n_steps: int, device: str = "cpu"
+) -> list[float]:
+    """Seconds of every step after two that warm up, all ranks waiting for the slowest."""
+    step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
+    seconds = []
+    for i in range(n_steps + 2):
+        _wait(device)
+        start = time.perf_counter()
+        step()
+        _wait(device)
+        seconds += [time.perf_counter() - start] if i >= 2 else []
+    return seconds
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    if dist.is_initialized():
+        dist.barrier()
