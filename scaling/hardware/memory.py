@@ -6,7 +6,13 @@ GB are decimal (1e9 bytes), as datasheets print them.
 from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
 
-from scaling.hardware.activations import Activations, Network, activation_bytes
+from scaling.hardware.activations import (
+    COUNTINGS,
+    LOGIT_BYTES,
+    Activations,
+    Network,
+    activation_bytes,
+)
 from scaling.hardware.devices import Device
 from scaling.hardware.setup import OFFLOADED, SHARDED, Setup
 
@@ -113,26 +119,26 @@ def step_peak(params: float, setup: Setup, network: Network, n_sequences: float 
     memory = training_memory(params, setup, network, n_sequences)
     deeper = replace(network, n_layers=network.n_layers + 1)
     layer = training_memory(params, setup, deeper, n_sequences).activations - memory.activations
-    ends, p = memory.activations - network.n_layers * layer, setup.bytes_per_param
-    tables, one = network.table_params, network.layer_params
+    p, tables, one = setup.bytes_per_param, network.table_params, network.layer_params
     resident = memory.state + memory.buckets
     if setup.gathers or setup.n_devices == 1:  # elsewhere gradients have their place in buckets
         resident -= memory.gradients
+    gathered, rooted, scattered = 0.0, 0.0, p.reduced * tables  # of the root
     if setup.gathers:
-        whole = memory.gathered - p.reduced * min(params, max(tables, one))
-        rooted = whole if not setup.reshard else p.gathered * (tables + one)
-        scattered = p.reduced * one
-    else:
-        whole = rooted = scattered = 0.0
+        gathered = memory.gathered - p.reduced * min(params, max(tables, one))
+        rooted = p.gathered * (tables + one) if setup.reshard else gathered + p.gathered * one
+        scattered += p.reduced * one
     tokens = n_sequences * max(network.seq_len, network.encoder_len or 0)
     passing = tokens * p.element * (network.width + network.hidden)
     again = memory.temporaries - memory.logits  # a layer computed again, autocast's copies
-    top = whole + network.n_layers * layer + passing + again + p.reduced * tables
+    copied = COUNTINGS[setup.counting].unfused_norm and p.element < LOGIT_BYTES  # to fp32
+    logits = memory.logits * (1 + p.element / LOGIT_BYTES + copied)
+    top = gathered + network.n_layers * layer + passing + again + p.reduced * tables
     moments = (
-        rooted + memory.activations + 2 * memory.logits,
+        rooted + memory.activations + logits,
         top,
-        top - layer + scattered,
-        memory.gradients + rooted + 2 * scattered + p.reduced * tables,
+        top - layer + scattered - p.reduced * tables,
+        memory.gradients + rooted + 2 * scattered,
     )
     return resident + max(moments)
 

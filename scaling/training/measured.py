@@ -46,15 +46,12 @@ class RankStep:
         """The module whose forward is the loss; of one process the model."""
         return self.loss if isinstance(self.loss, nn.Module) else self.model
 
-    def backward(self) -> Tensor:
-        """Forward and backward; return the mean loss."""
-        loss = self.loss(*self.batch).mean()
-        loss.backward()
-        return loss
-
     def __call__(self) -> None:
         """Forward, backward, gradients clipped, the optimizer's step, gradients freed."""
-        loss = self.loss(*self.batch).mean()
+        self.update(self.loss(*self.batch).mean())
+
+    def update(self, loss: Tensor) -> None:
+        """Backward and all that follows."""
         update(self.model, self.optimizer, loss, RECIPE.lr, RECIPE.grad_clip)
 
 
@@ -66,7 +63,9 @@ def prepare_step(
     mesh: DeviceMesh | None = None,
 ) -> RankStep:
     """Spread a model over the ranks of a mesh, and make a batch of so many windows for this one."""
-    model = build_model(shape).to(device)
+    model = build_model(shape)
+    if device != "cpu":  # fake tensors cannot be moved
+        model = model.to(device)
     loss = parallelise(model, plan, mesh)
     return RankStep(model, loss, make_optimizer(model, RECIPE), make_batch(shape, n_sequences, device))
 
@@ -95,7 +94,7 @@ def measure_step(
     """
     step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
     step()  # what is made once, buckets and buffers, is there from now on
-    step.backward()
+    step.loss(*step.batch).mean().backward()
     row: dict[str, float] = {f"held_{k}": n for k, n in held_by_kind(step.model, step.optimizer).items()}
     step.optimizer.step()
     step.optimizer.zero_grad(set_to_none=True)

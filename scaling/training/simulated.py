@@ -15,7 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from scaling.shapes.shape import Shape
-from scaling.training.parallel import make_mesh, parallelise
+from scaling.training.footprint import track_peak
+from scaling.training.measured import prepare_step
+from scaling.training.parallel import make_mesh
 from scaling.training.strategy import ParallelConfig
 
 
@@ -43,5 +45,9 @@ def simulate_step(
         mesh = make_mesh(plan, device)  # asks for real numbers: before any tensor is fake
         with FakeTensorMode():
             step = prepare_step(shape, plan, n_sequences, device, mesh)
+            # DTensor derives an operator's layouts at its first call, from tensors of full size
+            for parameter in step.model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            step.update(torch.zeros((), requires_grad=True))
             parts = track_peak(step.root, step.optimizer, step.batch, step)
     return parts
