@@ -1,19 +1,38 @@
-"""Where a killed trunk goes on: one file per trunk, safetensors without pickle, written atomically.
+"""Where a killed trunk goes on, at any number of ranks: safetensors without pickle, whole or none.
 
-`checkpoints/<trunk_id>.safetensors` holds weights, Adam's moments and the training curve so far; it
-is deleted when the trunk is done.
+`checkpoints/<trunk_id>.safetensors` holds weights, Adam's moments and the training curve so far.
+Several ranks write, by torch.distributed.checkpoint, what each of them holds, into
+`checkpoints/<trunk_id>/<step>`; `facts.json`, the last file, says that all of it is there. Both are
+deleted when the trunk is done.
 """
 
 import contextlib
 import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from scaling.files import partials, write_bytes
+from scaling.files import partials, write_bytes, write_text
+from scaling.training.parallel import agree, everyone, own_rank
 from scaling.training.trunk import Point, TrunkState
+
+FACTS = "facts.json"
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, CheckpointException)
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,15 @@ def checkpoint_path(folder: Path, trunk_id: str) -> Path:
 
 
 def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint of a trunk; the old one stays until the new one is there, whole."""
+    """Write the checkpoint of a trunk; the old one stays until the new one is there, whole.
+
+    Where there are several ranks, all of them must write, each the tensors that it holds.
+
+    Raises
+    ------
+    OSError
+        On every rank, wherever it was.
+    """
     state = checkpoint.state
     facts = {
         "trunk_id": trunk_id,
@@ -42,28 +69,87 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
         "cell_s": checkpoint.cell_s,
         "points": [asdict(point) for point in checkpoint.points],
     }
-    data = save(state.tensors, {"facts": json.dumps(facts)})
-    write_bytes(checkpoint_path(folder, trunk_id), data)
+    path = checkpoint_path(folder, trunk_id)
+    if not dist.is_initialized():
+        write_bytes(path, save(state.tensors, {"facts": json.dumps(facts)}))
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # of ranks: older
+        return
+    place = path.with_suffix("") / str(state.step)
+    if own_rank() == 0:  # what a killed trunk began to write
+        shutil.rmtree(place, ignore_errors=True)
+    agree(None)
+    writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
+    try:
+        save_shards(state.tensors, storage_writer=writer)
+    except CheckpointException as error:
+        raise OSError(f"{place} cannot be written: {error.failures}") from error
+    if own_rank() == 0:
+        facts["sizes"] = {file.name: file.stat().st_size for file in place.iterdir()}
+        write_text(place / FACTS, json.dumps(facts))
+        path.unlink(missing_ok=True)  # of one process: older
+        for older in path.with_suffix("").iterdir():
+            if older != place:
+                shutil.rmtree(older, ignore_errors=True)
 
 
-def read_checkpoint(folder: Path, trunk_id: str, until: int) -> Checkpoint | None:
-    """Read the checkpoint of a trunk, on the CPU; None where the trunk has to start anew.
+def read_checkpoint(
+    folder: Path, trunk_id: str, until: int, now: Callable[[], TrunkState]
+) -> Checkpoint | None:
+    """Read the checkpoint of a trunk; None where the trunk has to start anew.
 
     That is where there is no readable one, or one beyond step `until`, where the first branch
-    that is still to come leaves the trunk.
+    that is still to come leaves the trunk. It need not be of as many ranks as read it: `now` is the
+    state of the trunk that is to go on, and its tensors, as they lie on the ranks, are filled.
     """
-    path = checkpoint_path(folder, trunk_id)
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            points = [Point(**point) for point in facts["points"]]
-            state = TrunkState(facts["step"], facts["looked"], tensors)
-            checkpoint = Checkpoint(state, points, facts["cell_steps"], facts["cell_s"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    path, facts = agree(_newest(folder, trunk_id))
+    if facts is None or facts["step"] > until:
         return None
-    ours = facts.get("trunk_id") == trunk_id and state.step <= until
-    return checkpoint if ours else None
+    state = now()
+    try:
+        _fill(state.tensors, path)
+        points = [Point(**point) for point in facts["points"]]
+        state = TrunkState(facts["step"], facts["looked"], state.tensors)
+        checkpoint = Checkpoint(state, points, facts["cell_steps"], facts["cell_s"])
+    except UNREADABLE:
+        checkpoint = None
+    return checkpoint if everyone(checkpoint is not None) else None
+
+
+def _newest(folder: Path, trunk_id: str) -> tuple[Path, dict | None]:
+    """Path and facts of the checkpoint that went furthest; no facts where there is none."""
+    path = checkpoint_path(folder, trunk_id)
+    places = [path, *path.with_suffix("").glob("*")]
+    found = [(place, facts) for place in places for facts in _facts(place, trunk_id)]
+    return max(found, key=lambda pair: pair[1]["step"], default=(path, None))
+
+
+def _facts(path: Path, trunk_id: str) -> Iterator[dict]:
+    """Facts of a checkpoint of this trunk, or nothing: none there, not whole, another's."""
+    with contextlib.suppress(*UNREADABLE):
+        if path.is_file():
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads(file.metadata()["facts"])
+        else:
+            facts = json.loads((path / FACTS).read_text("utf-8"))
+            if any((path / name).stat().st_size != n for name, n in facts["sizes"].items()):
+                return
+        if facts["trunk_id"] == trunk_id and isinstance(facts["step"], int):
+            yield facts
+
+
+def _fill(tensors: dict[str, Tensor], path: Path) -> None:
+    """Read into tensors, each rank what it holds of them."""
+    if path.is_dir():
+        with warnings.catch_warnings(action="ignore"):  # that one process reads alone
+            load_shards(tensors, storage_reader=HuggingFaceStorageReader(str(path)))
+        return
+    with safe_open(path, framework="pt") as file:
+        for name, tensor in tensors.items():
+            found = file.get_tensor(name)
+            if isinstance(tensor, DTensor):
+                placed = (tensor.device_mesh, tensor.placements)
+                found = distribute_tensor(found, *placed, src_data_rank=None)
+            tensor.copy_(found)
 
 
 def delete_checkpoint(folder: Path, trunk_id: str) -> None:
@@ -71,5 +157,6 @@ def delete_checkpoint(folder: Path, trunk_id: str) -> None:
     path = checkpoint_path(folder, trunk_id)
     for file in [path, *partials(path)]:
         file.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()

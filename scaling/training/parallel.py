@@ -7,16 +7,20 @@ know of their place (mesh, shard) stands in the parameters themselves, which are
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
+    FSDPModule,
     MixedPrecisionPolicy,
     OffloadPolicy,
     fully_shard,
@@ -28,6 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from scaling.models.build import Model
 from scaling.training.strategy import SHARDED, ParallelConfig
 
+HERE = "127.0.0.1"
 TIMEOUT = timedelta(minutes=3)  # of a collective: a rank that hangs ends the others
 
 
@@ -102,7 +107,9 @@ def parallelise(
     )
     for block in blocks_of(model):
         shard(block)
-    return shard(Loss(model))
+    loss = Loss(model)
+    shard(loss)
+    return loss
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
@@ -110,6 +117,26 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     for child in model.children():
         if isinstance(child, nn.ModuleList):
             yield from child
+
+
+def reshard(loss_of: Callable[..., Tensor]) -> None:
+    """Let go of what FSDP2 keeps gathered after a forward that no backward follows."""
+    for module in loss_of.modules() if isinstance(loss_of, nn.Module) else ():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def zero_optimizer(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    """AdamW whose states are dealt out over the ranks by whole tensors (ZeRO, stage 1)."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # torch's own
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    return ZeroRedundancyOptimizer(groups, optimizer_class=torch.optim.AdamW, **options)
+
+
+def local_part(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer of the states that this rank holds."""
+    return getattr(optimizer, "optim", optimizer)
 
 
 # ---------------------------------------------------------------- the group of all ranks
@@ -120,13 +147,14 @@ def joined(
     plan: ParallelConfig,
     device: str = "cpu",
     *,
-    rank: int | None = None,
-    store: dist.Store | None = None,
+    rank: int = 0,
+    port: int | None = None,
 ) -> Iterator[None]:
     """Belong to the process group of a plan's ranks; nothing to do for one process.
 
-    Without a store the ranks meet as the environment says (RANK, WORLD_SIZE, MASTER_ADDR,
-    MASTER_PORT), which torchrun sets. A rank that fails leaves without the others: they notice.
+    They meet at the `host_ranks` of this machine that listens to `port`, or without it as the
+    environment says (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun sets them). A rank that
+    fails leaves without waiting for the others: they notice.
     """
     if plan.mode == "none":
         yield
@@ -136,12 +164,18 @@ def joined(
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"  # gloo for what is offloaded, and for numbers
     where: dict[str, Any] = {}
-    if store is not None:
-        where = {"store": store, "rank": rank, "world_size": plan.ranks}
-    dist.init_process_group(backend, timeout=TIMEOUT, **where)
+    if port is not None:
+        where = {"store": TCPStore(HERE, port), "rank": rank, "world_size": plan.ranks}
+        where["timeout"] = TIMEOUT
+    dist.init_process_group(backend, **where)
     yield
     dist.barrier()  # or the last collective of a slow rank finds its partners gone
     dist.destroy_process_group()
+
+
+def host_ranks() -> TCPStore:
+    """Open where the ranks of a trunk meet on this machine; `port` of it is a free one."""
+    return TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
 
 
 def own_rank() -> int:
@@ -169,3 +203,30 @@ def agree(value: Any) -> Any:
 def whole(tensor: Tensor) -> Tensor:
     """Gather a tensor that the ranks share; every rank must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def everyone(succeeded: bool) -> bool:
+    """Tell whether all ranks did."""
+    failures = torch.tensor(float(not succeeded))
+    return float(average(failures)) == 0
+
+
+def deal(index: np.ndarray) -> np.ndarray:
+    """Return this rank's share of places; the last rounds start again, so that all have as many."""
+    ranks = dist.get_world_size() if dist.is_initialized() else 1
+    return np.resize(index, -(-len(index) // ranks) * ranks)[own_rank() :: ranks]
+
+
+def gather(values: Tensor, n: int) -> Tensor:
+    """Put together what the ranks made of the `n` places that `deal` gave them, in order."""
+    if not dist.is_initialized():
+        return values
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values)
+    return torch.stack(parts, 1).flatten()[:n]
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Gather every parameter by its name, on the CPU; on other ranks than the first: none."""
+    gathered = ((name, whole(p.detach())) for name, p in model.named_parameters())
+    return {name: tensor.cpu() for name, tensor in gathered if own_rank() == 0}

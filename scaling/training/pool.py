@@ -4,9 +4,10 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
+from scaling.training.parallel import host_ranks
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
-from scaling.training.worker import fail, forkserver, run_trunk, settle_process, work
+from scaling.training.strategy import ALONE, ParallelConfig
+from scaling.training.worker import Failure, fail, forkserver, run_trunk, settle_process, work
 
 MEASURED_STEPS = 50
 ATTEMPTS = 2  # of a trunk whose worker was killed
+PATIENCE_S = 10.0  # with the other ranks of a trunk after one has ended badly
 
 
 def resolve_device(device: str) -> str:
@@ -36,8 +40,12 @@ def resolve_device(device: str) -> str:
         raise SweepError(f"device={device!r} is unknown; use auto, cpu or cuda") from None
 
 
-def default_workers(device: str) -> int:
-    """One process per core that we may use; one per GPU."""
+def default_workers(device: str, ranks: int = 1) -> int:
+    """One process per core that we may use, or per GPU; trunks of several ranks: so many fewer."""
+    return max(1, _processes(device) // ranks)
+
+
+def _processes(device: str) -> int:
     if device != "cpu":
         return torch.cuda.device_count() if device == "cuda" else 1
     if hasattr(os, "sched_getaffinity"):
@@ -45,11 +53,25 @@ def default_workers(device: str) -> int:
     return os.cpu_count() or 1
 
 
-def place_of_workers(device: str, workers: int) -> list[str]:
-    """One device per worker: "cuda" without a number is dealt out over all GPUs."""
+def check_devices(plan: ParallelConfig, device: str) -> None:
+    """Refuse more ranks than GPUs; SweepError says how many there are."""
+    if device == "cpu" or plan.ranks == 1:
+        return
+    n = torch.cuda.device_count() if device == "cuda" else 1
+    if plan.ranks > n:
+        raise SweepError(
+            f"parallel.ranks={plan.ranks}: a rank needs a GPU of its own, and device={device} has "
+            f"{n}; lower parallel.ranks, or use device=cpu"
+        )
+
+
+def place_of_workers(device: str, workers: int, ranks: int = 1) -> list[tuple[str, ...]]:
+    """A device per rank for each worker: "cuda" without a number is dealt out over all GPUs."""
     if device != "cuda":
-        return [device] * workers
-    return [f"cuda:{i % torch.cuda.device_count()}" for i in range(workers)]
+        return [(device,) * ranks] * workers
+    n = torch.cuda.device_count()
+    dealt = [f"cuda:{i % n}" for i in range(workers * ranks)]
+    return [tuple(dealt[i : i + ranks]) for i in range(0, len(dealt), ranks)]
 
 
 def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float:
@@ -74,13 +96,40 @@ def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float
 
 @dataclass
 class _Job:
-    """A trunk in a worker process."""
+    """A trunk in its worker processes, one per rank."""
 
     trunk: Trunk
-    process: BaseProcess
-    place: str
+    places: tuple[str, ...]  # a device per rank
+    processes: list[BaseProcess] = field(default_factory=list)
+    exitcodes: list[int | None] = field(default_factory=list)  # once they have ended; None: by us
+    failures: list[Failure] = field(default_factory=list)
+    meeting: Any = None  # where the ranks find each other
     flops: float = 0.0  # done
     settled: set[str] = field(default_factory=set)  # run ids of the cells that have ended
+
+    def stop(self, patience_s: float = 0.0) -> None:
+        """End the ranks that do not end by themselves."""
+        last = time.monotonic() + patience_s
+        for process in self.processes:
+            process.join(max(0.0, last - time.monotonic()))
+        self.exitcodes = self.exitcodes or [process.exitcode for process in self.processes]
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal that is not ours has ended one of the ranks."""
+        return any(code is not None and code < 0 for code in self.exitcodes)
+
+    @property
+    def ending(self) -> Failure:
+        """Why cells have no record: the signal, else what failed first, else an exit code."""
+        first = min(self.failures, key=lambda failure: failure.at, default=None)
+        if first is not None and not self.was_killed:
+            return first
+        code = min((code for code in self.exitcodes if code is not None), default=0)
+        return Failure(how_it_ended(code), first.details if first else "", 0.0)
 
 
 def train_here(
@@ -92,12 +141,14 @@ def train_here(
     device: str,
     compiled: Mapping[str, bool] | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
+    plan: ParallelConfig = ALONE,
 ) -> Generator[Event]:
-    """Train trunks, each in a process of its own, at most `workers` at a time.
+    """Train trunks, each in processes of its own, one per rank, at most `workers` at a time.
 
     A trunk whose worker is killed is tried once more, from its checkpoint and without the cells
-    that it had finished; then its cells get a record with status "failed". Closing the generator,
-    or the end of this process by any means, ends the workers.
+    that it had finished; then its cells get a record with status "failed". One rank that ends
+    badly ends the others. Closing the generator, or the end of this process by any means, ends the
+    workers.
 
     Parameters
     ----------
@@ -107,50 +158,87 @@ def train_here(
     context = forkserver()
     waiting = sorted(trunks, key=expected_cost)
     attempts: Counter[str] = Counter()
-    places = place_of_workers(device, workers)
-    running: dict[Any, _Job] = {}  # by the pipe that brings news
+    places = place_of_workers(device, workers, plan.ranks)
+    running: dict[Any, tuple[_Job, int]] = {}  # by the pipe that brings a rank's news
+    jobs: list[_Job] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
+        while waiting or jobs:
+            while waiting and len(jobs) < workers:
                 trunk = waiting.pop()
                 attempts[trunk.trunk_id] += 1
-                place = next(iter(Counter(places) - Counter(j.place for j in running.values())))
-                receive, send = context.Pipe(duplex=False)
+                taken = Counter(job.places for job in jobs)
+                job = _Job(trunk, next(iter(Counter(places) - taken)))
+                jobs.append(job)
                 whether = (compiled or {}).get(trunk.trunk_id, False)
-                arguments = (trunk, data, folder, place, whether, keeping, send)
-                process = context.Process(target=work, args=arguments, daemon=True)
-                process.start()
-                send.close()
-                running[receive] = _Job(trunk, process, place)
+                arguments = (trunk, data, folder, whether, keeping, plan)
+                for rank, pipe in enumerate(_start(context, job, *arguments)):
+                    running[pipe] = job, rank
                 yield Event(trunk.trunk_id, "started")
-            ready = connection.wait(list(running))
+            ready = connection.wait([*running])
             for pipe in [pipe for pipe in running if pipe in ready]:
-                job = running[pipe]
+                job, rank = running[pipe]
                 try:
                     news = pipe.recv()
                 except (EOFError, OSError):  # it ended; OSError: in the middle of a message
                     del running[pipe]
-                    job.process.join()
-                    cells = [c for c in job.trunk.cells if c.run_id not in job.settled]
-                    left = not_yet_run(cells, folder, keeping.models)
-                    reason = how_it_ended(job.process.exitcode)
-                    killed = (job.process.exitcode or 0) < 0
-                    if left and killed and attempts[job.trunk.trunk_id] < ATTEMPTS:
-                        waiting.append(Trunk(tuple(left)))
-                        yield Event(job.trunk.trunk_id, "retried", reason=reason)
-                        continue
-                    for cell in left:
-                        failure = fail(job.trunk, cell, data, folder, reason)
-                        yield replace(failure, flops=job.flops)
-                else:
-                    job.flops = max(job.flops, news.flops)
-                    if news.row:
-                        job.settled.add(news.row["run_id"])
-                    yield replace(news, flops=job.flops)
+                    job.processes[rank].join()
+                    if job.processes[rank].exitcode != 0:
+                        job.stop(PATIENCE_S)
+                    if not any(other is job for other, _ in running.values()):
+                        jobs.remove(job)
+                        again = attempts[job.trunk.trunk_id] < ATTEMPTS
+                        yield from _settle(job, data, folder, keeping, waiting if again else None)
+                    continue
+                if isinstance(news, Failure):
+                    job.failures.append(news)
+                    continue
+                job.flops = max(job.flops, news.flops)
+                if news.row:
+                    job.settled.add(news.row["run_id"])
+                yield replace(news, flops=job.flops)
     finally:
-        for job in running.values():
-            job.process.kill()
-            job.process.join()
+        for job in jobs:
+            job.stop()
+
+
+def _start(
+    context: ForkServerContext,
+    job: _Job,
+    trunk: Trunk,
+    data: TokenData,
+    folder: Path,
+    compiled: bool,
+    keeping: Keeping,
+    plan: ParallelConfig,
+) -> Iterator[Any]:
+    """Start the ranks of a job; yield the pipe that brings the news of each."""
+    port = None
+    if plan.mode != "none":
+        job.meeting = host_ranks()
+        port = job.meeting.port
+    for rank, device in enumerate(job.places):
+        receive, send = context.Pipe(duplex=False)
+        arguments = (trunk, data, folder, device, compiled, keeping, plan, rank, port, send)
+        process = context.Process(target=work, args=arguments, daemon=True)
+        process.start()
+        job.processes.append(process)
+        send.close()
+        yield receive
+
+
+def _settle(
+    job: _Job, data: TokenData, folder: Path, keeping: Keeping, waiting: list[Trunk] | None
+) -> Iterator[Event]:
+    """Queue again what a killed trunk has left undone, if it may be; else fail its cells."""
+    cells = [cell for cell in job.trunk.cells if cell.run_id not in job.settled]
+    left, ending = not_yet_run(cells, folder, keeping.models), job.ending
+    if left and job.was_killed and waiting is not None:
+        waiting.append(Trunk(tuple(left)))
+        yield Event(job.trunk.trunk_id, "retried", reason=ending.reason)
+        return
+    for cell in left:
+        failure = fail(job.trunk, cell, data, folder, ending.reason, ending.details)
+        yield replace(failure, flops=job.flops)
 
 
 def how_it_ended(exitcode: int | None) -> str:

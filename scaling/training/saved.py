@@ -8,7 +8,7 @@ Nothing is pickled, so that a file from a stranger can do no harm.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,28 @@ FORMAT = "scaling-laboratory model 1"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
-def save_model(folder: Path, model: Model, tokenizer: Path | None, facts: dict[str, Any]) -> None:
+def save_model(
+    folder: Path,
+    model: Model,
+    tokenizer: Path | None,
+    facts: dict[str, Any],
+    parameters: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
     Each file is written whole or not at all, the configuration last. It holds hashes of the other
     two: `load_model` refuses what an interrupted save over an older model left behind. Facts are
-    what a reader should know, as plain JSON: objective, run id, loss.
+    what a reader should know, as plain JSON: objective, run id, loss. `parameters` are those of a
+    model that lies on several ranks, whole (`scaling.training.parallel.whole_weights`).
 
     Raises
     ------
     ValueError
         Facts that are no JSON.
     """
+    parameters = parameters or dict(model.named_parameters())
     weights = save(
-        {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()},
+        {name: p.detach().cpu().contiguous() for name, p in parameters.items()},
         {"format": "pt"},  # which other readers of safetensors look for
     )
     text = None if tokenizer is None else _read(tokenizer)

@@ -77,8 +77,8 @@ def check_parallel(plan: ParallelConfig, precision: str = "fp32") -> None:
             )
     if plan.param_dtype != "fp32" and precision != plan.param_dtype:
         raise ValueError(
-            f"parallel.param_dtype={plan.param_dtype} changes the numbers, so that the run's id must say "
-            f"it: add precision={plan.param_dtype}"
+            f"parallel.param_dtype={plan.param_dtype} changes the numbers, which the run's id must "
+            f"say: add precision={plan.param_dtype}"
         )
 
 

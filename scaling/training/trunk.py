@@ -8,7 +8,7 @@ Shape suffixes: B sequences, T positions.
 """
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,18 @@ from scaling.data.objectives import Objective, count_windows, cut_windows, make_
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.optim import Recipe, cooldown_start, lr_at
+from scaling.training.parallel import (
+    average,
+    deal,
+    gather,
+    local_part,
+    make_mesh,
+    own_rank,
+    parallelise,
+    reshard,
+    zero_optimizer,
+)
+from scaling.training.strategy import ALONE, ParallelConfig
 
 CHUNK_TOKENS = 2**20  # moved to the device at a time
 EVAL_TOKENS = 2**13  # in one validation batch
@@ -63,7 +75,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TrunkState:
-    """All that a trunk needs to go on as if it had never stopped."""
+    """All that a trunk needs to go on as if it had never stopped; of a rank, what it holds."""
 
     step: int  # steps done
     looked: int  # step of the last point
@@ -89,6 +101,9 @@ class TrunkTraining:
         Forward and backward through torch.compile; evaluation stays eager.
     valid_windows : int
         Windows from the start of the validation split (all, if it has fewer).
+    plan : ParallelConfig
+        How the trunk lies on the ranks of the process group, all of which train it: each on its
+        slice of every batch and of the held-out windows, and each yields the same news.
     state : TrunkState, optional
         Where to go on. Branches that start before it must not be asked for.
     """
@@ -106,14 +121,18 @@ class TrunkTraining:
         precision: str = "fp32",
         compiled: bool = False,
         valid_windows: int = 2048,
+        plan: ParallelConfig = ALONE,
         state: TrunkState | None = None,
     ):
         self.shape, self.recipes, self.device = shape, recipes, device
         self.tokens, self.valid_tokens, self.valid_windows = tokens, valid_tokens, valid_windows
         self.objective, self.seed = make_objective(shape, objective), seed
-        self.model = build_model(shape, seed).to(device)
-        self.optimizer = make_optimizer(self.model, recipes[0])
-        self.loss_of = torch.compile(self.model.loss) if compiled else self.model.loss
+        self.model, self.ranks, mesh = build_model(shape, seed), plan.ranks, make_mesh(plan, device)
+        if mesh is None:
+            self.model.to(device)
+        self.eager_loss = parallelise(self.model, plan, mesh)
+        self.optimizer = make_optimizer(self.model, recipes[0], plan)
+        self.loss_of = torch.compile(self.eager_loss) if compiled else self.eager_loss
         self.autocast = torch.autocast(
             torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
         )
@@ -126,7 +145,7 @@ class TrunkTraining:
         self.done = 0  # steps of this process, on the trunk and on branches
         self.diverged = ""  # why training ends here
         if state is not None:
-            self._restore(state)
+            self.restore(state)
 
     def run(self) -> Iterator[Point | Branching | Outcome]:
         """Train the trunk and every branch; one Outcome per recipe, in their order.
@@ -146,21 +165,24 @@ class TrunkTraining:
             if not reason and self.step > self.looked:
                 reason = yield from self._look(recipe, branch)
             yield Outcome(branch, self.step, reason) if reason else self._measure(branch)
-            self._restore(kept)
+            self.restore(kept)
 
     def state(self) -> TrunkState:
-        """Copy what determines all that follows."""
+        """Copy what determines all that follows; every rank must ask for it."""
+        average(self.loss_sum)
         tensors = {name: tensor.clone() for name, tensor in self._tensors()}
         return TrunkState(self.step, self.looked, tensors)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        states = local_part(self.optimizer).state
         yield "loss_sum", self.loss_sum
         for name, parameter in self.model.named_parameters():
             yield f"weights.{name}", parameter.detach()
-            for moment, tensor in self.optimizer.state[parameter].items():
+            for moment, tensor in states.get(parameter, {}).items():
                 yield f"{moment}.{name}", tensor
 
-    def _restore(self, state: TrunkState) -> None:
+    def restore(self, state: TrunkState) -> None:
+        """Go on from where `state` was had."""
         self.step, self.looked, self.diverged = state.step, state.looked, ""
         for name, tensor in self._tensors():
             tensor.copy_(state.tensors[name])
@@ -180,7 +202,7 @@ class TrunkTraining:
         return ""
 
     def _look(self, recipe: Recipe, branch: int | None) -> Generator[Point, None, str]:
-        mean_loss = self.loss_sum.item() / (self.step - self.looked)
+        mean_loss = average(self.loss_sum).item() / (self.step - self.looked)
         middle = (self.looked + 1 + self.step) / 2
         self.looked = self.step
         self.loss_sum.zero_()
@@ -189,21 +211,28 @@ class TrunkTraining:
         return self.diverged
 
     def _batches(self, first: int, last: int, batch_size: int) -> Iterator[tuple[Tensor, ...]]:
-        """What the model's loss takes, one batch a step, moved to the device in large chunks."""
+        """What the model's loss takes, one batch a step, moved to the device in large chunks.
+
+        The order of all windows decides what a batch is; a rank sees its slice of every batch.
+        """
+        size = batch_size // self.ranks
+        own = slice(own_rank() * size, (own_rank() + 1) * size)
         steps_per_chunk = max(1, CHUNK_TOKENS // (batch_size * self.shape.window.text))
         for start in range(first, last, steps_per_chunk):
             end = min(start + steps_per_chunk, last)
-            draws = np.arange(start * batch_size, end * batch_size)  # places in the order
+            places = np.arange(start * batch_size, end * batch_size)  # in the order
+            draws = places.reshape(-1, batch_size)[:, own].ravel()
             windows = cut_windows(self.tokens, self.order[draws], self.objective)
             arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
             moved = (array.to(self.device, non_blocking=True) for array in arrays)
-            yield from zip(*(array.split(batch_size) for array in moved), strict=True)
+            yield from zip(*(array.split(size) for array in moved), strict=True)
 
     def _measure(self, branch: int) -> Outcome:
         """Sum up the held-out windows at the end of a branch."""
         held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
         with self.autocast:
-            losses = window_losses(*held_out)
+            losses = window_losses(*held_out, self.eager_loss, self.device)
+        reshard(self.eager_loss)
         mean = float(losses.mean())
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")
@@ -218,7 +247,9 @@ def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
     return np.concatenate(orders)[:n_needed]
 
 
-def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.AdamW:
+def make_optimizer(
+    model: Model, recipe: Recipe, plan: ParallelConfig = ALONE
+) -> torch.optim.Optimizer:
     """AdamW, one fused kernel per step; matrices and tables decay, gains do not."""
     parameters = list(model.parameters())
     groups = [
@@ -226,17 +257,20 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     betas = (recipe.beta1, recipe.beta2)
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=1e-8, fused=True)
-    for parameter in parameters:  # as Adam would in its first step; a state is whole before it
+    make = zero_optimizer if plan.mode == "zero1" else torch.optim.AdamW
+    optimizer = make(groups, lr=recipe.lr, betas=betas, eps=1e-8, fused=True)
+    local = local_part(optimizer)
+    for parameter in (p for group in local.param_groups for p in group["params"]):
+        # as Adam would in its first step; a state is whole before it
         moments = {m: torch.zeros_like(parameter) for m in ("exp_avg", "exp_avg_sq")}
-        optimizer.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+        local.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
     return optimizer
 
 
 def update(
-    model: Model, optimizer: torch.optim.AdamW, loss: Tensor, lr: float, grad_clip: float
+    model: Model, optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, grad_clip: float
 ) -> None:
-    """One optimizer step at learning rate `lr`, gradients clipped to a total norm."""
+    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks."""
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
     for group in optimizer.param_groups:
@@ -263,15 +297,24 @@ def divergence(mean_loss: float, steps: int, recipe: Recipe, vocab_size: int) ->
 
 
 @torch.no_grad()
-def window_losses(model: Model, objective: Objective, tokens: np.ndarray, most: int) -> np.ndarray:
+def window_losses(
+    model: Model,
+    objective: Objective,
+    tokens: np.ndarray,
+    most: int,
+    loss_of: Callable[..., Tensor] | None = None,
+    device: str | None = None,
+) -> np.ndarray:
     """Mean loss of each of the first `most` windows of a stream, nats/token.
 
-    What of a window is hidden depends on its place in the stream only.
+    What of a window is hidden depends on its place in the stream only. Ranks share the windows:
+    `loss_of` is then what `parallelise` made of the model's loss, and `device` where it computes.
     """
-    device = next(model.parameters()).device
+    device = device or str(next(model.parameters()).device)
     index = np.arange(min(most, count_windows(len(tokens), objective)))
-    losses = []
-    for chunk in np.array_split(index, max(1, len(index) * model.shape.seq_len // EVAL_TOKENS)):
+    own, losses = deal(index), []
+    for chunk in np.array_split(own, max(1, len(own) * model.shape.seq_len // EVAL_TOKENS)):
         arrays = objective(cut_windows(tokens, chunk, objective), chunk, None)
-        losses.append(model.loss(*(torch.from_numpy(a).to(device) for a in arrays)).mean(1))
-    return torch.cat(losses).double().cpu().numpy()
+        moved = (torch.from_numpy(a).to(device) for a in arrays)
+        losses.append((loss_of or model.loss)(*moved).mean(1))
+    return gather(torch.cat(losses), len(index)).double().cpu().numpy()

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -34,6 +34,7 @@ from scaling.training.checkpoints import (
     write_checkpoint,
 )
 from scaling.training.optim import cooldown_start
+from scaling.training.parallel import agree, joined, own_rank, whole_weights
 from scaling.training.records import (
     CHECKPOINTS_ONLY,
     Keeping,
@@ -42,7 +43,8 @@ from scaling.training.records import (
     write_record,
 )
 from scaling.training.saved import save_model
-from scaling.training.trunk import Branching, Outcome, Point, TrunkState, TrunkTraining
+from scaling.training.strategy import ALONE, ParallelConfig
+from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
 
 KEPT_HEAP_BYTES = 2**30
 WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a result is written again, on a full disk
@@ -66,8 +68,11 @@ def run_trunk(
     compiled: bool = False,
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
+    plan: ParallelConfig = ALONE,
 ) -> Iterator[Event | dict]:
     """Train one trunk and its branches; a folder holds its checkpoint, and models if wanted.
+
+    Every rank of a plan trains it so, and what one yields the others do.
 
     Yields
     ------
@@ -75,9 +80,11 @@ def run_trunk(
     """
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
-    saved = read_checkpoint(folder, trunk.trunk_id, until) if folder else None
     ids = data.load("train"), data.load("valid")
-    training = make_training(trunk, *ids, device, compiled, saved.state if saved else None)
+    training = make_training(trunk, *ids, device, compiled, plan)
+    saved = read_checkpoint(folder, trunk.trunk_id, until, training.state) if folder else None
+    if saved:
+        training.restore(saved.state)
     began -= saved.cell_s if saved else 0.0
     counted_from = -saved.cell_steps if saved else 0
     points, branch_points = saved.points if saved else [], []
@@ -97,15 +104,17 @@ def run_trunk(
                 **measurements(cell, data, news, steps, trained - began, device),
                 "wall_s": now - began,
                 "compiled": int(compiled),
+                "parallel": plan.label,
+                "ranks": plan.ranks,
             }
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
-                patiently(save_trained, kept, training.model, cell, data, news.loss)
+                save_trained(kept, training.model, cell, data, news.loss)
             first = cell.recipe.steps / 100  # step of the curve that is kept
             curve = [curve_row(cell, p) for p in [*points, *branch_points] if p.step >= first]
             yield {"row": row, "curve": curve}
             branch_points, began, counted_from = [], now, training.done
-        elif folder and now - saved_at > keeping.checkpoint_s and may_stop(training, news):
+        elif folder and may_stop(training, news) and agree(now - saved_at > keeping.checkpoint_s):
             steps = training.done - counted_from
             with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the run
                 checkpoint = Checkpoint(training.state(), points, steps, now - began)
@@ -126,7 +135,9 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
         "recipe": asdict(cell.recipe),
         "data_fingerprint": data.fingerprint,
     }
-    save_model(folder, model, data.tokenizer_path, facts)
+    weights = whole_weights(model)
+    if own_rank() == 0:
+        patiently(save_model, folder, model, data.tokenizer_path, facts, weights)
 
 
 def make_training(
@@ -135,9 +146,9 @@ def make_training(
     valid_tokens: np.ndarray,
     device: str,
     compiled: bool = False,
-    state: TrunkState | None = None,
+    plan: ParallelConfig = ALONE,
 ) -> TrunkTraining:
-    """Build the model of a trunk, or put it back to where it was stopped."""
+    """Build the model of a trunk, on the ranks of a plan."""
     shared = trunk.cells[0]
     return TrunkTraining(
         shared.shape,
@@ -150,7 +161,7 @@ def make_training(
         precision=shared.precision,
         compiled=compiled,
         valid_windows=shared.valid_windows,
-        state=state,
+        plan=plan,
     )
 
 
@@ -220,6 +231,37 @@ def settle_process() -> None:
             mallopt(option, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker ends without having done its work."""
+
+    reason: str
+    details: str
+    at: float  # seconds of this machine's clock, by which the first of several ranks is known
+
+
+def train_trunk(
+    trunk: Trunk,
+    data: TokenData,
+    folder: Path,
+    device: str,
+    compiled: bool,
+    keeping: Keeping,
+    plan: ParallelConfig,
+) -> Iterator[Event]:
+    """Train a trunk, write a record per cell, and clear away; of several ranks the first does."""
+    options: dict[str, Any] = {"compiled": compiled, "keeping": keeping, "plan": plan}
+    for news in run_trunk(trunk, data, device, folder=folder, **options):
+        if own_rank() > 0:
+            continue
+        if isinstance(news, dict):
+            patiently(write_record, folder, news)
+            news = Event(trunk.trunk_id, "finished", row=news["row"])
+        yield news
+    if own_rank() == 0:
+        delete_checkpoint(folder, trunk.trunk_id)
+
+
 def work(
     trunk: Trunk,
     data: TokenData,
@@ -227,29 +269,25 @@ def work(
     device: str,
     compiled: bool,
     keeping: Keeping,
+    plan: ParallelConfig,
+    rank: int,
+    port: int | None,
     pipe: Connection,
 ) -> None:
-    """Body of a worker process: train a trunk, send events, write a record per cell."""
+    """Body of a worker process, which is one rank of a trunk: train it and send events."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
     settle_process()
-    left = {cell.run_id: cell for cell in trunk.cells}
     try:
-        for news in run_trunk(
-            trunk, data, device, compiled=compiled, folder=folder, keeping=keeping
-        ):
-            if isinstance(news, dict):
-                patiently(write_record, folder, news)
-                del left[news["row"]["run_id"]]
-                news = Event(trunk.trunk_id, "finished", row=news["row"])
-            pipe.send(news)
-        delete_checkpoint(folder, trunk.trunk_id)
+        with joined(plan, device, rank=rank, port=port):
+            for event in train_trunk(trunk, data, folder, device, compiled, keeping, plan):
+                pipe.send(event)
     except BrokenPipeError:  # the parent is gone: nothing has failed, another will go on
         return
     except Exception as error:
         reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
-        for cell in left.values():
-            pipe.send(fail(trunk, cell, data, folder, reason, details))
+        pipe.send(Failure(reason, details, time.monotonic()))
+        sys.exit(1)
 
 
 def fail(
