@@ -1,6 +1,6 @@
 """What a forward pass keeps for the backward pass, by layer and in the head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LOGIT_BYTES = 4  # the loss is computed in fp32 in every precision
@@ -222,28 +222,34 @@ def activation_bytes(
     if not n_sequences > 0:
         raise ValueError(f"n_sequences must be positive, got {n_sequences}")
     r = element_bytes if stream_bytes is None else stream_bytes
-    options = (network, counting, element_bytes, r)
-    layer = layer_bytes_per_token(*options)
-    lean = layer_bytes_per_token(*options, attention_weights=False)
-    kept, again = {
-        "none": (layer, 0.0),
-        "selective": (lean, layer - lean),
-        "full": (r * network.width, layer),
-    }[recompute]
-    counts = COUNTINGS[counting]
+    counts, options = COUNTINGS[counting], (counting, element_bytes, r)
+    tokens = n_sequences * network.seq_len
     norm = (_norm_bytes(r, counts) + element_bytes) * network.width  # and what reads it
     ends = norm + counts.dropout * network.width  # tokens and targets; the embedding's dropout
     ends += (STATISTIC_BYTES + 2 * TOKEN_BYTES) * counts.statistics
-    encoder = crossed = 0.0  # for each token of the encoder
+    kept, again = (tokens * size for size in _layer_bytes(network, recompute, options))
+    read = 0.0
     if network.encoder_len:
-        encoder = network.n_layers * kept + norm + (STATISTIC_BYTES + TOKEN_BYTES)
-        queries, crossed = cross_bytes_per_token(*options)
-        if recompute == "full":
-            again, queries, crossed = again + queries, 0.0, 0.0
-        kept += queries
-    tokens = n_sequences * network.seq_len
+        encoder = replace(network, seq_len=network.encoder_len, encoder_len=None)
+        n_read = n_sequences * encoder.seq_len
+        read = n_read * (norm + (STATISTIC_BYTES + TOKEN_BYTES) * counts.statistics)
+        queries, keys = cross_bytes_per_token(network, *options)
+        cross = tokens * queries + n_read * keys
+        own, own_again = (n_read * size for size in _layer_bytes(encoder, recompute, options))
+        kept += own + (0.0 if recompute == "full" else cross)
+        again = max(again + (cross if recompute == "full" else 0.0), own_again)
     logits = LOGIT_BYTES * network.vocab_size * tokens
-    read = n_sequences * (network.encoder_len or 0)
-    layers = tokens * network.n_layers * kept + read * (encoder + network.n_layers * crossed)
-    again *= max(tokens, read)
-    return Activations(layers + tokens * ends, logits, temporaries=logits + again)
+    kept = network.n_layers * kept + tokens * ends + read
+    return Activations(kept, logits, temporaries=logits + again)
+
+
+def _layer_bytes(network: Network, recompute: str, options: tuple) -> tuple[float, float]:
+    """Bytes for each token that a layer keeps, and that it computes again; attention to itself."""
+    stream_bytes = options[-1]
+    layer = layer_bytes_per_token(network, *options)
+    lean = layer_bytes_per_token(network, *options, attention_weights=False)
+    return {
+        "none": (layer, 0.0),
+        "selective": (lean, layer - lean),
+        "full": (stream_bytes * network.width, layer),
+    }[recompute]

@@ -29,9 +29,7 @@ class Communication:
         return self.gather_weights + self.scatter_gradients + self.reduce_gradients
 
 
-def communication(
-    params: float, setup: Setup, network: Network | None = None
-) -> Communication:
+def communication(params: float, setup: Setup, network: Network | None = None) -> Communication:
     """Bytes that one device sends in a step.
 
     W and G are the bytes of all weights and of all gradients, n the devices, F the sharding factor.

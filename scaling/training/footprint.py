@@ -47,8 +47,7 @@ def held_bytes(tensors: Iterable[Tensor | None]) -> int:
 def held_by_kind(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """Bytes of weights, gradients and optimizer states that lie on this rank now."""
     parameters = [*model.parameters()]
-    inner: Any = getattr(optimizer, "optim", optimizer)  # the shard in a ZeroRedundancyOptimizer
-    states = [t for s in inner.state.values() for t in s.values() if torch.is_tensor(t)]
+    states = [t for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t)]
     return {
         "weights": held_bytes(parameters),
         "gradients": held_bytes(p.grad for p in parameters),

@@ -1,11 +1,13 @@
 """One training step on a rank of any strategy: what it holds, sends and takes."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -13,7 +15,7 @@ from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.footprint import allocated_peak, held_by_kind, track_peak
 from scaling.training.optim import Recipe
-from scaling.training.parallel import make_mesh, parallelise
+from scaling.training.parallel import host_ranks, joined, local_part, make_mesh, parallelise
 from scaling.training.strategy import ParallelConfig
 from scaling.training.traffic import Traffic
 from scaling.training.trunk import make_optimizer, update
@@ -67,7 +69,8 @@ def prepare_step(
     if device != "cpu":  # fake tensors cannot be moved
         model = model.to(device)
     loss = parallelise(model, plan, mesh)
-    return RankStep(model, loss, make_optimizer(model, RECIPE), make_batch(shape, n_sequences, device))
+    optimizer = make_optimizer(model, RECIPE, plan)
+    return RankStep(model, loss, optimizer, make_batch(shape, n_sequences, device))
 
 
 def make_batch(shape: Shape, n_sequences: int, device: str = "cpu") -> tuple[Tensor, ...]:
@@ -95,7 +98,8 @@ def measure_step(
     step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
     step()  # what is made once, buckets and buffers, is there from now on
     step.loss(*step.batch).mean().backward()
-    row: dict[str, float] = {f"held_{k}": n for k, n in held_by_kind(step.model, step.optimizer).items()}
+    held = held_by_kind(step.model, local_part(step.optimizer))
+    row: dict[str, float] = {f"held_{kind}": size for kind, size in held.items()}
     step.optimizer.step()
     step.optimizer.zero_grad(set_to_none=True)
     with Traffic() as traffic:
@@ -103,7 +107,7 @@ def measure_step(
     row |= {f"sent_{kind}": sent.ring_bytes for kind, sent in traffic.sent.items()}
     row |= {"sent": traffic.ring_bytes, "calls": sum(s.calls for s in traffic.sent.values())}
     row["allocated"] = allocated_peak(step, device)
-    parts = track_peak(step.root, step.optimizer, step.batch, step)
+    parts = track_peak(step.root, local_part(step.optimizer), step.batch, step)
     return row | {f"peak_{part}": size for part, size in parts.items()}
 
 
@@ -120,6 +124,35 @@ def time_steps(
         _wait(device)
         seconds += [time.perf_counter() - start] if i >= 2 else []
     return seconds
+
+
+Job = tuple[Callable[..., Any], tuple]  # a function of this module, and what it takes
+
+
+def on_ranks(n_ranks: int, jobs: Sequence[Job]) -> list[list[Any]]:
+    """Run jobs one after the other on every rank of a group; return what every rank found.
+
+    The ranks are processes of this machine: with GPUs one on each (NCCL), else on its cores (gloo),
+    one thread each. A job that names a `device` last gets the rank's own.
+    """
+    if n_ranks == 1:
+        return [[function(*given, own_device(0)) for function, given in jobs]]
+    meeting, answers = host_ranks(), mp.get_context("spawn").SimpleQueue()
+    mp.spawn(_serve, (n_ranks, meeting.port, jobs, answers), n_ranks, daemon=True)
+    found = dict(answers.get() for _ in range(n_ranks))
+    return [found[rank] for rank in range(n_ranks)]
+
+
+def _serve(rank: int, n_ranks: int, port: int, jobs: Sequence[Job], answers: Any) -> None:
+    torch.set_num_threads(1)
+    device, everyone = own_device(rank), ParallelConfig(mode="ddp", ranks=n_ranks)
+    with joined(everyone, device, rank=rank, port=port):
+        answers.put((rank, [function(*given, device) for function, given in jobs]))
+
+
+def own_device(rank: int) -> str:
+    """Return the GPU of a rank where there are GPUs, else "cpu"."""
+    return f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
 
 
 def _wait(device: str) -> None:
