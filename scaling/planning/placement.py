@@ -29,7 +29,9 @@ class Placement:
 
     The table has one row per strategy: strategy; state, total and total_recomputed, bytes on a
     device with activations kept and computed again; fits, fits_recomputed; devices_needed, the
-    fewest on which it fits computed again, NaN where none do; sent, bytes a step.
+    fewest on which it fits computed again, NaN where none do; sent, bytes a step; host, bytes in
+    the memory of all hosts together; host_sent, bytes a step between a device and its host;
+    host_seconds, what that takes where the device's link is known, else NaN.
     """
 
     device: Device
@@ -89,6 +91,7 @@ def _weigh_setup(
     shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float
 ) -> dict:
     network, again = network_of(shape), replace(setup, recompute="full")
+    sent, link = communication(params, setup, network), device.host_bandwidth
     kept = training_memory(params, setup, network, n_sequences)
     least = training_memory(params, again, network, n_sequences)
     needed = devices_needed(device, params, again, network, n_sequences)
@@ -99,5 +102,8 @@ def _weigh_setup(
         "fits": fits(device, kept),
         "fits_recomputed": fits(device, least),
         "devices_needed": float("nan") if needed is None else float(needed),
-        "sent": communication(params, setup).total,
+        "sent": sent.total,
+        "host": kept.host * setup.n_devices,
+        "host_sent": sent.host,
+        "host_seconds": sent.host / link if link else float("nan"),
     }
