@@ -112,9 +112,9 @@ def training_memory(
 def step_peak(params: float, setup: Setup, network: Network, n_sequences: float = 1) -> float:
     """Bytes on one device at the peak of a step of one pass, whose gradients are freed after it.
 
-    The largest of the end of the forward pass (all activations and logits twice), the backward pass
-    of the last layer and of the one before it (whose neighbour's gradients are on their way), and
-    the end of the backward pass. Parameters and errors as in `training_memory`.
+    The largest of the end of the forward pass (all activations and the logits twice), the backward
+    pass of the last layer, of the one before it (while its neighbour's gradients are on their way)
+    and of the first, and that of the token table. Parameters and errors as in `training_memory`.
     """
     memory = training_memory(params, setup, network, n_sequences)
     deeper = replace(network, n_layers=network.n_layers + 1)
@@ -123,22 +123,23 @@ def step_peak(params: float, setup: Setup, network: Network, n_sequences: float 
     resident = memory.state + memory.buckets
     if setup.gathers or setup.n_devices == 1:  # elsewhere gradients have their place in buckets
         resident -= memory.gradients
-    gathered, rooted, scattered = 0.0, 0.0, p.reduced * tables  # of the root
+    gathered, rooted, scattered, root = 0.0, 0.0, 0.0, p.reduced * tables  # gradients of the root
     if setup.gathers:
         gathered = memory.gathered - p.reduced * min(params, max(tables, one))
         rooted = p.gathered * (tables + one) if setup.reshard else gathered + p.gathered * one
-        scattered += p.reduced * one
+        scattered = p.reduced * one  # a layer's gradients, and once more on their way
     tokens = n_sequences * max(network.seq_len, network.encoder_len or 0)
     passing = tokens * p.element * (network.width + network.hidden)
     again = memory.temporaries - memory.logits  # a layer computed again, autocast's copies
     copied = COUNTINGS[setup.counting].unfused_norm and p.element < LOGIT_BYTES  # to fp32
     logits = memory.logits * (1 + p.element / LOGIT_BYTES + copied)
-    top = gathered + network.n_layers * layer + passing + again + p.reduced * tables
+    top = gathered + network.n_layers * layer + passing + again
     moments = (
         rooted + memory.activations + logits,
-        top,
-        top - layer + scattered - p.reduced * tables,
-        memory.gradients + rooted + 2 * scattered,
+        top + root,
+        top - layer + root + scattered,
+        memory.gradients + rooted + root + 2 * scattered + layer + passing + again,
+        memory.gradients + rooted + 2 * root + 2 * scattered,  # the table's two uses are added up
     )
     return resident + max(moments)
 

@@ -7,6 +7,7 @@ on real tensors only.
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -91,29 +92,29 @@ def track_peak(
     return parts
 
 
-def allocated_peak(step: Callable[[], Any], device: str = "cpu") -> int:
-    """Most bytes that a step had allocated at once beyond those that were when it began.
+def allocate(work: Callable[[], Any], device: str = "cpu") -> tuple[int, int]:
+    """Most bytes allocated at once while something is done, and those left by its result.
 
-    On a CPU as torch's allocator tells the profiler, on a GPU by CUDA's own statistics.
+    Beyond what was allocated when it began: on a CPU as torch's allocator tells the profiler, on a
+    GPU by CUDA's own statistics.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        step()
+        result = work()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+        peak, left = torch.cuda.max_memory_allocated(device), torch.cuda.memory_allocated(device)
+        del result
+        return peak - before, left - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        step()
+        result = work()
     assert seen.profiler is not None and seen.profiler.kineto_results is not None
-    events = seen.profiler.kineto_results.events()
     changes = sorted(
         (event.start_ns(), event.nbytes())
-        for event in events
+        for event in seen.profiler.kineto_results.events()
         if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
     )
-    held = peak = 0
-    for _, change in changes:
-        held += change
-        peak = max(peak, held)
-    return peak
+    del result
+    held = [*accumulate((change for _, change in changes), initial=0)]
+    return max(held), held[-1]

@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
-from scaling.training.footprint import allocated_peak, held_by_kind, track_peak
+from scaling.training.footprint import allocate, held_by_kind, track_peak
 from scaling.training.optim import Recipe
 from scaling.training.parallel import host_ranks, joined, local_part, make_mesh, parallelise
 from scaling.training.strategy import ParallelConfig
@@ -93,7 +93,8 @@ def measure_step(
     -------
     dict with held_weights, held_gradients, held_optimizer (after the backward pass); sent_<kind>,
         the ring bytes of every kind of collective, and sent, their sum; calls, of collectives;
-        peak_<part> as the trackers say; allocated, of the step alone as the allocator says
+        peak_<part> as the trackers say; allocated, at the peak of the step beyond what lies there
+        between steps, as the allocator says; forward, what the forward pass leaves, likewise
     """
     step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
     step()  # what is made once, buckets and buffers, is there from now on
@@ -105,25 +106,35 @@ def measure_step(
     with Traffic() as traffic:
         step()
     row |= {f"sent_{kind}": sent.ring_bytes for kind, sent in traffic.sent.items()}
-    row |= {"sent": traffic.ring_bytes, "calls": sum(s.calls for s in traffic.sent.values())}
-    row["allocated"] = allocated_peak(step, device)
+    row |= {"sent": traffic.ring_bytes, "calls": traffic.calls}
+    row["allocated"], _ = allocate(step, device)
     parts = track_peak(step.root, local_part(step.optimizer), step.batch, step)
-    return row | {f"peak_{part}": size for part, size in parts.items()}
+    row |= {f"peak_{part}": size for part, size in parts.items()}
+    _, row["forward"] = allocate(lambda: step.loss(*step.batch).mean(), device)
+    return row
 
 
 def time_steps(
     shape: Shape, plan: ParallelConfig, n_sequences: int, n_steps: int, device: str = "cpu"
-) -> list[float]:
-    """Seconds of every step after two that warm up, all ranks waiting for the slowest."""
+) -> dict[str, Any]:
+    """Seconds of every step after two that warm up, all ranks waiting for the slowest.
+
+    Returns
+    -------
+    dict with seconds (list), and sent (ring bytes) and calls of the collectives of one step
+    """
     step = prepare_step(shape, plan, n_sequences, device, make_mesh(plan, device))
+    step()
+    with Traffic() as traffic:
+        step()
     seconds = []
-    for i in range(n_steps + 2):
+    for _ in range(n_steps):
         _wait(device)
         start = time.perf_counter()
         step()
         _wait(device)
-        seconds += [time.perf_counter() - start] if i >= 2 else []
-    return seconds
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "sent": traffic.ring_bytes, "calls": traffic.calls}
 
 
 Job = tuple[Callable[..., Any], tuple]  # a function of this module, and what it takes

@@ -15,10 +15,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from scaling.shapes.shape import Shape
-from scaling.training.footprint import track_peak
+from scaling.training.footprint import held_by_kind, track_peak
 from scaling.training.measured import prepare_step
-from scaling.training.parallel import make_mesh
+from scaling.training.parallel import local_part, make_mesh
 from scaling.training.strategy import ParallelConfig
+from scaling.training.traffic import Traffic
 
 
 @contextmanager
@@ -34,20 +35,23 @@ def simulated_ranks(n_ranks: int) -> Iterator[None]:
 def simulate_step(
     shape: Shape, plan: ParallelConfig, n_sequences: int, device: str = "cpu"
 ) -> dict[str, int]:
-    """Bytes that one rank would hold, with so many windows a rank.
+    """Bytes that one rank would hold and send, with so many windows a rank.
 
     Returns
     -------
-    dict with state (weights, gradients and optimizer states at the end of the backward pass) and
-        the parts of the peak, as `scaling.training.footprint.track_peak` returns them
+    dict with state (weights, gradients and optimizer states), sent (ring bytes) and calls of the
+        collectives of a step, and the parts of the peak, as
+        `scaling.training.footprint.track_peak` returns them
     """
     with simulated_ranks(plan.ranks):
         mesh = make_mesh(plan, device)  # asks for real numbers: before any tensor is fake
         with FakeTensorMode():
             step = prepare_step(shape, plan, n_sequences, device, mesh)
-            # DTensor derives an operator's layouts at its first call, from tensors of full size
             for parameter in step.model.parameters():
                 parameter.grad = torch.zeros_like(parameter)
+            state = sum(held_by_kind(step.model, local_part(step.optimizer)).values())
+            # DTensor derives an operator's layouts at its first call, from tensors of full size
             step.update(torch.zeros((), requires_grad=True))
-            parts = track_peak(step.root, step.optimizer, step.batch, step)
-    return parts
+            with Traffic() as traffic:
+                parts = track_peak(step.root, local_part(step.optimizer), step.batch, step)
+    return {"state": state, "sent": round(traffic.ring_bytes), "calls": traffic.calls} | parts

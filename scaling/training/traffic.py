@@ -72,6 +72,11 @@ class Traffic(TorchDispatchMode):
         """That one rank sends in all."""
         return sum(sent.ring_bytes for sent in self.sent.values())
 
+    @property
+    def calls(self) -> int:
+        """Collectives in all."""
+        return sum(sent.calls for sent in self.sent.values())
+
 
 def _size(value: Any) -> int:
     """Bytes of a tensor, or of all in a list."""

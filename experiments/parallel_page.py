@@ -1,0 +1,3 @@
+from pathlib import Path
+FOLDER = Path("results/parallel")
+def write_page(x): pass
