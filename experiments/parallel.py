@@ -1,11 +1,11 @@
-"""What do ranks hold and send, and how fast are they, beside what the calculators say?
+"""What ranks hold and send, and how fast they are, beside what the calculators say.
 
 Question  Do `hardware/memory` and `hardware/communication` tell what DDP, ZeRO and FSDP hold and
           send, within 5 %? What would 8 to 512 ranks hold? How does speed change with the ranks?
 Command   python experiments/parallel.py [measured] [simulated] [speed] [page]    (none: all)
           With GPUs the ranks are theirs (NCCL); that has not been tried.
 Cost      measured 1 minute, simulated 5, speed 2, of two slow cores; nothing is trained
-Expected  bytes to 5 %; DDP out of 80 GB for the 11.3B T5 only; a loss of some per cent at 512 GPUs
+Expected  bytes to 5 %; DDP beyond 80 GB for the 11.3B T5 only; some per cent lost at 512 GPUs
 Result    results/parallel
 """
 
@@ -37,14 +37,17 @@ from scaling.training.strategy import ParallelConfig
 
 SMALL, WINDOWS = Shape(vocab_size=1024, seq_len=160, n_layers=4, width=128, n_heads=4), 3
 PLANS = {  # ranks -> what is measured on them
-    1: [{"mode": "none"}, {"mode": "none", "recompute": True}],
+    1: [ParallelConfig(), ParallelConfig(recompute=True)],
     2: [
-        *({"mode": mode} for mode in ("ddp", "zero1", "zero2", "fsdp")),
-        {"mode": "fsdp", "recompute": True},
-        {"mode": "fsdp", "offload": True},
-        {"mode": "fsdp", "param_dtype": "bf16"},
+        *(ParallelConfig(mode, 2) for mode in ("ddp", "zero1", "zero2", "fsdp")),
+        ParallelConfig("fsdp", 2, recompute=True),
+        ParallelConfig("fsdp", 2, offload=True),
+        ParallelConfig("fsdp", 2, param_dtype="bf16"),
     ],
-    4: [{"mode": "ddp"}, {"mode": "zero1"}, {"mode": "fsdp"}, {"mode": "hsdp", "sharding_factor": 2}],
+    4: [
+        *(ParallelConfig(mode, 4) for mode in ("ddp", "zero1", "fsdp")),
+        ParallelConfig("hsdp", 4, 2),
+    ],
 }
 
 
@@ -53,19 +56,18 @@ def t5(width, n_heads, ffn_width):
     return Shape(32_128, 512, 24, width, n_heads, ffn_width=ffn_width, family="t5")
 
 
-LARGE = {  # model -> shape, windows a rank, what is simulated: (mode, ranks, sharding factor)
-    "T5 611M": (t5(1024, 16, 2816), 8, [("none", 1), ("fsdp", 8), ("fsdp", 512)]),
-    "T5 2.28B": (t5(2048, 16, 5120), 8, [("none", 1), ("fsdp", 8), ("fsdp", 512)]),
-    "T5 11.3B": (
-        t5(4096, 32, 16_128),
-        8,
-        [("none", 1), ("zero2", 64), ("fsdp", 8), ("fsdp", 64), ("fsdp", 512), ("hsdp", 512, 8)],
-    ),
-    "GPT 7.5B": (
-        Shape(50_257, 2048, 36, 4096, 32, ffn_width=16_544),
-        1,
-        [("none", 1), ("zero2", 64), ("fsdp", 8), ("fsdp", 64), ("fsdp", 512)],
-    ),
+def sharded(mode, ranks, factor=None):
+    """Return FSDP as it is used at this size: gathered and computed in bf16, fp32 shards."""
+    return ParallelConfig(mode, ranks, factor, param_dtype="bf16")
+
+
+ENDS = [ParallelConfig(), sharded("fsdp", 8), sharded("fsdp", 512)]
+MORE = [sharded("fsdp", 64), sharded("zero2", 64)]
+LARGE = {  # model -> shape, windows a rank, what is simulated
+    "T5 611M": (t5(1024, 16, 2816), 8, ENDS),
+    "T5 2.28B": (t5(2048, 16, 5120), 8, ENDS),
+    "T5 11.3B": (t5(4096, 32, 16_128), 8, [*ENDS, *MORE, sharded("hsdp", 512, 8)]),
+    "GPT 7.5B": (Shape(50_257, 2048, 36, 4096, 32, ffn_width=16_544), 1, [*ENDS, *MORE]),
 }
 WIDTHS, SPEED_WINDOWS, STEPS = (32, 64, 128), 4, 7
 GPU, UTILISATION, HOP = "A100", 0.4, 5e-6  # assumed: share of the peak, s of a hop
@@ -88,64 +90,95 @@ def setup_of(plan):
 
 
 def measure():
-    """Return a row for every strategy and quantity: measured on real ranks, and computed."""
-    params, network, rows = total_params(SMALL), network_of(SMALL), []
-    for n_ranks, choices in PLANS.items():
-        plans = [ParallelConfig(ranks=n_ranks, **choice) for choice in choices]
+    """Return a row for every strategy and quantity, measured on real ranks: the most of them."""
+    rows = []
+    for n_ranks, plans in PLANS.items():
         found = on_ranks(n_ranks, [(measure_step, (SMALL, plan, WINDOWS)) for plan in plans])
         for plan, ranks in zip(plans, zip(*found, strict=True), strict=True):
-            most = pd.DataFrame(ranks).max()  # of the ranks
-            setup = setup_of(plan)
-            memory = training_memory(params, replace(setup, offload="none"), network, WINDOWS)
+            most = pd.DataFrame(ranks).max()
             buckets = most.held_gradients if plan.mode in ("ddp", "zero1") else 0
-            pairs = {
-                "weights": (most.held_weights, memory.weights),
-                "gradients": (most.held_gradients, memory.gradients),
-                "optimizer": (most.held_optimizer, memory.moments),
-                "left by forward": (most.forward, forward_bytes(setup, memory, network)),
-                "peak": (
-                    most.held_weights + most.held_optimizer + buckets + most.allocated,
-                    step_peak(params, replace(setup, offload="none"), network, WINDOWS),
-                ),
-                "sent": (most.sent, communication(params, setup, network).total),
+            between_steps = most.held_weights + most.held_optimizer + buckets
+            quantities = {
+                "weights": most.held_weights,
+                "gradients": most.held_gradients,
+                "optimizer": most.held_optimizer,
+                "left by forward": most.forward,
+                "peak": between_steps + most.allocated,
+                "sent": most.sent,
             }
-            for quantity, (measured, computed) in pairs.items():
+            for quantity, measured in quantities.items():
                 row = {"strategy": plan.label, "ranks": n_ranks, "quantity": quantity}
-                off = measured / computed - 1 if computed else float(measured > 0)
-                rows.append(row | {"measured": measured, "computed": computed, "off": off})
-            print(plan.label, {k: f"{m:.0f}/{c:.0f}" for k, (m, c) in pairs.items()}, flush=True)
+                rows.append(row | {"measured": measured})
+            print(rows[-len(quantities) :], flush=True)
     return pd.DataFrame(rows)
 
 
-def forward_bytes(setup, memory, network):
-    """Return what lies on a rank between forward and backward, beside what always does."""
-    p, rooted = setup.bytes_per_param, network.table_params
-    if setup.gathers:
-        rooted = total_params(SMALL) if not setup.reshard else rooted
-    return memory.activations + memory.logits + setup.gathers * p.gathered * rooted
+def compare_measured(measured):
+    """Return the rows of `measure` with what the calculators say of them, and how far it is off."""
+    params, network = total_params(SMALL), network_of(SMALL)
+    plans = {plan.label: plan for plans in PLANS.values() for plan in plans}
+    computed = []
+    for row in measured.itertuples():
+        setup = setup_of(plans[row.strategy])
+        kept = replace(setup, offload="none")  # on a CPU the host's memory is the device's
+        memory = training_memory(params, kept, network, WINDOWS)
+        rooted = network.table_params if setup.reshard else params
+        gathered = setup.gathers * setup.bytes_per_param.gathered * rooted
+        quantities = {
+            "weights": memory.weights,
+            "gradients": memory.gradients,
+            "optimizer": memory.moments,
+            "left by forward": memory.activations + memory.logits + gathered,
+            "peak": step_peak(params, kept, network, WINDOWS),
+            "sent": communication(params, setup, network).total,
+        }
+        computed.append(quantities[row.quantity])
+    table = measured.assign(computed=computed)
+    return table.assign(off=(table.measured / table.computed - 1).fillna(0.0))
 
 
 def simulate():
-    """Return a row for every large model and strategy: simulated, and computed."""
+    """Return a row for every large model and strategy: bytes of one simulated rank."""
     rows = []
-    for model, (shape, n_sequences, cases) in LARGE.items():
-        params, network = total_params(shape), network_of(shape)
-        for mode, n_ranks, *factor in cases:
-            plan = ParallelConfig(mode=mode, ranks=n_ranks, sharding_factor=next(iter(factor), None))
-            plan.param_dtype = "fp32" if mode == "none" else "bf16"
+    for model, (shape, n_sequences, plans) in LARGE.items():
+        for plan in plans:
             seconds = os.times().user
-            found = simulate_step(shape, plan, n_sequences)
-            setup = setup_of(plan)
-            memory = training_memory(params, setup, network, n_sequences)
-            row = {"model": model, "params": params, "strategy": mode, "ranks": n_ranks}
-            row |= {"sharding_factor": plan.shards, "precision": setup.precision}
-            row |= {"n_sequences": n_sequences} | found
-            row |= {"peak": found["total"] - found["other"], "planned": memory.total}
-            row |= {"computed_state": memory.state}
-            row["computed_peak"] = step_peak(params, setup, network, n_sequences)
-            row["computed_sent"] = communication(params, setup, network).total
+            row = {"model": model, "params": total_params(shape), "strategy": plan.label}
+            row |= {"ranks": plan.ranks, "sharding_factor": plan.shards}
+            row |= {"n_sequences": n_sequences} | simulate_step(shape, plan, n_sequences)
             rows.append(row)
-            print(model, plan.label, row, f"{os.times().user - seconds:.0f} s", flush=True)
+            print(row, f"{os.times().user - seconds:.0f} s", flush=True)
+    return pd.DataFrame(rows)
+
+
+def compare_simulated(simulated):
+    """Return the rows of `simulate` with what the calculators, and so the planner, say of them."""
+    rows = []
+    for row in simulated.to_dict("records"):
+        shape, n_sequences, plans = LARGE[row["model"]]
+        setup = setup_of({plan.label: plan for plan in plans}[row["strategy"]])
+        params, network = total_params(shape), network_of(shape)
+        memory = training_memory(params, setup, network, n_sequences)
+        row["peak"] = row["total"] - row["other"]  # without the rotary tables and the batch
+        row["computed_state"] = memory.state
+        row["computed_peak"] = step_peak(params, setup, network, n_sequences)
+        row["planned"] = memory.total  # with gradients kept, as for several passes a step
+        row["computed_sent"] = communication(params, setup, network).total
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.assign(off=table.peak / table.computed_peak - 1)
+
+
+def compute_factors():
+    """Return the computed peak of every large model at every sharding factor; 1 is DDP in fp32."""
+    rows = []
+    for model, (shape, n_sequences, _) in LARGE.items():
+        params, network = total_params(shape), network_of(shape)
+        for factor in (1, 2, 4, *RANKS):
+            ddp, fsdp = ParallelConfig(), ParallelConfig("fsdp", factor, param_dtype="bf16")
+            setup = setup_of(ddp if factor == 1 else fsdp)
+            peak = step_peak(params, setup, network, n_sequences)
+            rows.append({"model": model, "factor": factor, "peak": peak})
     return pd.DataFrame(rows)
 
 
@@ -161,13 +194,13 @@ def time_all():
             plan = ParallelConfig(mode=mode, ranks=n_ranks if mode != "none" else 1)
             jobs.append((time_steps, (shape, plan, SPEED_WINDOWS, STEPS)))
         load = os.getloadavg()[0]
-        for (shape, mode), ranks in zip(cases, zip(*on_ranks(n_ranks, jobs), strict=True), strict=True):
-            seconds = np.quantile(ranks[0]["seconds"], (0.5, 0.25, 0.75))
+        for (shape, mode), found in zip(cases, on_ranks(n_ranks, jobs)[0], strict=True):
+            seconds = np.quantile(found["seconds"], (0.5, 0.25, 0.75))
             flops = training_flops_per_token(shape) * shape.window.text * SPEED_WINDOWS
             row = {"model": f"T5 {total_params(shape) / 1e6:.2f}M", "ranks": n_ranks}
             row |= {"params": total_params(shape), "strategy": mode, "flops": flops, "load": load}
             row |= dict(zip(("seconds", "seconds_low", "seconds_high"), seconds, strict=True))
-            row |= {"sent": ranks[0]["sent"], "calls": ranks[0]["calls"]}
+            row |= {"sent": found["sent"], "calls": found["calls"]}
             row["tokens_per_s"] = SPEED_WINDOWS * shape.window.text / seconds[0]
             rows.append(row | {"flops_per_s": flops / seconds[0]})
             print(row, flush=True)
@@ -183,10 +216,9 @@ def fit_links(speed):
     alone = speed[speed.strategy == "none"].set_index(["model", "ranks"]).seconds
     rows = speed[speed.strategy != "none"]
     keys = pd.MultiIndex.from_frame(rows[["model", "ranks"]])
-    compute = alone.reindex(keys).to_numpy()
-    design = np.column_stack([rows.calls * (rows.ranks - 1), rows.sent]) / rows.seconds.to_numpy()[:, None]
-    found, _ = nnls(design, 1 - compute / rows.seconds.to_numpy())
-    return found, compute + (design * rows.seconds.to_numpy()[:, None]) @ found
+    compute, seconds = alone.reindex(keys).to_numpy(), rows.seconds.to_numpy()
+    design = np.column_stack([rows.calls * (rows.ranks - 1), rows.sent])
+    return nnls(design / seconds[:, None], 1 - compute / seconds)[0]
 
 
 def check_fit(speed):
@@ -194,9 +226,9 @@ def check_fit(speed):
 
     A size is predicted by the others.
     """
-    (hop, byte), _ = fit_links(speed)
+    hop, byte = fit_links(speed)
     rows = speed[speed.strategy != "none"].copy()
-    others = {m: fit_links(speed[speed.model != m])[0] for m in dict.fromkeys(speed.model)}
+    others = {m: fit_links(speed[speed.model != m]) for m in dict.fromkeys(speed.model)}
     alone = speed[speed.strategy == "none"].set_index(["model", "ranks"]).seconds
     compute = [alone[key] for key in zip(rows.model, rows.ranks, strict=True)]
     costs = [others[model] for model in rows.model]
@@ -211,11 +243,25 @@ def check_fit(speed):
     return fit, rows[["model", "ranks", "strategy", "seconds", "predicted"]]
 
 
+def compute_states():
+    """Return bytes of states of 7.5B parameters on each of 64, beside the ZeRO paper's."""
+    printed = {"ddp": 120e9, "zero1": 31.4e9, "zero2": 16.6e9, "zero3": 1.9e9}
+    rows = []
+    for strategy, published in printed.items():
+        row = {"strategy": strategy, "published": published}
+        for precision in ("bf16_mixed", "fp32"):
+            row[precision] = training_memory(7.5e9, Setup(precision, strategy, 64)).state
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def predict():
     """Return the step of the 11.3B T5 on 8 to 512 GPUs, without and with all overlap."""
     shape, device = LARGE["T5 11.3B"][0], get_device(GPU)
     params, network, rows = total_params(shape), network_of(shape), []
-    calls = 3 * 2 * shape.n_layers + 2  # gathered twice and scattered, block by block; the root once
+    calls = (
+        3 * 2 * shape.n_layers + 2
+    )  # gathered twice and scattered, block by block; the root once
     for n_sequences in (8, 16):
         for n in RANKS:
             setup = Setup("bf16_mixed", "fsdp", n, recompute="full")
@@ -257,17 +303,27 @@ def main():
         return
     speed = pd.read_csv(FOLDER / "speed.csv")
     fit, steps = check_fit(speed)
-    write_table(FOLDER / "fit.csv", pd.DataFrame([fit]))
-    write_table(FOLDER / "steps.csv", steps)
-    write_table(FOLDER / "predicted.csv", predict())
-    write_page({model: (shape, n) for model, (shape, n, _) in LARGE.items()})
+    tables = {
+        "measured_computed": compare_measured(pd.read_csv(FOLDER / "measured.csv")),
+        "simulated_computed": compare_simulated(pd.read_csv(FOLDER / "simulated.csv")),
+        "factors": compute_factors(),
+        "states": compute_states(),
+        "fit": pd.DataFrame([fit]),
+        "steps": steps,
+        "predicted": predict(),
+    }
+    for name, table in tables.items():
+        write_table(FOLDER / f"{name}.csv", table)
+    write_page(tables | {"speed": speed, "machine": pd.read_csv(FOLDER / "machine.csv")})
 
 
 def find_processor():
     """Return the name of the GPU or of the processor."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.distributed.fsdp import FSDPModule
@@ -83,6 +83,7 @@ def track_peak(
     else:
         tracker = MemTracker()
         tracker.track_external(root, optimizer, *batch)
+    tracker._update_peak_stats = lambda _: _keep_peak(tracker)  # every module's takes minutes
     with tracker:
         step()
     [found] = [kinds for kinds in tracker.get_tracker_snapshot("peak").values() if kinds]
@@ -90,6 +91,13 @@ def track_peak(
     for kind, size in found.items():
         parts[PARTS[kind.value if isinstance(kind, Enum) else str(kind)]] += size
     return parts
+
+
+def _keep_peak(tracker: MemTracker) -> None:
+    for device, held in tracker._curr_mem_snap.items():
+        if tracker._peak_mem.get(device, 0) < held["Total"]:
+            tracker._peak_mem[device] = held["Total"]
+            tracker._peak_mem_snap[device] = dict(held)
 
 
 def allocate(work: Callable[[], Any], device: str = "cpu") -> tuple[int, int]:
@@ -111,7 +119,7 @@ def allocate(work: Callable[[], Any], device: str = "cpu") -> tuple[int, int]:
         result = work()
     assert seen.profiler is not None and seen.profiler.kineto_results is not None
     changes = sorted(
-        (event.start_ns(), event.nbytes())
+        (event.start_ns(), event.nbytes())  # pyright: ignore
         for event in seen.profiler.kineto_results.events()
         if event.name() == "[memory]" and event.device_type() == DeviceType.CPU
     )

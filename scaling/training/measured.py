@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.multiprocessing.spawn import spawn
 
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
@@ -148,8 +149,8 @@ def on_ranks(n_ranks: int, jobs: Sequence[Job]) -> list[list[Any]]:
     """
     if n_ranks == 1:
         return [[function(*given, own_device(0)) for function, given in jobs]]
-    meeting, answers = host_ranks(), mp.get_context("spawn").SimpleQueue()
-    mp.spawn(_serve, (n_ranks, meeting.port, jobs, answers), n_ranks, daemon=True)
+    meeting, answers = host_ranks(), get_context("spawn").SimpleQueue()
+    spawn(_serve, (n_ranks, meeting.port, jobs, answers), n_ranks, daemon=True)
     found = dict(answers.get() for _ in range(n_ranks))
     return [found[rank] for rank in range(n_ranks)]
 

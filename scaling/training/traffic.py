@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import _resolve_process_group
+from torch.distributed.distributed_c10d import GroupName
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -87,14 +89,11 @@ def _size(value: Any) -> int:
 
 def _group_size(value: Any) -> int:
     """Ranks of a process group, given by itself or by its name; 0 for what is none."""
-    if isinstance(value, str):
-        try:
-            return dist.distributed_c10d._resolve_process_group(value).size()
-        except (LookupError, RuntimeError, ValueError):
-            return 0  # the name of an operation
-    if isinstance(value, torch.ScriptObject):
-        try:
+    try:
+        if isinstance(value, str):
+            return _resolve_process_group(GroupName(value)).size()
+        if isinstance(value, torch.ScriptObject):
             return dist.ProcessGroup.unbox(value).size()
-        except RuntimeError:
-            return 0
+    except (LookupError, RuntimeError, ValueError):  # the name or kind of a reduction
+        return 0
     return 0
