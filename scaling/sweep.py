@@ -28,7 +28,7 @@ from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import MIN_RUNS
 from scaling.tables.runs import load_curves, load_runs
-from scaling.training import dispatch, grid, records
+from scaling.training import dispatch, grid, records, strategy
 from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
 from scaling.training.grid import CHOICES, GridConfig
 from scaling.training.monitor import duration, watch
@@ -54,6 +54,7 @@ class SweepConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    parallel: strategy.ParallelConfig = field(default_factory=strategy.ParallelConfig)
     grid: GridConfig = field(default_factory=GridConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -67,17 +68,25 @@ def main(config: SweepConfig) -> None:
     check(config)
     from scaling.training import pool
 
+    if (launched := strategy.launched()) and launched[0] > 0:  # what to do the first rank says
+        if not config.dry_run:
+            pool.follow(config.parallel, device=config.device)
+        return
     console = Console(soft_wrap=True)
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
-    workers = pool.default_workers(device) if config.workers is None else config.workers
+    ranks = config.parallel.ranks
+    if not (launch or launched):
+        pool.check_devices(config.parallel, device)
+    workers = pool.default_workers(device, ranks) if config.workers is None else config.workers
     data = prepare(config, console)
     cells = plan_cells(config, data.vocab_size, data.fingerprint)
     grid.check_corpus(cells, data.n_train, data.n_valid, config.allow_repeats)
     folder = Path(config.results) / (config.name or derived_name(config))
     if config.dry_run:
-        seconds = pool.expected_seconds(group_trunks(cells), data, device) / workers
+        seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
         about = f"about {duration(seconds)} with {workers} workers on {device}"
+        about += f", {config.parallel.label}, nothing lost between ranks," if ranks > 1 else ""
         print_plan(console, cells, data.n_train, f"{about} at the speed just measured")
         console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
@@ -99,7 +108,13 @@ def check(config: SweepConfig) -> None:
     if config.workers is not None and config.workers < 1:
         raise ValueError(f"workers={config.workers} must be at least 1")
     config.fit.settings()
-    plan_cells(config, config.data.vocab_size, "")
+    strategy.check_parallel(config.parallel, config.precision)
+    strategy.check_launch(config.parallel)
+    if config.parallel.mode != "none" and config.compile == "always":
+        raise ValueError(
+            f"compile=always: parallel={config.parallel.mode} is trained eagerly; use compile=auto"
+        )
+    strategy.check_batches(config.parallel, plan_cells(config, config.data.vocab_size, ""))
 
 
 def derived_name(config: SweepConfig) -> str:
@@ -176,6 +191,8 @@ def train_missing(
 
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
+        if strategy.launched():
+            list(pool.lead([], data, folder, device=device, plan=config.parallel))
         console.print(f"{folder}: all {len(cells)} cells are done, nothing to train")
         return
     if done := len(cells) - len(todo):
@@ -193,11 +210,19 @@ def train_missing(
             workers=config.workers,
             compiled=config.compile == "always",  # other machines are not measured
             keeping=keeping,
+            plan=config.parallel,
+        )
+    elif strategy.launched():
+        events = pool.lead(
+            trunks, data, folder, device=device, keeping=keeping, plan=config.parallel
         )
     else:
-        compiled = choose_compiled(trunks, config.compile, device, folder, workers, console.print)
+        alone = config.parallel.mode == "none"
+        mode = config.compile if alone else "never"
+        compiled = choose_compiled(trunks, mode, device, folder, workers, console.print)
         options = {"workers": workers, "device": device, "keeping": keeping}
-        events = pool.train_here(trunks, data, folder, compiled=compiled, **options)
+        options |= {"compiled": compiled, "plan": config.parallel}
+        events = pool.train_here(trunks, data, folder, **options)
     with contextlib.closing(events):
         watch(console, trunks, events, folder / "tensorboard" if config.track else None)
 

@@ -12,7 +12,7 @@ from scaling.sweep import SweepConfig, plan_cells
 
 GROUPS = [
     f"{group}={file.stem}"
-    for group in ("data", "dispatch", "family", "grid")
+    for group in ("data", "dispatch", "family", "grid", "parallel")
     for file in sorted((Path(CONF) / group).glob("*.yaml"))
 ]
 

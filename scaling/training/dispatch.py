@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from scaling.errors import SweepError
 from scaling.training import records
 from scaling.training.cells import Event, Trunk, expected_cost, group_trunks
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping
+from scaling.training.strategy import ALONE, ParallelConfig, check_launch, launched
 
 
 @dataclass(frozen=True)
@@ -33,35 +34,51 @@ class Job:
     folder: Path  # the sweep's results, absolute; used where it is there too, on a shared disk
     compiled: bool = False  # through torch.compile
     keeping: Keeping = CHECKPOINTS_ONLY
+    plan: ParallelConfig = field(default_factory=ParallelConfig)
 
     def __call__(self, composed: Any = None) -> list[dict]:
         """Train the trunk and return its records; what Hydra composed is not needed.
 
+        A launcher that starts a task per rank calls this in each of them.
+
         Raises
         ------
         SweepError
-            Models are to be saved, and the folder for them is not there.
+            Models are to be saved, or several tasks train, and the folder is not there.
         """
+        check_launch(self.plan)
         if self.folder.is_dir():
             return self.train_in(self.folder)
-        if self.keeping.models:
+        if self.keeping.models or launched():
+            why = "save_models=true" if self.keeping.models else f"parallel.ranks={self.plan.ranks}"
             raise SweepError(
-                f"save_models=true: {self.folder} is not there on {platform.node()}, and only "
+                f"{why}: {self.folder} is not there on {platform.node()}, and only "
                 "records travel back; put results=PATH on a file system that all machines share"
             )
         with tempfile.TemporaryDirectory() as folder:
             return self.train_in(Path(folder))
 
     def train_in(self, folder: Path) -> list[dict]:
-        """Train what has no record in this folder yet, in a process of its own."""
+        """Train what has no record in this folder yet, in processes of its own.
+
+        Where the launcher has started every rank, it is trained in theirs.
+        """
         from scaling.training import pool  # and torch, which what hands jobs over does not need
 
         cells = list(self.trunk.cells)
         todo = group_trunks(records.not_yet_run(cells, folder, self.keeping.models))
         device = pool.resolve_device(self.device)
-        options = {"workers": 1, "device": device, "keeping": self.keeping}
-        options["compiled"] = {trunk.trunk_id: self.compiled for trunk in todo}
-        for _ in pool.train_here(todo, self.tokens(), folder, **options):
+        options: dict[str, Any] = {"device": device, "keeping": self.keeping, "plan": self.plan}
+        started = launched()
+        if started is None:
+            pool.check_devices(self.plan, device)
+            options |= {"workers": 1, "compiled": {t.trunk_id: self.compiled for t in todo}}
+            events = pool.train_here(todo, self.tokens(), folder, **options)
+        elif started[0] == 0:
+            events = pool.lead(todo, self.tokens(), folder, **options)
+        else:
+            return pool.follow(self.plan, device=device) or []
+        for _ in events:
             pass
         return list(records.read_records(folder, cells).values())
 
@@ -114,6 +131,7 @@ def train_elsewhere(
     workers: int | None = None,
     compiled: bool = False,
     keeping: Keeping = CHECKPOINTS_ONLY,
+    plan: ParallelConfig = ALONE,
 ) -> Generator[Event]:
     """Train trunks as jobs of a launcher, long ones first; write the records that come back.
 
@@ -132,7 +150,7 @@ def train_elsewhere(
         "started" for the jobs that are handed over, "finished" for every cell of one that is back.
     """
     ordered = sorted(trunks, key=expected_cost, reverse=True)
-    same = (source, device, folder.resolve(), compiled, keeping)
+    same = (source, device, folder.resolve(), compiled, keeping, plan)
     jobs = [Job(trunk, number, *same) for number, trunk in enumerate(ordered)]
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     news: queue.SimpleQueue = queue.SimpleQueue()

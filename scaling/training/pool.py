@@ -18,10 +18,18 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
-from scaling.training.parallel import host_ranks
+from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
-from scaling.training.worker import Failure, fail, forkserver, run_trunk, settle_process, work
+from scaling.training.worker import (
+    Failure,
+    fail,
+    forkserver,
+    run_trunk,
+    settle_process,
+    train_trunk,
+    work,
+)
 
 MEASURED_STEPS = 50
 ATTEMPTS = 2  # of a trunk whose worker was killed
@@ -239,6 +247,43 @@ def _settle(
     for cell in left:
         failure = fail(job.trunk, cell, data, folder, ending.reason, ending.details)
         yield replace(failure, flops=job.flops)
+
+
+def lead(
+    trunks: list[Trunk],
+    data: TokenData,
+    folder: Path,
+    *,
+    device: str,
+    keeping: Keeping = CHECKPOINTS_ONLY,
+    plan: ParallelConfig,
+) -> Generator[Event]:
+    """Train trunks one after the other, as the first of the ranks that something else started.
+
+    That is torchrun or a cluster; the other ranks `follow`, on a disk that all of them share. What
+    fails ends this process: the starter ends the other ranks, and may start all of them again.
+    """
+    done: dict[str, float] = {}
+    for event in _in_step(plan, device, (trunks, data, folder, keeping)):
+        done[event.trunk_id] = max(done.get(event.trunk_id, 0.0), event.flops)
+        yield replace(event, flops=done[event.trunk_id])
+
+
+def follow(plan: ParallelConfig, *, device: str) -> None:
+    """Train what the first rank leads."""
+    for _ in _in_step(plan, resolve_device(device), None):
+        pass
+
+
+def _in_step(plan: ParallelConfig, device: str, work: tuple | None) -> Iterator[Event]:
+    settle_process()
+    if device == "cuda":  # some starters let a rank see its own GPU only
+        device += f":{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    with joined(plan, device):
+        trunks, data, folder, keeping = agree(work)
+        for trunk in trunks:
+            yield Event(trunk.trunk_id, "started")
+            yield from train_trunk(trunk, data, folder, device, False, keeping, plan)
 
 
 def how_it_ended(exitcode: int | None) -> str:

@@ -5,6 +5,7 @@ arXiv:1910.02054; Zhao et al. 2023, arXiv:2304.11277). The strategy changes wher
 the numbers: it is a column of the runs table and no part of a run's id.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,6 +80,23 @@ def check_parallel(plan: ParallelConfig, precision: str = "fp32") -> None:
         raise ValueError(
             f"parallel.param_dtype={plan.param_dtype} changes the numbers, which the run's id must "
             f"say: add precision={plan.param_dtype}"
+        )
+
+
+def launched() -> tuple[int, int] | None:
+    """Rank and number of ranks, where torchrun or a cluster has started this process as one."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return None
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def check_launch(plan: ParallelConfig) -> None:
+    """Refuse a plan of other ranks than those that torchrun or a cluster has started."""
+    if (found := launched()) and (found[1] != plan.ranks or plan.mode == "none"):
+        raise ValueError(
+            f"{found[1]} ranks were started (WORLD_SIZE), but this is parallel={plan.mode} "
+            f"parallel.ranks={plan.ranks}; add parallel.ranks={found[1]} and "
+            f"parallel={'|'.join(MODES[1:])}"
         )
 
 

@@ -25,10 +25,15 @@ def checkpoint(step=40):
     return Checkpoint(TrunkState(step, 38, tensors), points, 12, 3.5)
 
 
+def read(folder, until):
+    """Read into a state of the same trunk at another moment."""
+    return read_checkpoint(folder, ID, until, lambda: checkpoint(step=5).state)
+
+
 def test_what_is_written_is_read_exactly(tmp_path):
     kept = checkpoint()
     write_checkpoint(tmp_path, ID, kept)
-    found = read_checkpoint(tmp_path, ID, until=40)
+    found = read(tmp_path, until=40)
     assert found is not None
     assert (found.points, found.cell_steps, found.cell_s) == (kept.points, 12, 3.5)
     assert (found.state.step, found.state.looked) == (40, 38)
@@ -38,7 +43,7 @@ def test_what_is_written_is_read_exactly(tmp_path):
 
 def test_one_beyond_the_next_branch_is_of_no_use(tmp_path):
     write_checkpoint(tmp_path, ID, checkpoint(step=40))
-    assert read_checkpoint(tmp_path, ID, until=39) is None
+    assert read(tmp_path, until=39) is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "garbled", "foreign"])
@@ -54,7 +59,7 @@ def test_one_that_cannot_be_read_is_none(tmp_path, damage):
     else:
         garbled = bytes(np.random.default_rng(0).integers(0, 256, 200, dtype=np.uint8))
         path.write_bytes({"empty": b"", "truncated": whole[:-20], "garbled": garbled}[damage])
-    assert read_checkpoint(tmp_path, ID, until=100) is None
+    assert read(tmp_path, until=100) is None
 
 
 def test_an_interrupted_write_leaves_the_old_one(tmp_path, monkeypatch):
@@ -66,6 +71,6 @@ def test_an_interrupted_write_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         write_checkpoint(tmp_path, ID, checkpoint(step=60))
-    found = read_checkpoint(tmp_path, ID, until=100)
+    found = read(tmp_path, until=100)
     assert found is not None and found.state.step == 40
     assert [p.name for p in checkpoint_path(tmp_path, ID).parent.iterdir()] == [f"{ID}.safetensors"]

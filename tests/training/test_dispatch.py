@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from processes import command, descendants
 from sweeps import TIMING, TINY
 from verbs import SECONDS
@@ -28,6 +29,7 @@ from scaling.training.dispatch import Job, carried_by, chosen_launch, train_else
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
 from scaling.training.records import Keeping, not_yet_run, read_records, write_record
+from scaling.training.strategy import ParallelConfig
 
 ROOT = Path(__file__).parents[2]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
@@ -271,3 +273,39 @@ def test_only_what_is_swept_names_a_folder():
     overrides = ["dispatch=ray", "grid.budgets=[1e9,2e9]", "optim.lr_scale=1,2"]
     excluded = names_only_what_is_swept(OverridesParser.create().parse_overrides(overrides))
     assert excluded.endswith("exclude_keys=[dispatch,grid.budgets,grid,data,family]")
+
+
+@pytest.mark.parametrize(("nodes", "tasks"), [(1, 4), (2, 2)])
+def test_slurm_is_asked_for_a_task_per_rank(nodes, tasks):
+    from hydra_plugins.scaling_sweeper import ask_for_ranks
+
+    name = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+    asked = {"_target_": name, "nodes": nodes, "tasks_per_node": 1, "gpus_per_node": None}
+    launcher = OmegaConf.create(asked)
+    ask_for_ranks(launcher, 1, "cuda")
+    assert launcher == asked
+    ask_for_ranks(launcher, 4, "cuda")
+    assert (launcher.tasks_per_node, launcher.gpus_per_node) == (tasks, tasks)
+
+
+def test_ray_is_asked_for_a_device_per_rank():
+    from hydra_plugins.scaling_sweeper import ask_for_ranks
+
+    name = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+    remote = {"num_cpus": 1, "num_gpus": 0}
+    launcher = OmegaConf.create({"_target_": name, "ray": {"remote": remote}})
+    ask_for_ranks(launcher, 4, "cpu")
+    assert launcher.ray.remote == {"num_cpus": 4, "num_gpus": 0}
+    ask_for_ranks(launcher, 4, "cuda")
+    assert launcher.ray.remote == {"num_cpus": 4, "num_gpus": 4}
+
+
+def test_several_tasks_need_the_folder_of_the_sweep(cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (trunk,) = group_trunks(cells[:1])
+    job = Job(trunk, 0, SOURCE, "cpu", tmp_path / "elsewhere", plan=ParallelConfig("ddp", 2))
+    with pytest.raises(SweepError, match=r"parallel.ranks=2: .*elsewhere is not there on"):
+        job()
+    with pytest.raises(ValueError, match="2 ranks were started"):
+        replace(job, plan=ParallelConfig())()

@@ -265,9 +265,9 @@ def test_unknown_devices_are_refused(monkeypatch):
 
 def test_workers_are_dealt_out_over_all_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pool.place_of_workers("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert pool.place_of_workers("cuda:1", 2) == ["cuda:1", "cuda:1"]
-    assert pool.place_of_workers("cpu", 2) == ["cpu", "cpu"]
+    assert pool.place_of_workers("cuda", 3) == [("cuda:0",), ("cuda:1",), ("cuda:0",)]
+    assert pool.place_of_workers("cuda:1", 2) == [("cuda:1",)] * 2
+    assert pool.place_of_workers("cpu", 2) == [("cpu",)] * 2
     assert pool.default_workers("cuda") == 2
     assert pool.default_workers("cuda:1") == 1
     assert pool.default_workers("cpu") == len(os.sched_getaffinity(0))

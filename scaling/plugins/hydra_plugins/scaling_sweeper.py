@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -81,7 +82,7 @@ class ScalingSweeper(BasicSweeper):
             connect_to_ray(config)
             carry_this_module()
             launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=context, task_function=job, config=for_a_job(config)
+                hydra_context=context, task_function=as_rank(job), config=for_a_job(config)
             )
             return lambda: launcher.launch([[]], job.number)[0].return_value
 
@@ -105,9 +106,41 @@ def for_a_job(config: DictConfig) -> DictConfig:
     """
     config = copy.deepcopy(config)  # a launcher runs in a thread of its own
     with read_write(config.hydra):
+        ask_for_ranks(config.hydra.launcher, config.parallel.ranks, config.device)
         config.hydra.job.config_name = None
         config.hydra.overrides.hydra = JOB_OVERRIDES
     return config
+
+
+def ask_for_ranks(launcher: DictConfig, ranks: int, device: str) -> None:
+    """Ask for a device per rank: SLURM for a task with one, Ray for all of them in a job.
+
+    With device=cuda a device is a GPU; what the user asks for stays.
+    """
+    if ranks == 1:
+        return
+    if ".hydra_submitit_launcher." in launcher._target_:
+        if launcher.tasks_per_node * launcher.nodes != ranks:
+            launcher.tasks_per_node = max(1, ranks // launcher.nodes)
+        if device == "cuda" and not launcher.gpus_per_node:
+            launcher.gpus_per_node = launcher.tasks_per_node
+    elif ".hydra_ray_launcher." in launcher._target_:
+        launcher.ray.remote.num_cpus = max(ranks, launcher.ray.remote.num_cpus)
+        if device == "cuda":
+            launcher.ray.remote.num_gpus = max(ranks, launcher.ray.remote.num_gpus)
+
+
+def as_rank(job: Job) -> Callable[[Any], Any]:
+    """Tell a job that is several tasks of submitit, in the words of torchrun, which rank it is."""
+
+    def run(composed: Any = None) -> Any:
+        if job.plan.ranks > 1 and "SUBMITIT_EXECUTOR" in os.environ:
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        return job(composed)
+
+    return run
 
 
 def connect_to_ray(config: DictConfig) -> None:
