@@ -47,11 +47,11 @@ def layout_figure(layout: pd.DataFrame) -> Figure:
 def _draw_devices(ax: Axes, rows: pd.DataFrame) -> None:
     shards, devices = rows.shard.nunique(), rows.device.nunique()
     lanes = {part: 2 - i for i, part in enumerate(PARTS)}
-    for row in rows.itertuples():
-        corner = row.device + 0.06 + 0.88 * row.shard / shards, LANE * lanes[row.part]
-        alpha = PALE if row.held == "own" else 1.0
-        fill = {"fc": PARTS[row.part], "alpha": alpha} if row.held else {"fc": "white"}
-        edge = {"ec": "white" if row.held else "0.75", "lw": 0.5}
+    for row in rows.to_dict("records"):
+        held, colour = row["held"], PARTS[row["part"]]
+        corner = row["device"] + 0.06 + 0.88 * row["shard"] / shards, LANE * lanes[row["part"]]
+        fill = {"fc": colour, "alpha": PALE if held == "own" else 1.0} if held else {"fc": "white"}
+        edge = {"ec": "white" if held else "0.75", "lw": 0.5}
         ax.add_patch(Rectangle(corner, 0.88 / shards, BOX, **fill, **edge))
     ax.set(xlim=(0, devices), ylim=(-0.05, 3 * LANE), yticks=[])
     ax.set_xticks(np.arange(devices) + 0.5, [str(d) for d in range(devices)], fontsize=7)

@@ -96,18 +96,19 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 def _read_devices() -> dict[str, Device]:
     table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
-    known = ["memory_gb", "source", "links_source"]
-    peaks, links = table.drop(columns=[*known, *LINKS.values()]) * TERA, table[[*LINKS.values()]]
+    links = table[[*LINKS.values()]].set_axis([*LINKS], axis=1) * GB
+    facts = ["memory_gb", "source", "links_source"]
+    peaks = table.drop(columns=[*facts, *LINKS.values()]) * TERA
     return {
         str(name): Device(
             str(name),
             peaks.loc[name].dropna().to_dict(),
             gb * GB,
             source,
-            *(None if speed != speed else speed * GB for speed in links.loc[name]),
-            links_source,
+            links_source=links_source,
+            **links.loc[name].dropna().to_dict(),
         )
-        for name, gb, source, links_source in table[known].itertuples()
+        for name, gb, source, links_source in table[facts].itertuples()
     }
 
 

@@ -83,7 +83,8 @@ def track_peak(
     else:
         tracker = MemTracker()
         tracker.track_external(root, optimizer, *batch)
-    tracker._update_peak_stats = lambda _: _keep_peak(tracker)  # every module's takes minutes
+    # that of every module would take minutes
+    tracker._update_peak_stats = lambda peak_state: _keep_peak(tracker)
     with tracker:
         step()
     [found] = [kinds for kinds in tracker.get_tracker_snapshot("peak").values() if kinds]
