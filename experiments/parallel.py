@@ -61,13 +61,13 @@ def sharded(mode, ranks, factor=None):
     return ParallelConfig(mode, ranks, factor, param_dtype="bf16")
 
 
-ENDS = [ParallelConfig(), sharded("fsdp", 8), sharded("fsdp", 512)]
-MORE = [sharded("fsdp", 64), sharded("zero2", 64)]
+FEW = [ParallelConfig(), sharded("fsdp", 8), sharded("fsdp", 64)]
+MANY = [*FEW, sharded("zero2", 64), sharded("fsdp", 512)]
 LARGE = {  # model -> shape, windows a rank, what is simulated
-    "T5 611M": (t5(1024, 16, 2816), 8, ENDS),
-    "T5 2.28B": (t5(2048, 16, 5120), 8, ENDS),
-    "T5 11.3B": (t5(4096, 32, 16_128), 8, [*ENDS, *MORE, sharded("hsdp", 512, 8)]),
-    "GPT 7.5B": (Shape(50_257, 2048, 36, 4096, 32, ffn_width=16_544), 1, [*ENDS, *MORE]),
+    "T5 611M": (t5(1024, 16, 2816), 8, FEW),
+    "T5 2.28B": (t5(2048, 16, 5120), 8, FEW),
+    "T5 11.3B": (t5(4096, 32, 16_128), 8, [*MANY, sharded("hsdp", 512, 8)]),
+    "GPT 7.5B": (Shape(50_257, 2048, 36, 4096, 32, ffn_width=16_544), 1, MANY),
 }
 WIDTHS, SPEED_WINDOWS, STEPS = (32, 64, 128), 4, 7
 GPU, UTILISATION, HOP = "A100", 0.4, 5e-6  # assumed: share of the peak, s of a hop

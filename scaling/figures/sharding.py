@@ -28,8 +28,9 @@ def layout_figure(layout: pd.DataFrame) -> Figure:
     strategies, moments = ([*dict.fromkeys(layout[c])] for c in ("strategy", "moment"))
     fig = paper.paper_figure(paper.PAGE, 0.6 + 0.85 * len(strategies))
     panels = fig.subplots(len(strategies), len(moments), squeeze=False)
-    for (strategy, moment), rows in layout.groupby(["strategy", "moment"], sort=False):
-        i, j = strategies.index(strategy), moments.index(moment)
+    for i, j in np.ndindex(panels.shape):
+        strategy, moment = strategies[i], moments[j]
+        rows = layout[(layout.strategy == strategy) & (layout.moment == moment)]
         _draw_devices(panels[i, j], rows)
         if j == 0:
             panels[i, j].set_ylabel(str(strategy), fontsize=8)
