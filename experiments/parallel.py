@@ -69,7 +69,7 @@ LARGE = {  # model -> shape, windows a rank, what is simulated
     "T5 11.3B": (t5(4096, 32, 16_128), 8, [*MANY, sharded("hsdp", 512, 8)]),
     "GPT 7.5B": (Shape(50_257, 2048, 36, 4096, 32, ffn_width=16_544), 1, MANY),
 }
-WIDTHS, SPEED_WINDOWS, STEPS = (32, 64, 128), 4, 7
+WIDTHS, SPEED_WINDOWS, STEPS = (32, 64, 128), 4, 5
 GPU, UTILISATION, HOP = "A100", 0.4, 5e-6  # assumed: share of the peak, s of a hop
 RANKS = (8, 16, 32, 64, 128, 256, 512)
 

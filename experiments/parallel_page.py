@@ -143,7 +143,7 @@ def show_speed(speed, steps, fit, predicted, machine):
     m = machine.iloc[0]
     text = (
         f"{m.processor}, {m.cores} cores, torch {m.torch}; one thread a rank, so that 4 ranks "
-        f"share {m.cores} cores. Medians and quartiles of 7 steps of 4 windows a rank. Other "
+        f"share {m.cores} cores. Medians and quartiles of 5 steps of 4 windows a rank. Other "
         "people's work ran at the same time (`load before`: processes that wanted a core in the "
         "last minute): these are the speeds of a busy machine, not of its processor. `none`: as "
         "many processes side by side that send nothing, which is what contention alone costs."
