@@ -91,6 +91,8 @@ def show_simulated(table, factors):
         "process does; else bf16 gathered and computed, shards in fp32. T5: 8 windows of 512 "
         "tokens, GPT: 1 of 2,048. The shapes have the published sizes and are ours. `planner` is "
         "`hardware.memory.training_memory`, which counts all gradients beside all activations.",
+        "Not everything was simulated when this page was written: the machine was too busy for "
+        "every model at 8, 64 and 512 ranks; the command simulates what it lists in LARGE.",
         f"Simulated and computed peaks differ by {table.off.abs().max():.2%} at most.",
     )
     section = make_section("8 to 512 ranks, simulated", table, columns, *text)
@@ -160,7 +162,9 @@ def show_speed(speed, steps, fit, predicted, machine):
         f"{rate:,.3g} MB/s ({f.byte * 1e9:.3g} [{f.byte_low * 1e9:.3g}, "
         f"{f.byte_high * 1e9:.3g}] ns a byte); in brackets the range of the fits "
         "that leave one size out. Each size predicted "
-        f"by the other two: off by {off.median():.0%} in the median and {off.max():.0%} at most.",
+        f"by the other two: off by {off.median():.0%} in the median and {off.max():.0%} at most: "
+        "too much to trust the two numbers. The load changed between the cases, and DDP was once "
+        "faster than ranks that send nothing; on an idle machine the fit may say more.",
     )
     rows = predicted.assign(
         tera_low=predicted.flops_per_s_low / 1e12, tera_high=predicted.flops_per_s_high / 1e12

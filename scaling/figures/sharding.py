@@ -33,7 +33,7 @@ def layout_figure(layout: pd.DataFrame) -> Figure:
         rows = layout[(layout.strategy == strategy) & (layout.moment == moment)]
         _draw_devices(panels[i, j], rows)
         if j == 0:
-            panels[i, j].set_ylabel(str(strategy), fontsize=8)
+            panels[i, j].set_ylabel(str(strategy).replace(", ", "\n"), fontsize=7)
         if i == 0:
             panels[i, j].set_title(f"{moment} the layer", fontsize=8, loc="left")
     kinds = [Patch(color=colour, label=part) for part, colour in PARTS.items()]
@@ -119,9 +119,12 @@ def speed_figure(table: pd.DataFrame, predicted: pd.DataFrame, reported: float) 
         ends = np.abs(rows[["flops_per_s_low", "flops_per_s_high"]].T - rows.flops_per_s) / GB
         bars = {"yerr": ends.to_numpy(), "error_kw": {"lw": 0.7, "capsize": 1.5}}
         left.bar(x, rows.flops_per_s / GB, 0.25, color=colour, label=strategy, **bars)
-    left.set_xticks(range(len(groups)), [f"{model}\nx{ranks}" for model, ranks in groups])
+    left.set_xticks(
+        range(len(groups)), [f"{model.split()[-1]}\nx{ranks}" for model, ranks in groups]
+    )
     left.tick_params(axis="x", length=0, labelsize=6.5)
     left.set_ylabel("Speed of a rank (GFLOP/s), here")
+    left.set_xlabel("Parameters of the T5, and ranks")
     for (n, rows), colour in zip(predicted.groupby("n_sequences"), shades, strict=False):
         label = f"{n:g} windows, predicted: no to all overlap"
         right.fill_between(

@@ -141,7 +141,13 @@ def step_peak(params: float, setup: Setup, network: Network, n_sequences: float 
         memory.gradients + rooted + root + 2 * scattered + layer + passing + again,
         memory.gradients + rooted + 2 * root + 2 * scattered,  # the table's two uses are added up
     )
-    return resident + max(moments)
+    between = 0.0  # the decoder's gradients are there, the encoder's activations still are
+    if network.encoder_len:
+        encoder = replace(network, seq_len=network.encoder_len, encoder_len=None)
+        kept = training_memory(params, setup, encoder, n_sequences).activations
+        done = memory.gradients * network.n_layers * one / network.params
+        between = done + kept + gathered + scattered + passing + again + root
+    return resident + max(*moments, between)
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:
