@@ -23,6 +23,7 @@ from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
 from scaling.training.worker import (
     Failure,
+    die_with_parent,
     fail,
     forkserver,
     run_trunk,
@@ -276,6 +277,7 @@ def follow(plan: ParallelConfig, *, device: str) -> None:
 
 
 def _in_step(plan: ParallelConfig, device: str, work: tuple | None) -> Iterator[Event]:
+    die_with_parent()
     settle_process()
     if device == "cuda":  # some starters let a rank see its own GPU only
         device += f":{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"

@@ -276,7 +276,7 @@ def work(
 ) -> None:
     """Body of a worker process, which is one rank of a trunk: train it and send events."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     settle_process()
     try:
         with joined(plan, device, rank=rank, port=port):
@@ -312,8 +312,16 @@ def patiently(write: Callable[..., None], *what: Any) -> None:
     write(*what)
 
 
-def _die_with_parent() -> None:
-    parent = parent_process()
+def die_with_parent() -> None:
+    """End this process once that is gone which has started it."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent, first = parent_process(), os.getppid()
     if parent is not None:
         connection.wait([parent.sentinel])
-        os._exit(1)
+    else:  # torchrun or a cluster started it
+        while os.getppid() == first:
+            time.sleep(1)
+    os._exit(1)

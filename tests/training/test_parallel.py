@@ -185,6 +185,11 @@ def check_modes(found, expected, folder):
 
 def test_two_ranks_give_the_numbers_of_one_process(one_process, tmp_path):
     check_modes(launch(some_modes, 2, tmp_path), one_process[0], tmp_path)
+    shard = max(tmp_path.glob(f"checkpoints/fsdp x2/{STOP}/*.safetensors"))
+    whole = shard.read_bytes()
+    for damage in (b"\xff" * len(whole), whole[:-20], None):  # garbled, cut short, lost
+        shard.unlink() if damage is None else shard.write_bytes(damage)
+        assert read_checkpoint(tmp_path, "fsdp x2", STOP, training().state) is None
 
 
 @pytest.mark.long

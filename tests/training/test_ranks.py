@@ -120,6 +120,12 @@ def test_the_model_that_is_saved_is_whole(undisturbed):
 def test_torchrun_starts_the_ranks(undisturbed, tmp_path):
     by = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     sweep = start("parallel=zero1", cwd=tmp_path, by=[*by, "scaling.sweep"])
+    ranks_of(sweep)
+    family = descendants(sweep.pid)
+    sweep.kill()  # nothing else ends the ranks
+    sweep.wait()
+    gone(family)
+    sweep = start("parallel=zero1", cwd=tmp_path, by=[*by, "scaling.sweep"])
     check_same(finish(sweep, tmp_path), undisturbed[0], parallel="zero1 x2")
     again = start("parallel=zero1", cwd=tmp_path, by=[*by, "scaling.sweep"])
     finish(again, tmp_path)
