@@ -4,7 +4,7 @@ Question  Do `hardware/memory` and `hardware/communication` tell what DDP, ZeRO 
           send, within 5 %? What would 8 to 512 ranks hold? How does speed change with the ranks?
 Command   python experiments/parallel.py [measured] [simulated] [speed] [page]    (none: all)
           With GPUs the ranks are theirs (NCCL); that has not been tried.
-Cost      measured 1 minute, simulated 5, speed 2, of two slow cores; nothing is trained
+Cost      measured 2 minutes of CPU, simulated 6, speed 3; nothing is trained
 Expected  bytes to 5 %; DDP beyond 80 GB for the 11.3B T5 only; some per cent lost at 512 GPUs
 Result    results/parallel
 """
