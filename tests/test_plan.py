@@ -159,6 +159,15 @@ def test_placement_is_the_memory_of_its_setups():
     assert np.isnan(table.devices_needed["DDP"])  # copies never make it smaller
 
 
+def test_an_offload_names_the_hosts_memory_and_the_way_there():
+    params, device = 6.9e9, DEVICES["H100"]
+    table = place(SHAPE, params, device, 64).table.set_index("strategy")
+    assert table.host["FSDP, offload"] == pytest.approx(16 * params)  # of all hosts
+    row = table.loc["FSDP, offload"]
+    assert row.host_seconds == row.host_sent / 64e9
+    assert (table.drop("FSDP, offload")[["host", "host_sent"]] == 0).all(axis=None)
+
+
 def test_the_fewest_devices_are_just_enough():
     params, device = 6.9e9, DEVICES["H100"]
     few = int(place(SHAPE, params, device, 64).table.set_index("strategy").devices_needed["ZeRO-1"])

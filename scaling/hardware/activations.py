@@ -1,6 +1,6 @@
 """What a forward pass keeps for the backward pass, by layer and in the head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LOGIT_BYTES = 4  # the loss is computed in fp32 in every precision
@@ -11,7 +11,9 @@ RECOMPUTE = ("none", "selective", "full")
 
 @dataclass(frozen=True)
 class Network:
-    """The sizes of a decoder-only transformer that memory depends on.
+    """The sizes of a transformer that memory depends on.
+
+    A decoder alone, or with an encoder of as many layers, to which each of its layers attends.
 
     Raises
     ------
@@ -29,13 +31,14 @@ class Network:
     ffn_width: int | None = None  # None: 4 * width
     gated: bool = False  # three feed-forward matrices (SwiGLU) instead of two
     tied: bool = True  # the head shares the token table
+    encoder_len: int | None = None  # tokens that an encoder reads; None: there is none
 
     def __post_init__(self):
         """Refuse sizes that cannot be; see Raises of the class."""
         for name in ("n_layers", "width", "n_heads", "vocab_size", "seq_len"):
             if getattr(self, name) < 1:
                 raise ValueError(f"network: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("head_width", "kv_heads", "ffn_width"):
+        for name in ("head_width", "kv_heads", "ffn_width", "encoder_len"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"network: {name} must be None or at least 1, got {value}")
@@ -57,9 +60,22 @@ class Network:
 
     @property
     def layer_params(self) -> int:
-        """Parameters of one layer's matrices: 2*d*(a + kv) + g*d*f with g = 2, or 3 gated."""
-        matrices = 2 * (self.attention + self.kv) + (3 if self.gated else 2) * self.hidden
-        return self.width * matrices
+        """Parameters of one layer's matrices: 2*d*(a + kv) + g*d*f with g = 2, or 3 gated.
+
+        With an encoder those of a decoder's layer, which has 2*d*(a + kv) more.
+        """
+        attentions = 2 if self.encoder_len else 1
+        ffn = (3 if self.gated else 2) * self.hidden
+        return self.width * (attentions * 2 * (self.attention + self.kv) + ffn)
+
+    @property
+    def params(self) -> int:
+        """Parameters of all matrices."""
+        layers = self.n_layers * self.layer_params
+        if self.encoder_len:
+            cross = 2 * self.width * (self.attention + self.kv)
+            layers += self.n_layers * (self.layer_params - cross)
+        return layers + self.table_params
 
     @property
     def table_params(self) -> int:
@@ -74,7 +90,7 @@ class Counting(NamedTuple):
     materialised: bool = False  # attention weights, which flash attention computes again
     rotary: bool = False  # queries and keys once more, turned
     statistics: bool = False  # of norms and of flash attention, fp32
-    unfused_norm: bool = False  # the normalised stream before its gain, as torch's CPU kernels do
+    unfused_norm: bool = False  # fp32 stream before and after its norm, as torch's CPU kernels do
 
 
 COUNTINGS = {
@@ -128,17 +144,46 @@ def layer_bytes_per_token(
     if counting not in COUNTINGS:
         raise ValueError(f"counting {counting!r} is unknown; use one of {[*COUNTINGS]}")
     kept, e = COUNTINGS[counting], element_bytes
-    r = e if stream_bytes is None else stream_bytes
+    r = _norm_bytes(e if stream_bytes is None else stream_bytes, kept)
     d, a, kv, f = network.width, network.attention, network.kv, network.hidden
     weights = network.n_heads * network.seq_len * (kept.materialised and attention_weights)
     return (
         e * (2 * d + 2 * a + 2 * kv + (4 if network.gated else 2) * f)
-        + r * 2 * d * (1 + kept.unfused_norm)
+        + r * 2 * d
         + e * (a + kv) * kept.rotary
         + STATISTIC_BYTES * (2 + network.n_heads * (not kept.materialised)) * kept.statistics
         + 2 * d * kept.dropout
         + weights * (e + (e + 1) * kept.dropout)
     )
+
+
+def _norm_bytes(r: float, kept: Counting) -> float:
+    """Bytes that a norm keeps of one number of a stream of r bytes."""
+    return 2 * STATISTIC_BYTES if kept.unfused_norm else r
+
+
+def cross_bytes_per_token(
+    network: Network,
+    counting: str = "gpt",
+    element_bytes: float = 2,
+    stream_bytes: float | None = None,
+) -> tuple[float, float]:
+    """Bytes that attention to an encoder keeps, for each token of the decoder and of the encoder.
+
+    e*(d + 2a) + d*r and e*2kv; parameters as in `layer_bytes_per_token`, attention weights as there
+    but with the encoder's length.
+    """
+    kept, e = COUNTINGS[counting], element_bytes
+    r = _norm_bytes(e if stream_bytes is None else stream_bytes, kept)
+    weights = network.n_heads * (network.encoder_len or 0) * kept.materialised
+    queries = (
+        e * (network.width + 2 * network.attention)
+        + r * network.width
+        + STATISTIC_BYTES * (1 + network.n_heads * (not kept.materialised)) * kept.statistics
+        + network.width * kept.dropout
+        + weights * (e + (e + 1) * kept.dropout)
+    )
+    return queries, e * 2 * network.kv
 
 
 def activation_bytes(
@@ -177,20 +222,34 @@ def activation_bytes(
     if not n_sequences > 0:
         raise ValueError(f"n_sequences must be positive, got {n_sequences}")
     r = element_bytes if stream_bytes is None else stream_bytes
-    options = (network, counting, element_bytes, r)
-    layer = layer_bytes_per_token(*options)
-    lean = layer_bytes_per_token(*options, attention_weights=False)
-    kept, again = {
+    counts, options = COUNTINGS[counting], (counting, element_bytes, r)
+    tokens = n_sequences * network.seq_len
+    norm = (_norm_bytes(r, counts) + element_bytes) * network.width  # and what reads it
+    ends = norm + counts.dropout * network.width  # tokens and targets; the embedding's dropout
+    ends += (STATISTIC_BYTES + 2 * TOKEN_BYTES) * counts.statistics
+    kept, again = (tokens * size for size in _layer_bytes(network, recompute, options))
+    read = 0.0
+    if network.encoder_len:
+        encoder = replace(network, seq_len=network.encoder_len, encoder_len=None)
+        n_read = n_sequences * encoder.seq_len
+        read = n_read * (norm + (STATISTIC_BYTES + TOKEN_BYTES) * counts.statistics)
+        queries, keys = cross_bytes_per_token(network, *options)
+        cross = tokens * queries + n_read * keys
+        own, own_again = (n_read * size for size in _layer_bytes(encoder, recompute, options))
+        kept += own + (0.0 if recompute == "full" else cross)
+        again = max(again + (cross if recompute == "full" else 0.0), own_again)
+    logits = LOGIT_BYTES * network.vocab_size * tokens
+    kept = network.n_layers * kept + tokens * ends + read
+    return Activations(kept, logits, temporaries=logits + again)
+
+
+def _layer_bytes(network: Network, recompute: str, options: tuple) -> tuple[float, float]:
+    """Bytes for each token that a layer keeps, and that it computes again; attention to itself."""
+    stream_bytes = options[-1]
+    layer = layer_bytes_per_token(network, *options)
+    lean = layer_bytes_per_token(network, *options, attention_weights=False)
+    return {
         "none": (layer, 0.0),
         "selective": (lean, layer - lean),
-        "full": (r * network.width, layer),
+        "full": (stream_bytes * network.width, layer),
     }[recompute]
-    counts = COUNTINGS[counting]
-    ends = (  # last norm and the head's input; tokens and targets; the embedding's dropout
-        (r * (1 + counts.unfused_norm) + element_bytes + counts.dropout) * network.width
-        + (STATISTIC_BYTES + 2 * TOKEN_BYTES) * counts.statistics
-    )
-    tokens = n_sequences * network.seq_len
-    logits = LOGIT_BYTES * network.vocab_size * tokens
-    layers = network.n_layers * kept
-    return Activations(tokens * (layers + ends), logits, temporaries=logits + tokens * again)

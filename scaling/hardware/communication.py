@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scaling.hardware.activations import Network
 from scaling.hardware.setup import SHARDED, Setup
 
 
@@ -20,6 +21,7 @@ class Communication:
     reduce_gradients: float  # all-reduce
     within: float  # a sharding group: with hybrid sharding the fast links of one machine
     between: float  # replicas
+    host: float = 0.0  # to and from the host's memory, of what is offloaded; not in `total`
 
     @property
     def total(self) -> float:
@@ -27,7 +29,7 @@ class Communication:
         return self.gather_weights + self.scatter_gradients + self.reduce_gradients
 
 
-def communication(params: float, setup: Setup) -> Communication:
+def communication(params: float, setup: Setup, network: Network | None = None) -> Communication:
     """Bytes that one device sends in a step.
 
     W and G are the bytes of all weights and of all gradients, n the devices, F the sharding factor.
@@ -36,16 +38,27 @@ def communication(params: float, setup: Setup) -> Communication:
     - zero1, zero2: reduce-scatter of gradients and all-gather of weights, (n-1)/n (G + W)
     - zero3, fsdp: weights gathered forward and backward, (F-1)/F (2W + G)
     - fsdp with F < n besides: all-reduce of each shard between n/F replicas, 2 (n/F-1)/(n/F) G/F
+    - fsdp without resharding: weights gathered once, (F-1)/F (W + G)
+    - offloaded, over the bus to the host: gradients down, and weights up where Adam has changed
+      them, or as often as they are gathered
+
+    Parameters
+    ----------
+    params : float; all of the model's
+    setup : Setup
+    network : Network or None
+        Its token tables, which FSDP2 gathers once as part of the root; None: there are none.
 
     Raises
     ------
     ValueError
-        `params`, all of the model's, is not positive.
+        `params` is not positive.
 
     Notes
     -----
     One micro-batch a step. With several, zero3 and fsdp gather, and they and zero2 scatter, for
-    each; ddp and zero1 send once.
+    each; ddp and zero1 send once. Torch's ZeRO-1 is DDP's all-reduce and then a broadcast of the
+    weights, half as much again as is counted here.
 
     References
     ----------
@@ -55,12 +68,23 @@ def communication(params: float, setup: Setup) -> Communication:
     if not params > 0:
         raise ValueError(f"params must be positive, got {params}")
     bytes_of = setup.bytes_per_param
-    G, F, n = params * bytes_of.gradients, setup.shards, setup.n_devices
-    ring, replicas = (F - 1) / F, n // F
-    passes = 2 if "weights" in SHARDED[setup.strategy] else 1  # forward and backward, or once
-    gather, scatter = passes * ring * params * bytes_of.weights, ring * G
-    reduce = 2 * (replicas - 1) / replicas * G / F
-    return Communication(gather, scatter, reduce, within=gather + scatter, between=reduce)
+    F, replicas = setup.shards, setup.n_devices // setup.shards
+    ring, G = (F - 1) / F, params * bytes_of.reduced
+    sharded = "weights" in SHARDED[setup.strategy]
+    once = 0 if network is None else min(params, network.table_params)
+    passed = params + (params - once if sharded and setup.reshard else 0)
+    gather = ring * passed * (bytes_of.gathered if sharded else bytes_of.weights)
+    scatter, reduce = ring * G, 2 * (replicas - 1) / replicas * G / F
+    down = params * bytes_of.gradients if setup.offload != "none" else 0.0
+    up = (passed if setup.offload == "params" else params) * bytes_of.weights if down else 0.0
+    return Communication(
+        gather,
+        scatter,
+        reduce,
+        within=gather + scatter,
+        between=reduce,
+        host=(down + up) / F,
+    )
 
 
 def communication_table(
@@ -86,5 +110,5 @@ def communication_table(
         sent = communication(params, setup)
         row = {"strategy": setup.strategy, "sharding_factor": setup.shards, **vars(sent)}
         rows.append(row | {"total": sent.total})
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).drop(columns="host")  # nothing is offloaded
     return table.assign(over_ddp=table.total / table.total.iloc[0])

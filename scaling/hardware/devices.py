@@ -1,7 +1,8 @@
 """Accelerators: dense peak FLOP/s by number format and memory, as their makers print them.
 
-Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s), or an
-entry to the `devices` of a user's own configuration.
+Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s, links in
+GB/s one way), or an entry to the `devices` of a user's own configuration. Makers print links as the
+sum of both ways: the table has half of it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,11 @@ from scaling.hardware.formats import FORMATS
 
 GB = 1e9  # bytes; datasheets count decimally
 TERA = 1e12
+LINKS = {  # field of a Device -> column of the table
+    "node_bandwidth": "node_gbs",
+    "network_bandwidth": "network_gbs",
+    "host_bandwidth": "host_gbs",
+}
 PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats apart
 
 
@@ -33,6 +39,10 @@ class Device:
     peak_flops: Mapping[str, float]  # format -> FLOP/s
     memory_bytes: float
     source: str = ""  # where the numbers stand
+    node_bandwidth: float | None = None  # bytes/s one way, to the others in a machine (NVLink)
+    network_bandwidth: float | None = None  # its share of the machine's adapters (InfiniBand)
+    host_bandwidth: float | None = None  # to the host's memory (PCIe)
+    links_source: str = ""
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""
@@ -49,6 +59,9 @@ class Device:
         for format, peak in self.peak_flops.items():
             _require_positive(self.name, f"peak_flops[{format!r}]", peak, "FLOP/s, as in 3.12e14")
         _require_positive(self.name, "memory_bytes", self.memory_bytes, "bytes, as in 80.0e9")
+        for link in LINKS:
+            if (speed := getattr(self, link)) is not None:
+                _require_positive(self.name, link, speed, "bytes/s one way, as in 300.0e9")
 
     def training_flops(self, precision: str | None = None) -> float:
         """Peak FLOP/s at which this device trains.
@@ -83,10 +96,19 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 def _read_devices() -> dict[str, Device]:
     table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
-    peaks = table.drop(columns=["memory_gb", "source"]) * TERA
+    links = table[[*LINKS.values()]].set_axis([*LINKS], axis=1) * GB
+    facts = ["memory_gb", "source", "links_source"]
+    peaks = table.drop(columns=[*facts, *LINKS.values()]) * TERA
     return {
-        str(name): Device(str(name), peaks.loc[name].dropna().to_dict(), gb * GB, source)
-        for name, gb, source in table[["memory_gb", "source"]].itertuples()
+        str(name): Device(
+            str(name),
+            peaks.loc[name].dropna().to_dict(),
+            gb * GB,
+            source,
+            links_source=links_source,
+            **links.loc[name].dropna().to_dict(),
+        )
+        for name, gb, source, links_source in table[facts].itertuples()
     }
 
 
@@ -99,7 +121,8 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
     Parameters
     ----------
     name : str
-    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps source
+    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps source,
+        links_source and the links of `LINKS` (bytes/s one way)
 
     Raises
     ------
@@ -112,7 +135,8 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
         raise ValueError(
             f"device {name!r}: give a mapping with peak_flops and memory_bytes, got {fields!r}"
         )
-    needed, known = {"peak_flops", "memory_bytes"}, {"peak_flops", "memory_bytes", "source"}
+    needed = {"peak_flops", "memory_bytes"}
+    known = needed | {"source", "links_source", *LINKS}
     if lacking := sorted(needed - set(fields)):
         raise ValueError(f"device {name!r}: {lacking} missing; give {sorted(needed)}")
     if unknown := sorted(set(fields) - known):

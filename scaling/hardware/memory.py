@@ -6,7 +6,13 @@ GB are decimal (1e9 bytes), as datasheets print them.
 from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
 
-from scaling.hardware.activations import Activations, Network, activation_bytes
+from scaling.hardware.activations import (
+    COUNTINGS,
+    LOGIT_BYTES,
+    Activations,
+    Network,
+    activation_bytes,
+)
 from scaling.hardware.devices import Device
 from scaling.hardware.setup import OFFLOADED, SHARDED, Setup
 
@@ -27,6 +33,7 @@ class Memory:
     logits: float = 0.0
     temporaries: float = 0.0  # autocast's copies included
     gathered: float = 0.0  # whole layers that ZeRO-3 or FSDP assembles for the moment
+    buckets: float = 0.0  # copies of the gradients that DDP sums
     host: float = 0.0  # in the host's memory, for each device; not in `total`
 
     @property
@@ -64,9 +71,9 @@ def training_memory(
 
     Notes
     -----
-    Buckets are left out: ZeRO-2 is counted as releasing a gradient when it is computed, DDP as
-    reducing gradients in place (torch's default keeps one more copy; `gradient_as_bucket_view`
-    avoids it).
+    All gradients are counted beside all activations: so it is where they are summed over several
+    passes; `step_peak` counts one pass a step. ZeRO-2 is counted as releasing a gradient when it is
+    computed; torch has FSDP without resharding in its place, which gathers all weights.
     """
     setup = Setup() if setup is None else setup
     if not params > 0:
@@ -87,7 +94,8 @@ def training_memory(
             stream_bytes=precision.stream,
         )
         tables, layer = network.table_params, network.layer_params  # tables for the whole pass
-        gathered = min(params, tables + PREFETCHED_LAYERS * layer)
+        layers = PREFETCHED_LAYERS * layer if setup.reshard else params
+        gathered = min(params, tables + layers)
         largest = min(params, max(tables, layer))  # its gradient is whole until it is scattered
     offloaded, gathers = OFFLOADED[setup.offload], setup.gathers
     return Memory(
@@ -95,9 +103,51 @@ def training_memory(
         activations=used.kept,
         logits=used.logits,
         temporaries=(gathered if gathers else params) * precision.casts + used.temporaries,
-        gathered=gathers * (precision.weights * gathered + precision.gradients * largest),
+        gathered=gathers * (precision.gathered * gathered + precision.reduced * largest),
+        buckets=setup.copies_buckets * precision.gradients * params,
         host=float(sum(state[name] for name in offloaded)),
     )
+
+
+def step_peak(params: float, setup: Setup, network: Network, n_sequences: float = 1) -> float:
+    """Bytes on one device at the peak of a step of one pass, whose gradients are freed after it.
+
+    The largest of the end of the forward pass (all activations and the logits twice), the backward
+    pass of the last layer, of the one before it (while its neighbour's gradients are on their way)
+    and of the first, and that of the token table. Parameters and errors as in `training_memory`.
+    """
+    memory = training_memory(params, setup, network, n_sequences)
+    deeper = replace(network, n_layers=network.n_layers + 1)
+    layer = training_memory(params, setup, deeper, n_sequences).activations - memory.activations
+    p, tables, one = setup.bytes_per_param, network.table_params, network.layer_params
+    resident = memory.state + memory.buckets
+    if setup.gathers or setup.n_devices == 1:  # elsewhere gradients have their place in buckets
+        resident -= memory.gradients
+    gathered, rooted, scattered, root = 0.0, 0.0, 0.0, p.reduced * tables  # gradients of the root
+    if setup.gathers:
+        gathered = memory.gathered - p.reduced * min(params, max(tables, one))
+        rooted = p.gathered * (tables + one) if setup.reshard else gathered + p.gathered * one
+        scattered = p.reduced * one  # a layer's gradients, and once more on their way
+    tokens = n_sequences * max(network.seq_len, network.encoder_len or 0)
+    passing = tokens * p.element * (network.width + network.hidden)
+    again = memory.temporaries - memory.logits  # a layer computed again, autocast's copies
+    copied = COUNTINGS[setup.counting].unfused_norm and p.element < LOGIT_BYTES  # to fp32
+    logits = memory.logits * (1 + p.element / LOGIT_BYTES + copied)
+    top = gathered + network.n_layers * layer + passing + again
+    moments = (
+        rooted + memory.activations + logits,
+        top + root,
+        top - layer + root + scattered,
+        memory.gradients + rooted + root + 2 * scattered + layer + passing + again,
+        memory.gradients + rooted + 2 * root + 2 * scattered,  # the table's two uses are added up
+    )
+    between = 0.0  # the decoder's gradients are there, the encoder's activations still are
+    if network.encoder_len:
+        encoder = replace(network, seq_len=network.encoder_len, encoder_len=None)
+        kept = training_memory(params, setup, encoder, n_sequences).activations
+        done = memory.gradients * network.n_layers * one / network.params
+        between = done + kept + gathered + scattered + passing + again + root
+    return resident + max(*moments, between)
 
 
 def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:

@@ -9,13 +9,15 @@ from scaling.hardware.activations import COUNTINGS, RECOMPUTE
 class Precision(NamedTuple):
     """Bytes per parameter, and per activation."""
 
-    weights: float  # gathered in this format too, by ZeRO-3 and FSDP
+    weights: float
     gradients: float
     moments: float  # Adam's two
     master: float  # the fp32 copy of 16-bit weights
     casts: float  # weights in the format of the matrix products, from forward to backward
     element: float  # of an activation that a matrix product reads
     stream: float  # of the residual stream
+    gathered: float  # a weight, when ZeRO-3 or FSDP assembles layers
+    reduced: float  # a gradient, when it is summed over devices
 
     @property
     def state(self) -> float:
@@ -24,11 +26,12 @@ class Precision(NamedTuple):
 
 
 PRECISION_BYTES = {
-    "fp32": Precision(4, 4, 8, 0, 0, 4, 4),
-    "bf16_autocast": Precision(4, 4, 8, 0, 2, 2, 4),  # fp32, cast for matrix products
-    "bf16_mixed": Precision(2, 2, 8, 4, 0, 2, 2),  # with an fp32 master copy
-    "fp16_mixed": Precision(2, 2, 8, 4, 0, 2, 2),
-    "bf16_mixed_fp32_gradients": Precision(2, 4, 8, 4, 0, 2, 2),
+    "fp32": Precision(4, 4, 8, 0, 0, 4, 4, 4, 4),
+    "bf16_autocast": Precision(4, 4, 8, 0, 2, 2, 4, 4, 4),  # fp32, cast for matrix products
+    "bf16_mixed": Precision(2, 2, 8, 4, 0, 2, 2, 2, 2),  # with an fp32 master copy
+    "fp16_mixed": Precision(2, 2, 8, 4, 0, 2, 2, 2, 2),
+    "bf16_mixed_fp32_gradients": Precision(2, 4, 8, 4, 0, 2, 2, 2, 4),
+    "bf16_gathered": Precision(4, 4, 8, 0, 0, 2, 2, 2, 4),  # FSDP2's policy: fp32 shards
 }
 # Components that a strategy shards: Rajbhandari et al. 2020, arXiv:1910.02054, and for FSDP
 # Zhao et al. 2023, arXiv:2304.11277.
@@ -58,13 +61,15 @@ class Setup:
     """How a model is trained on a number of devices.
 
     `sharding_factor` belongs to "fsdp": 1 replicates (DDP), n_devices or None shards fully, a
-    divisor between is hybrid.
+    divisor between is hybrid. Without `reshard` FSDP keeps the layers that the forward pass
+    gathered for the backward pass: what torch offers in the place of ZeRO-2.
 
     Raises
     ------
     ValueError
         A name that nobody knows, a sharding factor that does not divide the devices or belongs to
-        no FSDP, or offloaded weights that are not sharded.
+        no FSDP, or what only sharded weights can do: be offloaded, gathered in another format, or
+        kept gathered.
     """
 
     precision: str = "bf16_mixed"
@@ -74,6 +79,8 @@ class Setup:
     offload: str = "none"
     recompute: str = "none"
     counting: str = "gpt"  # of activations
+    reshard: bool = True  # free a gathered layer until the backward pass needs it again
+    bucket_view: bool = True  # DDP's gradients lie in its buckets; False: torch's default, copies
 
     def __post_init__(self):
         """Refuse what cannot be run; see Raises of the class."""
@@ -87,16 +94,22 @@ class Setup:
             raise ValueError(
                 f"sharding_factor {factor} belongs to fsdp; {self.strategy} has none: leave it out"
             )
-        if self.offload == "params" and "weights" not in SHARDED[self.strategy]:
-            raise ValueError(
-                f"offload 'params' needs sharded weights; {self.strategy} keeps them whole: "
-                "use zero3 or fsdp, or offload 'optimizer'"
-            )
+        if "weights" not in SHARDED[self.strategy]:
+            self._refuse_for_whole_weights()
         if factor is not None and (factor < 1 or self.n_devices % factor):
             raise ValueError(
                 f"sharding_factor {factor} must divide n_devices {self.n_devices}; "
                 "1 replicates, n_devices shards fully"
             )
+
+    def _refuse_for_whole_weights(self) -> None:
+        needs = f"needs sharded weights; {self.strategy} keeps them whole: use zero3 or fsdp"
+        if self.offload == "params":
+            raise ValueError(f"offload 'params' {needs}, or offload 'optimizer'")
+        if self.precision == "bf16_gathered":
+            raise ValueError(f"precision 'bf16_gathered' {needs}, or 'bf16_mixed'")
+        if not self.reshard:
+            raise ValueError(f"reshard False {needs}")
 
     @property
     def shards(self) -> int:
@@ -110,6 +123,17 @@ class Setup:
         """Whether weights lie elsewhere, and layers are assembled for the moment."""
         whole = self.shards == 1 and self.offload != "params"
         return "weights" in SHARDED[self.strategy] and not whole
+
+    @property
+    def copies_buckets(self) -> bool:
+        """Whether gradients are summed in copies of them."""
+        summed = self.strategy in ("ddp", "zero1") and self.n_devices > 1
+        return summed and not self.bucket_view
+
+    @property
+    def recomputed(self) -> float:
+        """FLOPs of a step over those without recomputation: a second forward pass is a third."""
+        return 4 / 3 if self.recompute == "full" else 1.0
 
     @property
     def bytes_per_param(self) -> Precision:

@@ -1,6 +1,7 @@
 """A plan for people: sentences and tables, the same for the terminal and for Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -233,19 +234,30 @@ def _describe_cost(plan: Plan, placement: Placement) -> str:
 
 
 def _show_memory(placement: Placement) -> Section:
-    device = placement.device
-    text = (
+    device, rows = placement.device, placement.table
+    text = [
         f"{placement.n_devices} {device.name} of {device.memory_bytes / GB:g} GB, "
         f"{placement.precision}, {placement.n_sequences:g} sequence(s) at once on each. GB on a "
-        f"device; *: fits, with {1 - USABLE:.0%} left for all else. Fewest devices: with every "
-        "layer computed again."
-    )
+        f"device; *: fits, with {1 - USABLE:.0%} left for all else. Recomputing: every layer "
+        "computed again, for 4/3 of the FLOPs; fewest devices: likewise."
+    ]
+    text += [_describe_offload(row, device.name) for row in rows.to_dict("records") if row["host"]]
     columns = (
         *(shown("strategy"), shown("state", "states", write_gigabytes)),
         shown("total", "peak", write_gigabytes, star="fits"),
         shown("total_recomputed", "recomputing", write_gigabytes, star="fits_recomputed"),
         shown("devices_needed", "fewest devices", ",.0f", missing="never fits"),
         shown("sent", "sent a step", write_gigabytes),
+        shown("host", "in all hosts", write_gigabytes),
     )
-    title = "Memory of the planned shape on each device"
-    return make_section(title, placement.table, columns, text)
+    return make_section("Memory of the planned shape on each device", rows, columns, *text)
+
+
+def _describe_offload(row: Mapping[str, Any], device: str) -> str:
+    """What an offload asks of the hosts and of the way to them."""
+    seconds = row["host_seconds"]
+    lasts = f", {write_digits(seconds)} s at its link's full speed" if seconds == seconds else ""
+    return (
+        f"{row['strategy']}: {write_gigabytes(row['host'])} GB of host memory in all, and "
+        f"{write_gigabytes(row['host_sent'])} GB a step between each {device} and its host{lasts}."
+    )

@@ -29,7 +29,9 @@ class Placement:
 
     The table has one row per strategy: strategy; state, total and total_recomputed, bytes on a
     device with activations kept and computed again; fits, fits_recomputed; devices_needed, the
-    fewest on which it fits computed again, NaN where none do; sent, bytes a step.
+    fewest on which it fits computed again, NaN where none do; sent, bytes a step; host, bytes in
+    the memory of all hosts together; host_sent, bytes a step between a device and its host;
+    host_seconds, what that takes where the device's link is known, else NaN.
     """
 
     device: Device
@@ -40,17 +42,19 @@ class Placement:
 
 
 def network_of(shape: Shape) -> Network:
-    """The sizes of a shape that memory depends on."""
+    """The sizes of a shape that memory depends on; of BERT as if it predicted every token."""
+    window = shape.window
     return Network(
         n_layers=shape.n_layers,
         width=shape.width,
         n_heads=shape.n_heads,
-        vocab_size=shape.vocab_size,
-        seq_len=shape.seq_len,
+        vocab_size=shape.table_rows,
+        seq_len=window.targets if shape.family == "t5" else shape.seq_len,
         kv_heads=shape.kv_heads,
         ffn_width=shape.hidden,
         gated=shape.ffn == "swiglu",
         tied=shape.tied,
+        encoder_len=window.inputs if shape.family == "t5" else None,
     )
 
 
@@ -87,6 +91,7 @@ def _weigh_setup(
     shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float
 ) -> dict:
     network, again = network_of(shape), replace(setup, recompute="full")
+    sent, link = communication(params, setup, network), device.host_bandwidth
     kept = training_memory(params, setup, network, n_sequences)
     least = training_memory(params, again, network, n_sequences)
     needed = devices_needed(device, params, again, network, n_sequences)
@@ -97,5 +102,8 @@ def _weigh_setup(
         "fits": fits(device, kept),
         "fits_recomputed": fits(device, least),
         "devices_needed": float("nan") if needed is None else float(needed),
-        "sent": communication(params, setup).total,
+        "sent": sent.total,
+        "host": kept.host * setup.n_devices,
+        "host_sent": sent.host,
+        "host_seconds": sent.host / link if link else float("nan"),
     }

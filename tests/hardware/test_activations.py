@@ -9,6 +9,7 @@ from scaling.hardware.activations import (
     activation_bytes,
     layer_bytes_per_token,
 )
+from scaling.models.build import build_model
 from scaling.models.gpt import GPT
 from scaling.planning.placement import network_of
 from scaling.shapes.shape import Shape
@@ -21,13 +22,23 @@ SHAPES = {
     ),
     "narrow": Shape(vocab_size=1024, seq_len=128, n_layers=1, width=16, n_heads=1),
 }  # fmt: skip
+T5S = {
+    "t5": Shape(vocab_size=300, seq_len=64, n_layers=2, width=64, n_heads=4, family="t5"),
+    "t5 swiglu": Shape(
+        vocab_size=256, seq_len=48, n_layers=3, width=96, n_heads=6, n_kv_heads=2, ffn="swiglu",
+        tied=False, family="t5",
+    ),
+}  # fmt: skip
 sizes = st.integers(1, 9)
 
 
-def kept_by_torch(shape, n_sequences, autocast=False):
+def kept_by_torch(shape, n_sequences, autocast=False, pure=False):
     """Bytes of all storages that autograd keeps, weights and rotary tables left out."""
-    model, kept = GPT(shape), {}
-    windows = torch.zeros(n_sequences, shape.seq_len + 1, dtype=torch.int64)
+    model, kept, window = build_model(shape), {}, shape.window
+    if pure:
+        model = model.to(torch.bfloat16)
+    lengths = (window.inputs, window.targets) if shape.family == "t5" else (window.inputs + 1,)
+    batch = [torch.zeros(n_sequences, length, dtype=torch.int64) for length in lengths]
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
 
     def note(tensor):
@@ -40,7 +51,7 @@ def kept_by_torch(shape, n_sequences, autocast=False):
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
     ):
-        loss = model.loss(windows).mean()
+        loss = model.loss(*batch).mean()
     assert loss.grad_fn is not None  # alive until here: no storage was freed and used again
     return sum(kept.values())
 
@@ -54,6 +65,15 @@ def test_fp32_activations_are_what_torch_keeps(name, n_sequences):
     assert used.kept + used.logits == pytest.approx(torchs, rel=0.05)
     tokens = 2 * 8 * n_sequences * shape.seq_len  # a single sequence shares them with its targets
     assert abs(used.kept + used.logits - torchs) < tokens + 64  # and a few scalars of the loss
+
+
+@pytest.mark.parametrize("name", T5S)
+@pytest.mark.parametrize("element_bytes", [4, 2])
+def test_an_encoder_and_cross_attention_are_counted(name, element_bytes):
+    shape, options = T5S[name], {"counting": "gpt_cpu", "element_bytes": element_bytes}
+    used = activation_bytes(network_of(shape), 3, **options)
+    torchs = kept_by_torch(shape, 3, pure=element_bytes == 2)
+    assert used.kept + used.logits == pytest.approx(torchs, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -122,11 +142,12 @@ def test_activations_grow_with_tokens_and_shrink_with_recompute(
     assert (selective.kept < none.kept) == COUNTINGS[counting].materialised
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *T5S])
 def test_a_networks_parameters_are_those_of_the_model(name):
-    network, model = network_of(SHAPES[name]), GPT(SHAPES[name])
+    shape = (SHAPES | T5S)[name]
+    model = build_model(shape)
     matrices = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-    assert network.n_layers * network.layer_params + network.table_params == matrices
+    assert network_of(shape).params == matrices
 
 
 def test_mistakes_are_named():

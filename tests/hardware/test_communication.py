@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaling.hardware.activations import Network
 from scaling.hardware.communication import communication, communication_table
 from scaling.hardware.setup import Setup
 
@@ -76,6 +77,36 @@ def test_the_table_compares_strategies():
     assert full.over_ddp["fsdp"] == full.over_ddp["zero3"] == 1.5
     hybrid = table[(table.strategy == "fsdp") & (table.sharding_factor == 8)].iloc[0]
     assert hybrid["between"] < full["within"]["fsdp"] / 10
+
+
+def test_the_courses_numbers_in_gigabytes():
+    """7.5B on 64 devices in 16 bits; 11.3B fully sharded on 8 and on 512."""
+    sent = [communication(7.5e9, Setup(strategy=s, n_devices=64)).total for s in ("ddp", "fsdp")]
+    assert [round(size / 1e9, 2) for size in sent] == [29.53, 44.30]
+    sent = [communication(11.3e9, Setup(strategy="fsdp", n_devices=n)).total for n in (8, 512)]
+    assert sent == pytest.approx([59.325e9, 67.668e9], rel=1e-4)
+
+
+def test_fsdp_gathers_the_root_once_and_without_resharding_all():
+    network = Network(4, 128, 4, 1024, 160)
+    params, tables = network.params, network.table_params
+    sent = communication(params, Setup("fp32", "fsdp", 2), network)
+    assert sent.gather_weights == 2 * (2 * params - tables)
+    kept = communication(params, Setup("fp32", "fsdp", 2, reshard=False), network)
+    assert kept.gather_weights == 2 * params
+    assert kept.scatter_gradients == sent.scatter_gradients == 2 * params
+    half = communication(params, Setup("bf16_gathered", "fsdp", 2), network)
+    assert half.gather_weights == sent.gather_weights / 2
+    assert half.scatter_gradients == sent.scatter_gradients
+
+
+def test_offload_loads_the_way_to_the_host():
+    """Gradients down; weights up once for an optimizer there, as often as they are gathered."""
+    assert communication(1e9, Setup(n_devices=4)).host == 0
+    optimizer = communication(1e9, Setup(strategy="zero2", n_devices=4, offload="optimizer"))
+    assert optimizer.host == (2e9 + 2e9) / 4
+    alone = communication(1e9, Setup(strategy="fsdp", offload="params"))
+    assert (alone.total, alone.host) == (0, 2e9 + 2 * 2e9)
 
 
 def test_mistakes_are_named():

@@ -12,6 +12,7 @@ from scaling.hardware.memory import (
     devices_needed,
     fits,
     sequences_that_fit,
+    step_peak,
     training_memory,
 )
 from scaling.hardware.setup import PRECISION_BYTES, SHARDED, Setup
@@ -135,6 +136,38 @@ def test_full_sharding_gathers_a_layer_at_a_time():
     assert training_memory(N, replace(setup, n_devices=1), NETWORK).gathered == 0
 
 
+def test_without_resharding_all_weights_are_gathered():
+    setup = Setup("bf16_gathered", "fsdp", 64, reshard=False)
+    memory = training_memory(N, setup, NETWORK)
+    assert memory.state == pytest.approx(16 * N / 64)
+    tables = NETWORK.table_params
+    assert memory.gathered == 2 * N + 4 * max(tables, NETWORK.layer_params)
+
+
+def test_torchs_default_buckets_are_a_copy_of_the_gradients():
+    copied = Setup("fp32", n_devices=2, bucket_view=False)
+    assert training_memory(1e9, copied).buckets == 4e9
+    assert training_memory(1e9, copied).total == 20e9
+    for setup in (replace(copied, bucket_view=True), replace(copied, n_devices=1)):
+        assert training_memory(1e9, setup).buckets == 0
+
+
+def test_offload_of_73b_hides_a_terabyte():
+    memory = training_memory(73e9, Setup(strategy="fsdp", offload="params"))
+    assert memory.state == 0
+    assert memory.host == pytest.approx(1.168e12)
+
+
+@given(n=devices, strategy=st.sampled_from([*SHARDED]))
+def test_one_pass_needs_no_more_than_many(n, strategy):
+    """A step of one pass frees its gradients, but holds the logits twice at its middle."""
+    setup = Setup("fp32", strategy, n)
+    memory = training_memory(N, setup, NETWORK, 4)
+    peak = step_peak(N, setup, NETWORK, 4)
+    assert memory.state - memory.gradients < peak <= memory.total + memory.logits
+    assert step_peak(N, replace(setup, recompute="full"), NETWORK, 4) < peak
+
+
 def test_autocast_keeps_a_copy_of_the_weights():
     assert training_memory(1e9, Setup("bf16_autocast")).temporaries == 2e9
     sharded = Setup("bf16_autocast", "fsdp", 8)
@@ -200,6 +233,8 @@ def test_sequences_that_fit_is_the_last_number():
             {"strategy": "fsdp", "n_devices": 8, "sharding_factor": 3},
             "sharding_factor 3 must divide n_devices 8",
         ),
+        ({"reshard": False}, "reshard False needs sharded weights; ddp keeps them whole"),
+        ({"precision": "bf16_gathered"}, "'bf16_gathered' needs sharded weights; ddp keeps"),
         ({"offload": "params"}, "offload 'params' needs sharded weights; ddp keeps them whole"),
     ],
 )

@@ -1,0 +1,120 @@
+"""Seconds of a training step on many devices: compute, collectives, what of them overlaps."""
+
+from dataclasses import dataclass
+
+from scaling.hardware.communication import Communication
+from scaling.hardware.devices import Device
+from scaling.hardware.setup import Setup
+
+PER_MACHINE = 8  # devices on fast links
+
+
+@dataclass(frozen=True)
+class Links:
+    """How fast one device sends, one way.
+
+    Raises
+    ------
+    ValueError
+        A bandwidth that is not positive, or a latency that is negative.
+    """
+
+    node: float  # bytes/s, to devices of its machine
+    network: float  # bytes/s, its share of the machine's way out
+    host: float  # bytes/s, to the host's memory
+    latency: float = 0.0  # s, of one hop around a ring
+    per_machine: int = PER_MACHINE
+
+    def __post_init__(self):
+        """Refuse links that carry nothing; see Raises of the class."""
+        for name in ("node", "network", "host", "per_machine"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"links: {name} must be positive, got {getattr(self, name)}")
+        if not self.latency >= 0:
+            raise ValueError(f"links: latency must be zero or more, got {self.latency}")
+
+    @classmethod
+    def of(cls, device: Device, latency: float = 0.0) -> "Links":
+        """Links of a device of the table.
+
+        Raises
+        ------
+        ValueError
+            The table does not know them.
+        """
+        speeds = device.node_bandwidth, device.network_bandwidth, device.host_bandwidth
+        if None in speeds:
+            raise ValueError(
+                f"device {device.name!r} has no links; set node_bandwidth, network_bandwidth and "
+                "host_bandwidth, bytes/s one way, in devices"
+            )
+        node, network, host = (speed or 0.0 for speed in speeds)
+        return cls(node, network, host, latency)
+
+    def ring(self, n_devices: int, stride: int = 1) -> float:
+        """Bytes/s at which every device of a ring sends.
+
+        Within a machine, the speed of its links. Across machines all adapters of a machine carry
+        the rings that pass it, min(node, m * network) for m members of a ring in each machine:
+        neighbours, or every `stride`-th device.
+        """
+        members = max(1, self.per_machine // stride)
+        return self.node if n_devices <= members else min(self.node, members * self.network)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step."""
+
+    compute: float
+    collectives: float
+    host: float  # transfers to and from the host's memory
+    hidden: float  # of the last two, behind the compute
+
+    @property
+    def total(self) -> float:
+        """Seconds from one step to the next."""
+        return self.compute + self.collectives + self.host - self.hidden
+
+
+def step_time(
+    flops: float,
+    flops_per_s: float,
+    sent: Communication,
+    setup: Setup,
+    links: Links,
+    *,
+    overlap: float = 1.0,
+    calls: float = 0.0,
+) -> StepTime:
+    """Seconds of a step: compute + sent - overlap * min(compute, sent).
+
+    Parameters
+    ----------
+    flops : float; of one device and step, without what is computed again
+    flops_per_s : float; that a device reaches while it waits for nobody
+    sent : Communication
+    setup : Setup
+        Its groups say which links a ring takes; `recompute` adds a third to the FLOPs.
+    links : Links
+    overlap : float, in [0, 1]
+        Share of the shorter of the two that runs behind the longer.
+    calls : float
+        Collectives in a step; each takes n - 1 hops of `links.latency` around its n devices.
+
+    Raises
+    ------
+    ValueError
+        FLOPs or a rate that are not positive, an overlap that is no share.
+    """
+    for name, value in (("flops", flops), ("flops_per_s", flops_per_s)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"overlap must be a share in [0, 1], got {overlap}")
+    shards, replicas = setup.shards, setup.n_devices // setup.shards
+    compute = flops * setup.recomputed / flops_per_s
+    collectives = calls * (max(shards, replicas) - 1) * links.latency
+    collectives += sent.within / links.ring(shards) + sent.between / links.ring(replicas, shards)
+    host = sent.host / links.host
+    return StepTime(compute, collectives, host, overlap * min(compute, collectives + host))
