@@ -37,8 +37,8 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
 }
 RATIO = "tokens/param"
 BEYOND = (
-    "Up to twice the largest budget is what its interval was tested for; at eight times it no "
-    "method held what it claims under every law tried (results/coverage)."
+    "Intervals were tested at the largest budget and at twice it; at eight times it no method held "
+    "what it claims under every law tried (results/coverage)."
 )
 HEADS = {"N_opt": "N_opt", "tokens_per_param": RATIO}  # where methods are told apart
 BUDGET, METHOD = shown("C", "C (FLOPs)", ".3g"), shown("method", write=METHODS.__getitem__)
