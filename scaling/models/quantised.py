@@ -1,0 +1,198 @@
+"""Weights and activations rounded to few bits: scales, codes, and what rounds while training.
+
+Shape suffixes: N rows, K columns of a matrix; G groups of a row, J weights of a group.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scaling.models.kernels import Linear, Table, stored_weight
+from scaling.models.storage import Storage
+
+TINY = 1e-12  # least scale, of a group of zeros
+DTYPES = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+def split(w_NK: Tensor, storage: Storage) -> Tensor:
+    """Weights by what shares a scale, shape (N, G, J); a last group is filled with zeros."""
+    if storage.per == "tensor":
+        return w_NK.reshape(1, 1, -1)
+    if storage.per == "channel":
+        return w_NK[:, None]
+    return F.pad(w_NK, (0, -w_NK.shape[1] % storage.group)).unflatten(1, (-1, storage.group))
+
+
+def join(w_NGJ: Tensor, shape: torch.Size) -> Tensor:
+    """Return what `split` has split, in its own shape (N, K)."""
+    return w_NGJ.reshape(shape[0], -1)[:, : shape[1]]
+
+
+def absmax_scale(w_NGJ: Tensor, storage: Storage) -> Tensor:
+    """Scale by which the largest weight of a group becomes the largest level, shape (N, G, 1)."""
+    if storage.is_integer:
+        _, high, offset = storage.levels
+        largest = high + offset
+    else:
+        largest = torch.finfo(DTYPES[storage.format]).max
+    return (w_NGJ.abs().amax(-1, keepdim=True) / largest).clamp_min(TINY)
+
+
+def encode(w_NK: Tensor, storage: Storage) -> tuple[Tensor, Tensor | None]:
+    """Codes, shape (N, G, J), and their scales, shape (N, G, 1), None for 16-bit floats.
+
+    Codes are int8 or the dtype of a float format.
+    """
+    if not storage.has_scales:
+        return w_NK[:, None].to(DTYPES[storage.format]), None
+    w_NGJ = split(w_NK, storage)
+    scale = absmax_scale(w_NGJ, storage)
+    if not storage.is_integer:
+        return (w_NGJ / scale).to(DTYPES[storage.format]), scale
+    low, high, offset = storage.levels
+    return (w_NGJ / scale - offset).round().clamp(low, high).to(torch.int8), scale
+
+
+def decode(codes: Tensor, scale: Tensor | None, storage: Storage, shape: torch.Size) -> Tensor:
+    """Return the weights that codes and scales stand for, fp32, shape (N, K)."""
+    w_NGJ = codes.float()
+    if storage.is_integer:
+        w_NGJ = w_NGJ + storage.levels[2]
+    return join(w_NGJ if scale is None else w_NGJ * scale, shape)
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Codes of so many bits as bytes without a gap, lowest bit first: ceil(n bits / 8) of them."""
+    unsigned = codes.flatten().to(torch.int32) + 2 ** (bits - 1)
+    stream = ((unsigned[:, None] >> torch.arange(bits)) & 1).flatten()
+    octets = F.pad(stream, (0, -len(stream) % 8)).view(-1, 8)
+    return (octets << torch.arange(8)).sum(1).to(torch.uint8)
+
+
+def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
+    """Return the codes that `pack` was given, int8, of this shape."""
+    stream = ((packed[:, None].to(torch.int32) >> torch.arange(8)) & 1).flatten()
+    n = torch.Size(shape).numel()
+    unsigned = (stream[: n * bits].view(n, bits) << torch.arange(bits)).sum(1)
+    return (unsigned - 2 ** (bits - 1)).to(torch.int8).view(shape)
+
+
+# ---------------------------------------------------------------- while training
+
+
+class FakeQuantiser(nn.Module):
+    """Weights as their integers say, and a gradient as if nothing had been rounded.
+
+    Forward (c + offset) s, c = round(w/s - offset) within the levels; backward the gradient passes
+    inside them (straight-through), and s gets that of Esser et al. 2019 (LSQ, arXiv:1902.08153),
+    equations 3 and 5, with their start 2 mean(|w|) / sqrt(largest level); or s follows the largest
+    weight (absmax).
+
+    Notes
+    -----
+    What is learned is ln s: a step of Adam has the size of the learning rate whatever the gradient,
+    which would be a third of a scale of 8 bits.
+    """
+
+    def __init__(self, weight: Tensor, storage: Storage, learned: bool):
+        super().__init__()
+        self.storage = storage
+        w_NGJ = split(weight.detach(), storage)
+        _, high, offset = storage.levels
+        self.damping = (w_NGJ.shape[-1] * (high + offset)) ** -0.5
+        start = 2 * w_NGJ.abs().mean(-1) / (high + offset) ** 0.5
+        self.log_scale = nn.Parameter(start.clamp_min(TINY).log().flatten()) if learned else None
+
+    def forward(self, w_NK: Tensor) -> Tensor:
+        """Return the rounded weights, same shape."""
+        w_NGJ = split(w_NK, self.storage)
+        low, high, offset = self.storage.levels
+        if self.log_scale is None:
+            s = absmax_scale(w_NGJ.detach(), self.storage)
+        else:
+            s = self.log_scale.exp().view(*w_NGJ.shape[:2], 1)
+            s = s * self.damping + (s * (1 - self.damping)).detach()
+        x = (w_NGJ / s - offset).clamp(low, high)
+        return join((x + (x.round() - x).detach() + offset) * s, w_NK.shape)
+
+
+class _Float8(torch.autograd.Function):
+    """Values as fp8 stores them with one scale: forward in one format, backward in another."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, forth: torch.dtype | None, back: torch.dtype | None) -> Tensor:
+        ctx.back = back
+        return _through(x, forth)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _through(grad_outputs[0], ctx.back), None, None
+
+
+def _through(x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None:
+        return x.view_as(x)
+    scale = (x.abs().amax() / torch.finfo(dtype).max).clamp_min(TINY)
+    return (x / scale).to(dtype).to(x.dtype) * scale
+
+
+class Float8(nn.Module):
+    """Weights in e4m3, one scale a matrix; `train_in_float8` rounds the rest of a product."""
+
+    def forward(self, w_NK: Tensor) -> Tensor:
+        """Return the rounded weights, same shape."""
+        return cast(Tensor, _Float8.apply(w_NK, torch.float8_e4m3fn, None))
+
+
+def train_in_float8(model: nn.Module) -> None:
+    """Round what enters the products of the blocks to fp8: e4m3 forward, gradients to e5m2.
+
+    One scale a tensor, from its largest value at each step. The products are those of the rounded
+    values in fp32, on every device: the numbers of fp8 hardware that accumulates in fp32, not its
+    speed (Micikevicius et al. 2022, arXiv:2209.05433).
+    """
+    for _, linear in quantised_parts(model, "blocks"):
+        linear.quantiser = Float8()
+        linear.register_forward_pre_hook(
+            lambda _, x: (_Float8.apply(x[0], torch.float8_e4m3fn, None),)
+        )
+        linear.register_forward_hook(
+            lambda _module, _x, y: _Float8.apply(y, None, torch.float8_e5m2)
+        )
+
+
+def train_quantised(model: nn.Module, storage: Storage, learned: bool) -> None:
+    """Let a model see its weights rounded; tied table and head share what rounds them."""
+    for _, part in quantised_parts(model, storage.parts):
+        if part is not model.head or model.head.weight is not model.table.weight:
+            part.quantiser = FakeQuantiser(part.weight, storage, learned)
+        else:
+            part.quantiser = model.table.quantiser
+
+
+def quantised_parts(model: nn.Module, parts: str) -> Iterator[tuple[str, Linear | Table]]:
+    """Names and modules of the matrices that `Storage.parts` means, a tied head after its table."""
+    whole = parts == "all"
+    for name, module in model.named_modules():
+        if isinstance(module, Table | Linear) and (whole or name not in ("table", "head")):
+            yield name, module
+
+
+def stored_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters by name as the products see them, a tied head once; scales have gone into them."""
+    plain = {n: p.detach() for n, p in model.named_parameters() if ".quantiser." not in n}
+    with torch.no_grad():
+        seen = {
+            f"{name}.weight": stored_weight(part)
+            for name, part in quantised_parts(model, "all")
+            if part.quantiser is not None and f"{name}.weight" in plain
+        }
+    return plain | seen
