@@ -3,8 +3,9 @@
 Shape suffixes: N rows, K columns of a matrix; G groups of a row, J weights of a group.
 """
 
-from collections.abc import Iterator
-from typing import cast
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,43 +47,38 @@ def absmax_scale(w_NGJ: Tensor, storage: Storage) -> Tensor:
     return (w_NGJ.abs().amax(-1, keepdim=True) / largest).clamp_min(TINY)
 
 
-def encode(w_NK: Tensor, storage: Storage) -> tuple[Tensor, Tensor | None]:
-    """Codes, shape (N, G, J), and their scales, shape (N, G, 1), None for 16-bit floats.
+def encode(
+    w_NK: Tensor, storage: Storage, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Codes, shape (N, K), and scales, shape (N, G, 1); none for floats of 16 bits.
 
-    Codes are int8 or the dtype of a float format.
+    Codes are int8 or the dtype of a float format; scales those given, or by the largest weight.
     """
     if not storage.has_scales:
-        return w_NK[:, None].to(DTYPES[storage.format]), None
-    w_NGJ = split(w_NK, storage)
-    scale = absmax_scale(w_NGJ, storage)
+        return w_NK.to(DTYPES[storage.format]), None
+    w_NGJ = split(w_NK.float(), storage)
+    scale = absmax_scale(w_NGJ, storage) if scale is None else scale
     if not storage.is_integer:
-        return (w_NGJ / scale).to(DTYPES[storage.format]), scale
+        return join(w_NGJ / scale, w_NK.shape).to(DTYPES[storage.format]), scale
     low, high, offset = storage.levels
-    return (w_NGJ / scale - offset).round().clamp(low, high).to(torch.int8), scale
+    codes = (w_NGJ / scale - offset).round().clamp(low, high)
+    return join(codes, w_NK.shape).to(torch.int8), scale
 
 
-def decode(codes: Tensor, scale: Tensor | None, storage: Storage, shape: torch.Size) -> Tensor:
+def decode(codes_NK: Tensor, scale: Tensor | None, storage: Storage) -> Tensor:
     """Return the weights that codes and scales stand for, fp32, shape (N, K)."""
-    w_NGJ = codes.float()
-    if storage.is_integer:
-        w_NGJ = w_NGJ + storage.levels[2]
-    return join(w_NGJ if scale is None else w_NGJ * scale, shape)
+    w_NK = codes_NK.float()
+    if scale is None:
+        return w_NK
+    offset = storage.levels[2] if storage.is_integer else 0.0
+    return join((split(w_NK, storage) + offset) * scale, w_NK.shape)
 
 
-def pack(codes: Tensor, bits: int) -> Tensor:
-    """Codes of so many bits as bytes without a gap, lowest bit first: ceil(n bits / 8) of them."""
-    unsigned = codes.flatten().to(torch.int32) + 2 ** (bits - 1)
-    stream = ((unsigned[:, None] >> torch.arange(bits)) & 1).flatten()
-    octets = F.pad(stream, (0, -len(stream) % 8)).view(-1, 8)
-    return (octets << torch.arange(8)).sum(1).to(torch.uint8)
-
-
-def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
-    """Return the codes that `pack` was given, int8, of this shape."""
-    stream = ((packed[:, None].to(torch.int32) >> torch.arange(8)) & 1).flatten()
-    n = torch.Size(shape).numel()
-    unsigned = (stream[: n * bits].view(n, bits) << torch.arange(bits)).sum(1)
-    return (unsigned - 2 ** (bits - 1)).to(torch.int8).view(shape)
+@torch.no_grad()
+def quantise(model: nn.Module, storage: Storage) -> None:
+    """Replace the weights of a model by what is left of them in a format."""
+    for weight in {part.weight for _, part in quantised_parts(model, storage.parts)}:
+        weight.copy_(decode(*encode(weight, storage), storage))
 
 
 # ---------------------------------------------------------------- while training
@@ -105,7 +101,7 @@ class FakeQuantiser(nn.Module):
     def __init__(self, weight: Tensor, storage: Storage, learned: bool):
         super().__init__()
         self.storage = storage
-        w_NGJ = split(weight.detach(), storage)
+        self.rows, w_NGJ = len(weight), split(weight.detach(), storage)
         _, high, offset = storage.levels
         self.damping = (w_NGJ.shape[-1] * (high + offset)) ** -0.5
         start = 2 * w_NGJ.abs().mean(-1) / (high + offset) ** 0.5
@@ -119,9 +115,15 @@ class FakeQuantiser(nn.Module):
             s = absmax_scale(w_NGJ.detach(), self.storage)
         else:
             s = self.log_scale.exp().view(*w_NGJ.shape[:2], 1)
-            s = s * self.damping + (s * (1 - self.damping)).detach()
+            s = s.detach() + (s - s.detach()) * self.damping
         x = (w_NGJ / s - offset).clamp(low, high)
-        return join((x + (x.round() - x).detach() + offset) * s, w_NK.shape)
+        return join((x.detach().round() + (x - x.detach()) + offset) * s, w_NK.shape)
+
+    @property
+    def scale(self) -> Tensor | None:
+        """The learned scales, as `encode` takes them; None where they follow the weights."""
+        rows = 1 if self.storage.per == "tensor" else self.rows
+        return None if self.log_scale is None else self.log_scale.detach().exp().view(rows, -1, 1)
 
 
 class _Float8(torch.autograd.Function):
@@ -186,13 +188,39 @@ def quantised_parts(model: nn.Module, parts: str) -> Iterator[tuple[str, Linear 
             yield name, module
 
 
-def stored_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters by name as the products see them, a tied head once; scales have gone into them."""
-    plain = {n: p.detach() for n, p in model.named_parameters() if ".quantiser." not in n}
-    with torch.no_grad():
-        seen = {
-            f"{name}.weight": stored_weight(part)
-            for name, part in quantised_parts(model, "all")
-            if part.quantiser is not None and f"{name}.weight" in plain
-        }
-    return plain | seen
+def trained_storage(model: nn.Module) -> Storage | None:
+    """What the weights of a model were rounded to while it was trained."""
+    found = (part.quantiser for _, part in quantised_parts(model, "all"))
+    return next((q.storage for q in found if isinstance(q, FakeQuantiser)), None)
+
+
+# ---------------------------------------------------------------- activations
+
+
+def calibrate(model: nn.Module, storage: Storage, run: Callable[[], Any]) -> dict[str, Tensor]:
+    """Scale of what enters each product, by the largest value that it meets while `run` runs."""
+    scales: dict[str, Tensor] = {}
+    largest = 2.0 ** (storage.activations - 1) - 1 if storage.activations else math.inf
+
+    def meet(name: str, x: Tensor) -> None:
+        met = (x.detach().abs().amax() / largest).clamp_min(TINY)
+        scales[name] = torch.maximum(scales[name], met) if name in scales else met
+
+    linears = [(n, m) for n, m in quantised_parts(model, storage.parts) if isinstance(m, Linear)]
+    hooks = [
+        linear.register_forward_pre_hook(lambda _, x, name=name: meet(name, x[0]))
+        for name, linear in linears
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return scales
+
+
+def round_inputs(model: nn.Module, scales: Mapping[str, Tensor], bits: int) -> None:
+    """Round what enters the named products to integers of so many bits, the rest cut off."""
+    top = 2 ** (bits - 1) - 1
+    for name, scale in scales.items():
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _, x, s=scale: ((x[0] / s).round().clamp(-top, top) * s,)
+        )

@@ -22,6 +22,8 @@ class Storage:
         What shares a scale: a matrix, one row of it, or `group` neighbours in a row. fp16 and bf16
         have none.
     group : int
+    activations : int or None
+        Bits to which the inputs of the products are rounded too, each with one scale.
     parts : {"blocks", "all"}
         The matrices of the blocks, or the token table and the head as well. Gains of norms, below a
         hundredth of the parameters, are left in fp32.
@@ -36,6 +38,7 @@ class Storage:
     per: str = "channel"
     group: int = GROUP
     parts: str = "blocks"
+    activations: int | None = None
 
     def __post_init__(self):
         if self.format not in FORMATS:
@@ -46,6 +49,10 @@ class Storage:
         for name, value, known in (("per", self.per, SHARES), ("parts", self.parts, PARTS)):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: choose one of {known}")
+        if self.activations is not None and self.activations not in INTEGERS.values():
+            raise ValueError(
+                f"activations={self.activations}: they are rounded to {[*INTEGERS.values()]} bits"
+            )
         if self.group < 2:
             raise ValueError(f"group={self.group}: at least 2 weights share a scale")
 
@@ -79,4 +86,6 @@ class Storage:
         """In words: "int4, one scale a channel, blocks"."""
         shared = f"{self.group} weights" if self.per == "group" else f"{self.per}"
         scales = f"one scale per {shared}, " if self.has_scales else ""
-        return f"{self.format}, {scales}{'blocks only' if self.parts == 'blocks' else 'all parts'}"
+        inputs = f", activations in int{self.activations}" if self.activations else ""
+        parts = "blocks only" if self.parts == "blocks" else "table and head too"
+        return f"{self.format}, {scales}{parts}{inputs}"

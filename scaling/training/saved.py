@@ -1,16 +1,17 @@
 """A trained model as three plain files: weights, what they are weights of, and the tokenizer.
 
-`model.safetensors` holds every parameter in its own precision, a tied head once; `config.json` the
-shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
+`model.safetensors` holds every parameter in its own precision, a tied head once, or of a quantised
+matrix its packed integers and their scales; `config.json` the shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
 Nothing is pickled, so that a file from a stranger can do no harm.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 from scaling.data.tokens import load_tokenizer
 from scaling.files import write_bytes, write_text
 from scaling.models.build import Model, build_model
+from scaling.models.packed import INPUT, pack_model, unpack_model
+from scaling.models.quantised import round_inputs, trained_storage
+from scaling.models.storage import Storage
 from scaling.shapes.shape import Shape
 from scaling.training.records import CONFIG
 
@@ -29,26 +33,37 @@ FORMAT = "scaling-laboratory model 1"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
-def save_model(folder: Path, model: Model, tokenizer: Path | None, facts: dict[str, Any]) -> None:
+def save_model(
+    folder: Path,
+    model: Model,
+    tokenizer: Path | None,
+    facts: dict[str, Any],
+    storage: Storage | None = None,
+    inputs: Mapping[str, Tensor] = MappingProxyType({}),
+) -> None:
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
     Each file is written whole or not at all, the configuration last. It holds hashes of the other
     two: `load_model` refuses what an interrupted save over an older model left behind. Facts are
     what a reader should know, as plain JSON: objective, run id, loss.
 
+    Its matrices are stored in the format that it was trained in or is told, with the scales of the
+    `inputs` of their products where these are to be rounded too.
+
     Raises
     ------
     ValueError
         Facts that are no JSON.
     """
-    weights = save(
-        {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()},
-        {"format": "pt"},  # which other readers of safetensors look for
-    )
+    storage = storage or trained_storage(model)
+    scales = {name + INPUT: scale for name, scale in inputs.items()}
+    # which other readers of safetensors look for
+    weights = save(pack_model(model, storage) | scales, {"format": "pt"})
     text = None if tokenizer is None else _read(tokenizer)
     config = {
         "format": FORMAT,
         "shape": asdict(model.shape),
+        "storage": None if storage is None else asdict(storage),
         "facts": facts,
         "weights_sha256": _sha256(weights),
         "tokenizer_sha256": None if text is None else _sha256(text),
@@ -88,6 +103,10 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
     model, weights = build_model(shape), _read(path)
     with _refuse(f"{path} is no safetensors file", SafetensorError):
         tensors = load(weights)
+    if config.get("storage"):
+        storage = Storage(**config["storage"])
+        tensors, inputs = unpack_model(tensors, model, storage)
+        round_inputs(model, inputs, storage.activations or 0)
     _fill(model, tensors, path)
     _check_hash(path, weights, config.get("weights_sha256"))
     expected = config.get("tokenizer_sha256")
