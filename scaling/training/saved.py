@@ -101,8 +101,7 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
     with _refuse(problem, KeyError, TypeError, ValueError):
         shape = Shape(**config["shape"])
     model, weights = build_model(shape), _read(path)
-    with _refuse(f"{path} is no safetensors file", SafetensorError):
-        tensors = load(weights)
+    tensors = read_weights(folder)
     if config.get("storage"):
         storage = Storage(**config["storage"])
         tensors, inputs = unpack_model(tensors, model, storage)
@@ -114,6 +113,13 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
         return model.to(device), None
     _check_hash(folder / TOKENIZER, _read(folder / TOKENIZER), expected)
     return model.to(device), load_tokenizer(folder / TOKENIZER)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a saved model as they lie in the file; ValueError if it is none."""
+    path = folder / WEIGHTS
+    with _refuse(f"{path} is no safetensors file", SafetensorError):
+        return load(_read(path))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
