@@ -42,7 +42,7 @@ def pack_model(model: nn.Module, storage: Storage | None) -> dict[str, Tensor]:
         codes, scale = encode(weight, storage, learned)
         tensors[name + CODES] = pack(codes, storage.bits) if storage.is_integer else codes
         if scale is not None:
-            tensors[name + SCALE] = scale
+            tensors[name + SCALE] = scale.detach()
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 

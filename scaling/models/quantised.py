@@ -94,8 +94,9 @@ class FakeQuantiser(nn.Module):
 
     Notes
     -----
-    What is learned is ln s: a step of Adam has the size of the learning rate whatever the gradient,
-    which would be a third of a scale of 8 bits.
+    What is learned is the largest level, s times its code. A step of Adam has the size of the
+    learning rate whatever the gradient: it moves that level as it moves a weight, and would throw
+    the scale itself about, which is a hundredth of the weights in 8 bits.
     """
 
     def __init__(self, weight: Tensor, storage: Storage, learned: bool):
@@ -104,17 +105,16 @@ class FakeQuantiser(nn.Module):
         self.rows, w_NGJ = len(weight), split(weight.detach(), storage)
         _, high, offset = storage.levels
         self.damping = (w_NGJ.shape[-1] * (high + offset)) ** -0.5
-        start = 2 * w_NGJ.abs().mean(-1) / (high + offset) ** 0.5
-        self.log_scale = nn.Parameter(start.clamp_min(TINY).log().flatten()) if learned else None
+        start = 2 * w_NGJ.abs().mean(-1).flatten() * (high + offset) ** 0.5
+        self.largest = nn.Parameter(start.clamp_min(TINY)) if learned else None
 
     def forward(self, w_NK: Tensor) -> Tensor:
         """Return the rounded weights, same shape."""
         w_NGJ = split(w_NK, self.storage)
         low, high, offset = self.storage.levels
-        if self.log_scale is None:
+        if (s := self.scale) is None:
             s = absmax_scale(w_NGJ.detach(), self.storage)
         else:
-            s = self.log_scale.exp().view(*w_NGJ.shape[:2], 1)
             s = s.detach() + (s - s.detach()) * self.damping
         x = (w_NGJ / s - offset).clamp(low, high)
         return join((x.detach().round() + (x - x.detach()) + offset) * s, w_NK.shape)
@@ -122,8 +122,11 @@ class FakeQuantiser(nn.Module):
     @property
     def scale(self) -> Tensor | None:
         """The learned scales, as `encode` takes them; None where they follow the weights."""
-        rows = 1 if self.storage.per == "tensor" else self.rows
-        return None if self.log_scale is None else self.log_scale.detach().exp().view(rows, -1, 1)
+        if self.largest is None:
+            return None
+        _, high, offset = self.storage.levels
+        s = (self.largest.abs() / (high + offset)).clamp_min(TINY)
+        return s.view(1 if self.storage.per == "tensor" else self.rows, -1, 1)
 
 
 class _Float8(torch.autograd.Function):

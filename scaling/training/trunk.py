@@ -166,8 +166,9 @@ class TrunkTraining:
         self.step, self.looked, self.diverged = state.step, state.looked, ""
         for name, tensor in self._tensors():
             tensor.copy_(state.tensors[name])
-        scales = {n: state.tensors[f"scaler.{n}"].item() for n in self.scaler.state_dict()}
-        self.scaler.load_state_dict(scales)
+        known = self.scaler.state_dict().items()
+        found = {name: type(value)(state.tensors[f"scaler.{name}"]) for name, value in known}
+        self.scaler.load_state_dict(found)
 
     def advance(
         self, recipe: Recipe, until: int, branch: int | None = None
