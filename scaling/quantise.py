@@ -57,7 +57,10 @@ def main(command: QuantiseCommand) -> None:
     target = Path(command.out) if command.out else source.with_name(name_folder(source, storage))
     if target.resolve() == source.resolve():
         raise ValueError(f"out={target} is the model itself; give another folder")
-    from scaling.training.shrinking import shrink
+    from scaling.figures.bits import weights_figure
+    from scaling.figures.saving import save_figure
+    from scaling.training.saved import load_model
+    from scaling.training.shrinking import shrink, weight_grids
 
     console = Console(soft_wrap=True)
     data = prepare_tokens(command.data, report=console.print)
@@ -71,8 +74,10 @@ def main(command: QuantiseCommand) -> None:
     )
     sections = [*shrunk_sections(vars(found) | {"bits_per_param": found.bits_per_param})]
     print_sections(console, sections)
+    name, weights, grids = weight_grids(load_model(source)[0])
+    save_figure(weights_figure(weights, grids, name), target / "weights.png")
     write_text(target / "README.md", write_card(source, found, sections))
-    console.print(f"model, README.md: {target.resolve()}", markup=False)
+    console.print(f"model, weights.png, README.md: {target.resolve()}", markup=False)
 
 
 def read_storage(command: QuantiseCommand) -> Storage:
@@ -96,7 +101,7 @@ def write_card(source: Path, found: "Shrunk", sections: list) -> str:
     """Return the README.md of the smaller model."""
     command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
     return f"# {source.name} in {found.storage.label}\n\nMade by `{command}`.\n\n" + (
-        f"{markdown(sections)}\n\n`scaling.training.saved.load_model` reads it; its losses are "
+        f"{markdown(sections)}\n\n![Weights and the numbers of each format](weights.png)\n\n`scaling.training.saved.load_model` reads it; its losses are "
         "those told here.\n"
     )
 

@@ -43,7 +43,9 @@ class SweepConfig:
     name: str | None = None  # folder under `results`; None: the grid's name, and data unless enwik8
     results: str = "results"
     device: str = "auto"  # auto, cpu, cuda
-    precision: str = "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
+    precision: str = (
+        "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
+    )
     compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
     workers: int | None = None  # processes; None: one per core, or one per GPU
     valid_tokens: int = 2**18  # of every run's held-out loss

@@ -60,7 +60,9 @@ def _parse_model(command: CourseCommand) -> list[Model]:
 
 def _restate(command: CourseCommand) -> str:
     usual, asked = vars(CourseCommand()), vars(command)
-    chosen = [f"{k}={asked[k]}" for k in ("params", "tokens", "name", "number") if asked[k] != usual[k]]
+    chosen = [
+        f"{k}={asked[k]}" for k in ("params", "tokens", "name", "number") if asked[k] != usual[k]
+    ]
     return " ".join(["python -m scaling.course", *chosen])
 
 

@@ -256,9 +256,7 @@ def known_models_table(models: Iterable[Model] = KNOWN_MODELS) -> pd.DataFrame:
 # ---------------------------------------------------------------- all of them
 
 
-def course_tables(
-    own: Iterable[Model] = (), number: float = math.pi
-) -> dict[str, pd.DataFrame]:
+def course_tables(own: Iterable[Model] = (), number: float = math.pi) -> dict[str, pd.DataFrame]:
     """Compute every table of the course, by the name of its file.
 
     Parameters

@@ -74,6 +74,18 @@ def decode(codes_NK: Tensor, scale: Tensor | None, storage: Storage) -> Tensor:
     return join((split(w_NK, storage) + offset) * scale, w_NK.shape)
 
 
+def numbers_of(storage: Storage, largest: float) -> Tensor:
+    """Every number of a format, scaled so that its largest is this where it has scales."""
+    if storage.is_integer:
+        low, high, offset = storage.levels
+        return (torch.arange(low, high + 1) + offset) * largest / (high + offset)
+    dtype = DTYPES[storage.format]
+    patterns = torch.arange(2**storage.bits) - 2 ** (storage.bits - 1)
+    values = patterns.to(torch.int8 if storage.bits == 8 else torch.int16).view(dtype).double()
+    values = values[values.isfinite()].unique()
+    return values * largest / torch.finfo(dtype).max if storage.has_scales else values
+
+
 @torch.no_grad()
 def quantise(model: nn.Module, storage: Storage) -> None:
     """Replace the weights of a model by what is left of them in a format."""

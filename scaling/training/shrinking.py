@@ -1,7 +1,10 @@
 """A saved model written again in fewer bits, and what that costs on held-out text."""
 
+import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,16 @@ import pandas as pd
 
 from scaling.data.objectives import make_objective
 from scaling.data.tokens import TokenData
+from scaling.models.build import Model
 from scaling.models.packed import CODES, SCALE
-from scaling.models.quantised import calibrate
-from scaling.models.storage import Storage
+from scaling.models.quantised import (
+    calibrate,
+    numbers_of,
+    quantise,
+    quantised_parts,
+    round_inputs,
+)
+from scaling.models.storage import FORMATS, Storage
 from scaling.shapes.flops import total_params
 from scaling.training.saved import (
     TOKENIZER,
@@ -22,6 +32,9 @@ from scaling.training.saved import (
     save_model,
 )
 from scaling.training.trunk import window_losses
+
+CALIBRATION = 256  # training windows whose activations set the scales of theirs
+TOLD = ("format", "bits", "per", "parts", "activations")
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ def shrink(
     data: TokenData,
     *,
     windows: int = 2048,
-    calibration: int = 256,
+    calibration: int = CALIBRATION,
 ) -> Shrunk:
     """Write the model of one folder into another in a smaller format, and measure what was written.
 
@@ -113,6 +126,16 @@ def paired(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     return float(differences.mean()), float(differences.std(ddof=1) / math.sqrt(len(differences)))
 
 
+def weight_grids(model: Model) -> tuple[str, np.ndarray, dict[str, np.ndarray]]:
+    """Largest matrix of the blocks, its weights, and the numbers of each format at its scale."""
+    parts = quantised_parts(model, "blocks")
+    name, part = max(parts, key=lambda found: found[1].weight.numel())
+    weights = part.weight.detach().float()
+    largest = float(weights.abs().max())
+    grids = {f: numbers_of(Storage(f, "tensor"), largest).numpy() for f in FORMATS}
+    return f"{name}.weight", weights.numpy(), grids
+
+
 def count_bytes(folder: Path) -> pd.DataFrame:
     """Bytes in a file of weights: packed weights, their scales, the rest.
 
@@ -130,3 +153,34 @@ def count_bytes(folder: Path) -> pd.DataFrame:
         columns=["what", "numbers", "bytes"],
     )
     return table.groupby("what", as_index=False).sum()
+
+
+def rounding_costs(
+    source: Path, storages: Iterable[Storage], data: TokenData, windows: int = 512
+) -> pd.DataFrame:
+    """What a saved model loses in several formats, over the same held-out windows.
+
+    Returns
+    -------
+    DataFrame, one row a format, with columns run_id, format, bits, per, parts, activations, loss
+        (before, nats/token), cost (mean difference) and cost_std (its standard error)
+    """
+    model, _ = load_model(source)
+    facts = read_config(source)["facts"]
+    objective = make_objective(model.shape, facts.get("objective"))
+    before = window_losses(model, objective, data.load("valid"), windows)
+    rows = []
+    for storage in storages:
+        rounded = copy.deepcopy(model)
+        if storage.activations:
+            train = data.load("train")
+            inputs = calibrate(
+                rounded, storage, partial(window_losses, rounded, objective, train, CALIBRATION)
+            )
+            round_inputs(rounded, inputs, storage.activations)
+        quantise(rounded, storage)
+        after = window_losses(rounded, objective, data.load("valid"), windows)
+        cost, cost_std = paired(before, after)
+        told = {name: getattr(storage, name) for name in TOLD} | {"loss": float(before.mean())}
+        rows.append({"run_id": source.name} | told | {"cost": cost, "cost_std": cost_std})
+    return pd.DataFrame(rows)

@@ -57,7 +57,9 @@ def test_rounding_twice_changes_nothing(format):
 def test_two_bits_have_four_levels_without_zero():
     storage = Storage("int2", "tensor")
     levels = decode(*encode(weights(40, 40), storage), storage).unique()
-    assert levels.tolist() == pytest.approx((levels[-1] * torch.tensor([-1, -1 / 3, 1 / 3, 1])).tolist())
+    assert levels.tolist() == pytest.approx(
+        (levels[-1] * torch.tensor([-1, -1 / 3, 1 / 3, 1])).tolist()
+    )
 
 
 @pytest.mark.parametrize("format", ["int8", "int6", "int4", "int3"])
