@@ -5,7 +5,7 @@ Question  What do 8, 6, 4, 3 and 2 bits a weight cost, after training against N 
 Command   python experiments/precision.py [MINUTES]   (what is trained already is not repeated;
           after MINUTES of training the page is written from what there is)
 Cost      48 trunks, 9.7e7 training tokens, about two hours on one core; the page needs the first 15
-Expected  after training: cost ~ D^.5 / N^.3 e^(-bits / .6); in training: N_eff = N (1 - e^(-bits/2))
+Expected  after training: cost ~ D^.5 / N^.3 e^(-bits / .6); in training: N_eff = N(1 - e^(-bits/2))
 Result    results/precision
 """
 
@@ -149,7 +149,7 @@ def fit_rounding(costs, runs, parts):
 
 
 def effective_shares(obs, plain):
-    """Return N_eff / N of every run in few bits: the fp32 size that reaches its loss, paired by seed.
+    """Return N_eff / N of every run in few bits, N_eff the fp32 size that reaches its loss.
 
     A / N_eff^alpha = A / N^alpha + L - L_fp32, by the law of the fp32 runs.
     """

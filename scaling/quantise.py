@@ -100,10 +100,13 @@ def name_folder(source: Path, storage: Storage) -> str:
 def write_card(source: Path, found: "Shrunk", sections: list) -> str:
     """Return the README.md of the smaller model."""
     command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
-    return f"# {source.name} in {found.storage.label}\n\nMade by `{command}`.\n\n" + (
-        f"{markdown(sections)}\n\n![Weights and the numbers of each format](weights.png)\n\n`scaling.training.saved.load_model` reads it; its losses are "
-        "those told here.\n"
-    )
+    parts = [
+        f"# {source.name} in {found.storage.label}",
+        f"Made by `{command}`. `scaling.training.saved.load_model` reads it.",
+        markdown(sections),
+        "![Weights and the numbers of each format](weights.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

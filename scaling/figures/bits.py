@@ -34,7 +34,7 @@ def weights_figure(weights: np.ndarray, grids: Mapping[str, np.ndarray], name: s
     above.hist(weights, bins=81, color="#9db8e8", lw=0)
     above.set_ylabel("Weights")
     top = 1.001 * float(np.abs(weights).max())
-    for i, (format, numbers) in enumerate(grids.items()):
+    for i, numbers in enumerate(grids.values()):
         inside = numbers[np.abs(numbers) <= top]
         if len(inside) > MANY:
             below.fill_between([-top, top], -i - 0.32, -i + 0.32, color="0.45", lw=0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.kernels import Linear, Table, stored_weight
+from scaling.models.kernels import Linear, Table
 from scaling.models.storage import Storage
 
 TINY = 1e-12  # least scale, of a group of zeros

@@ -1,13 +1,13 @@
 """What `precision=` may say, and where each is emulated; no torch.
 
-| name      | weights, optimizer | products                                  | hardware             |
-| fp32      | fp32               | fp32                                      | any                  |
-| tf32      | fp32               | inputs rounded to 10 bits of fraction     | NVIDIA, from 8.0 up  |
-| bf16      | fp32               | bf16 (autocast)                           | any                  |
-| bf16_pure | bf16               | bf16                                      | any                  |
-| fp16      | fp32               | fp16 (autocast), the loss scaled          | any                  |
-| fp8       | fp32               | of the blocks: e4m3, gradients e5m2       | emulated everywhere  |
-| int4, ... | fp32               | fp32, of weights rounded to so many bits  | emulated everywhere  |
+| name      | weights, optimizer | products                                  | hardware            |
+| fp32      | fp32               | fp32                                      | any                 |
+| tf32      | fp32               | inputs rounded to 10 bits of fraction     | NVIDIA, from 8.0 up |
+| bf16      | fp32               | bf16 (autocast)                           | any                 |
+| bf16_pure | bf16               | bf16                                      | any                 |
+| fp16      | fp32               | fp16 (autocast), the loss scaled          | any                 |
+| fp8       | fp32               | of the blocks: e4m3, gradients e5m2       | emulated everywhere |
+| int4, ... | fp32               | fp32, of weights rounded to so many bits  | emulated everywhere |
 
 A processor without bf16 or fp16 arithmetic computes them in fp32 and rounds. What follows the name
 of an integer is what the course calls quantisation-aware training: scales learned (`lsq`) or from

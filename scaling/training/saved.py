@@ -1,7 +1,8 @@
 """A trained model as three plain files: weights, what they are weights of, and the tokenizer.
 
 `model.safetensors` holds every parameter in its own precision, a tied head once, or of a quantised
-matrix its packed integers and their scales; `config.json` the shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
+matrix its packed integers and their scales; `config.json` the shape and the facts of the run;
+`tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
 Nothing is pickled, so that a file from a stranger can do no harm.
 """
 
