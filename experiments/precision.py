@@ -49,7 +49,8 @@ LONG = [6, 12, 24, 48, 96]  # of the models that are quantised after training
 QUANTISED = ["int4_all", "int2_all", "int3_all", "int6_all"]
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
     ([16, 24, 32], 0, ["fp32", *QUANTISED]),
-    ([16, 24, 32], 1, ["fp32", *QUANTISED]),
+    ([16], 1, ["fp32", *QUANTISED]),
+    ([24, 32], 1, ["fp32", *QUANTISED]),
     ([16, 24, 32], 0, ["int8_all"]),
     ([16, 24, 32], 1, ["int8_all"]),
     ([48], 0, ["fp32", *QUANTISED, "int8_all"]),

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from scaling.figures.bits import rounding_figure, trained_bits_figure, weights_figure
+from scaling.figures.rounding import rounding_figure, trained_bits_figure, weights_figure
 from scaling.figures.saving import save_figure
 from scaling.files import write_table, write_text
 from scaling.fitting.result import LEVEL
 from scaling.pages.text import Column, Section, Table, markdown, shown, shown_interval
-from scaling.planning.bits import SHIPPED
+from scaling.planning.few_bits import SHIPPED
 from scaling.quantities import format_quantity as short
 from scaling.tables.runs import runs_to_csv
 from scaling.training.records import model_folder

@@ -57,7 +57,7 @@ def main(command: QuantiseCommand) -> None:
     target = Path(command.out) if command.out else source.with_name(name_folder(source, storage))
     if target.resolve() == source.resolve():
         raise ValueError(f"out={target} is the model itself; give another folder")
-    from scaling.figures.bits import weights_figure
+    from scaling.figures.rounding import weights_figure
     from scaling.figures.saving import save_figure
     from scaling.training.saved import load_model
     from scaling.training.shrinking import shrink, weight_grids

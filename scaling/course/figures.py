@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling.course.bits import bits_figure
+from scaling.course.number import bits_figure
 from scaling.figures.paper import (
     COLUMN,
     PAGE,

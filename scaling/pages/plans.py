@@ -15,7 +15,7 @@ from scaling.pages.text import (
     with_interval,
     written,
 )
-from scaling.planning.bits import FP32, BitsPlan
+from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.inference import InferencePlan

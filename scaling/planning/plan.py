@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.result import Estimate
-from scaling.planning.bits import FP32, BitsPlan, plan_bits
+from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
 from scaling.planning.data_limits import DataLimitPlan, plan_data
 from scaling.planning.departures import departures
@@ -118,7 +118,7 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
         What the model will serve; see `scaling.planning.inference.plan_inference`.
     train_bits, serve_bits : int, optional
         Bits of the weights in training and in serving, 2 to 8 or 32 (fp32, where one is omitted);
-        see `scaling.planning.bits.plan_bits`.
+        see `scaling.planning.few_bits.plan_bits`.
     model : (N, D), parameters and tokens, optional
         A model to judge by the law: ("70B", "1.4T").
     seq_len, vocab_size : int, tokens, optional

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from scaling.course.bits import bits_figure
+from scaling.course.number import bits_figure
 from scaling.hardware.formats import bits_table
 
 
