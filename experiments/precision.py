@@ -46,17 +46,21 @@ from scaling.training.shrinking import rounding_costs
 FOLDER = Path("results/precision")
 HORIZONS = [6, 24]  # tokens per parameter
 LONG = [6, 12, 24, 48, 96]  # of the models that are quantised after training
-QUANTISED = ["int4_all", "int2_all", "int3_all", "int6_all"]
+FEW, MORE = ["int4_all", "int2_all", "int3_all"], ["int6_all", "int8_all"]
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
-    ([16, 24, 32], 0, ["fp32", *QUANTISED]),
-    ([16], 1, ["fp32", *QUANTISED]),
-    ([24, 32], 1, ["fp32", *QUANTISED]),
-    ([16, 24, 32], 0, ["int8_all"]),
-    ([16, 24, 32], 1, ["int8_all"]),
-    ([48], 0, ["fp32", *QUANTISED, "int8_all"]),
-    ([48], 1, ["fp32", *QUANTISED, "int8_all"]),
+    ([16, 24, 32], 0, ["fp32"]),
+    ([16, 24], 0, FEW),
+    ([32], 0, FEW),
+    ([16], 1, ["fp32", *FEW]),
+    ([16, 24, 32], 0, MORE),
+    ([24, 32], 1, ["fp32", *FEW]),
+    ([16, 24, 32], 1, MORE),
+    ([48], 0, ["fp32", *FEW, *MORE]),
+    ([48], 1, ["fp32", *FEW, *MORE]),
 ]
-EVERY = [Storage(f"int{b}", parts=parts) for parts in ("all", "blocks") for b in (8, 6, 4, 3, 2)]
+ROUNDED = {"all": (8, 6, 4, 3, 2), "blocks": (4, 3, 2)}  # bits after training
+EVERY = [Storage(f"int{b}", parts=parts) for parts, bits in ROUNDED.items() for b in bits]
+WINDOWS = 256  # held out, of the cost of rounding
 OTHERS = [  # of one model: formats, what shares a scale, activations
     *(Storage(name, parts="all") for name in ("fp16", "bf16", "fp8_e4m3", "fp8_e5m2")),
     *(Storage("int4", per, 16, "all") for per in ("tensor", "group")),
@@ -113,7 +117,7 @@ def measure(runs, data):
     found = [known]
     for run_id in fp32.run_id[~fp32.run_id.isin(known.run_id)]:
         storages = [*EVERY, *(OTHERS if run_id == first and one.empty else [])]
-        found.append(rounding_costs(model_folder(FOLDER, run_id), storages, data))
+        found.append(rounding_costs(model_folder(FOLDER, run_id), storages, data, WINDOWS))
     costs = pd.concat(found, ignore_index=True)
     write_table(path, costs)
     return costs

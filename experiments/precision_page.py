@@ -154,7 +154,7 @@ def show_rounding(table, rounding, laws):
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), *map(shown, wide.columns)]
     texts = [
         "The fp32 models, rounded once after training, one absmax scale a row, no calibration: "
-        "added loss over the same 512 held-out windows, standard error in brackets. The fit is in "
+        "added loss over the same 256 held-out windows, standard error in brackets. The fit is in "
         "logarithms: costs within two standard errors of zero are left out of it, so that it says "
         "nothing of bits that cost nothing."
     ]

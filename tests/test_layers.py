@@ -47,7 +47,12 @@ MAY_IMPORT = {
 VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sweep"}
 WITHOUT_TORCH = ["pages.fits", "pages.plans", "pages.replication", "results", "course.page"]
 WITHOUT_TORCH += ["course.figures", "figures", "data.objectives", "shapes.buildable"]
-WITHOUT_TORCH += ["quantise", "sweep", "training.dispatch", "training.monitor"]  # mistakes are told at once
+WITHOUT_TORCH += [
+    "quantise",
+    "sweep",
+    "training.dispatch",
+    "training.monitor",
+]  # mistakes are told at once
 
 
 @functools.cache

@@ -53,10 +53,9 @@ def unpack_model(
     left, inputs = dict(tensors), {}
     for name in [n for n in left if n.endswith(INPUT)]:
         inputs[name.removesuffix(INPUT)] = left.pop(name)
-    for name, _ in quantised_parts(model, storage.parts):
+    for name, part in quantised_parts(model, storage.parts):
         if (codes := left.pop(name + CODES, None)) is None:
             continue
-        shape = model.get_submodule(name).weight.shape
-        codes = unpack(codes, storage.bits, shape) if storage.is_integer else codes
+        codes = unpack(codes, storage.bits, part.weight.shape) if storage.is_integer else codes
         left[f"{name}.weight"] = decode(codes, left.pop(name + SCALE, None), storage)
     return left, inputs

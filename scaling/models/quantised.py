@@ -5,6 +5,7 @@ Shape suffixes: N rows, K columns of a matrix; G groups of a row, J weights of a
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -188,11 +189,11 @@ def train_in_float8(model: nn.Module) -> None:
 
 def train_quantised(model: nn.Module, storage: Storage, learned: bool) -> None:
     """Let a model see its weights rounded; tied table and head share what rounds them."""
+    made: dict[Tensor, FakeQuantiser] = {}
     for _, part in quantised_parts(model, storage.parts):
-        if part is not model.head or model.head.weight is not model.table.weight:
-            part.quantiser = FakeQuantiser(part.weight, storage, learned)
-        else:
-            part.quantiser = model.table.quantiser
+        if part.weight not in made:
+            made[part.weight] = FakeQuantiser(part.weight, storage, learned)
+        part.quantiser = made[part.weight]
 
 
 def quantised_parts(model: nn.Module, parts: str) -> Iterator[tuple[str, Linear | Table]]:
@@ -223,7 +224,7 @@ def calibrate(model: nn.Module, storage: Storage, run: Callable[[], Any]) -> dic
 
     linears = [(n, m) for n, m in quantised_parts(model, storage.parts) if isinstance(m, Linear)]
     hooks = [
-        linear.register_forward_pre_hook(lambda _, x, name=name: meet(name, x[0]))
+        linear.register_forward_pre_hook(partial(lambda name, _, x: meet(name, x[0]), name))
         for name, linear in linears
     ]
     run()

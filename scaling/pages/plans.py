@@ -15,9 +15,9 @@ from scaling.pages.text import (
     with_interval,
     written,
 )
-from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
+from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan

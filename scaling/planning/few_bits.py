@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
     N_effective = float(effective_params(N, train_bits, gamma))
     cost = _rounding(rounded, N, D, train_bits, serve_bits)
     plain = float(np.asarray(law.loss(N, D).value))
-    found = {"N": N, "D": D, "bits": float(min(train_bits, serve_bits))}
+    found = {"N": N, "D": D, "bits": min(train_bits, serve_bits)}
     return BitsPlan(
         train_bits=train_bits,
         serve_bits=serve_bits,
@@ -142,7 +143,7 @@ def _rounding(rounded: Fit, N, D, train_bits: int, serve_bits: int) -> Estimate:
     return rounded.loss(N=N, D=D, bits=float(serve_bits))
 
 
-def _judge(trained: Fit, rounded: Fit, at: dict[str, float]) -> str:
+def _judge(trained: Fit, rounded: Fit, at: dict[str, Any]) -> str:
     """A law that its runs reject taints the plan; so does a place that they do not reach."""
     doubts = [fit.status for fit in (trained, rounded) if fit.status != "ok"]
     far = any(str(fit.loss(**at).status) == "extrapolated" for fit in (trained, rounded))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.result import Estimate
-from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
 from scaling.planning.data_limits import DataLimitPlan, plan_data
 from scaling.planning.departures import departures
+from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.inference import InferencePlan, plan_inference
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.sources import SOURCES, LawLike, LawSource, compare_laws

@@ -152,7 +152,7 @@ def count_bytes(folder: Path) -> pd.DataFrame:
         [(told, t.numel(), t.numel() * t.element_size()) for told, t in rows],
         columns=["what", "numbers", "bytes"],
     )
-    return table.groupby("what", as_index=False).sum()
+    return pd.DataFrame(table.pivot_table(index="what", aggfunc="sum").reset_index())
 
 
 def rounding_costs(

@@ -45,7 +45,7 @@ def known(tmp_path_factory):
 def test_it_is_the_lowest_served_loss_at_this_compute(known):
     found = plan_bits(known, C, 8, 4)
     fits = [few_bits.load_fit(path) for path in few_bits.SHIPPED.values()]
-    assert found.N * found.D * 6 == pytest.approx(C)
+    assert pytest.approx(C) == found.N * found.D * 6
     for factor in (0.8, 1.25):
         N = found.N * factor
         other = few_bits.served_loss(known, N, C / (6 * N), 8, 4, *fits)
@@ -55,7 +55,7 @@ def test_it_is_the_lowest_served_loss_at_this_compute(known):
 
 def test_fp32_is_the_plan_without_bits(known):
     found = plan_bits(known, C, 32, 32)
-    assert found.N == pytest.approx(known.point(C)["N_opt"], rel=1e-3)
+    assert pytest.approx(known.point(C)["N_opt"], rel=1e-3) == found.N
     assert found.added_by_rounding.value == 0
     assert found.N_effective == pytest.approx(found.N, rel=1e-5)
     assert np.isnan(found.turning_tokens)
@@ -94,7 +94,10 @@ def test_make_plan_takes_bits(known):
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"serve_bits": 1}, "serve_bits=1: the laws of bits were measured from 2 to 8 bits and for"),
+        (
+            {"serve_bits": 1},
+            "serve_bits=1: the laws of bits were measured from 2 to 8 bits and for",
+        ),
         ({"train_bits": 16}, "train_bits=16: the laws of bits were measured"),
         ({"serve_bits": 4, "law": "kaplan2020"}, "has no loss for every N and D"),
     ],
