@@ -27,9 +27,11 @@ from scaling.fitting.criterion import Criterion
 from scaling.fitting.diagnosis import lack_of_fit
 from scaling.fitting.parametric import fit_parametric, residuals_of
 from scaling.fitting.prepared import Prepared
+from scaling.fitting.result import load_fit
 from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.models.storage import Storage
+from scaling.planning.few_bits import FP32
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import Convention, observations
@@ -40,7 +42,7 @@ from scaling.training.monitor import watch
 from scaling.training.optim import OptimConfig
 from scaling.training.pool import train_here
 from scaling.training.precision import parse_precision
-from scaling.training.records import Keeping, collect, model_folder, not_yet_run
+from scaling.training.records import FINISHED, Keeping, collect, model_folder, not_yet_run
 from scaling.training.shrinking import rounding_costs
 
 FOLDER = Path("results/precision")
@@ -50,9 +52,10 @@ FEW, MORE = ["int4_all", "int2_all", "int3_all"], ["int6_all", "int8_all"]
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
     ([16, 24, 32], 0, ["fp32"]),
     ([16, 24], 0, FEW),
+    ([16], 0, MORE),
     ([32], 0, FEW),
     ([16], 1, ["fp32", *FEW]),
-    ([16, 24, 32], 0, MORE),
+    ([24, 32], 0, MORE),
     ([24, 32], 1, ["fp32", *FEW]),
     ([16, 24, 32], 1, MORE),
     ([48], 0, ["fp32", *FEW, *MORE]),
@@ -67,6 +70,7 @@ OTHERS = [  # of one model: formats, what shares a scale, activations
     *(Storage("int8", parts="all", activations=bits) for bits in (8, 6, 4)),
 ]
 CONVENTIONS = {"all": Convention("total", "counted"), "blocks": Convention("blocks", "counted")}
+REFERENCE = Path("results/reference-enwik8-cpu/fit.json")
 SURE = 2.0  # standard errors above zero, from which a cost enters a fit in logarithms
 SETTINGS = FitSettings(Criterion("log", "mse"), 400)
 
@@ -128,11 +132,18 @@ def fit_training(runs):
     runs = load_runs(runs)
     obs, _ = observations(runs, CONVENTIONS["all"])
     stored = runs.set_index("run_id").precision.map(lambda p: parse_precision(p).storage)
-    obs["bits"] = obs.run_id.map(stored.map(lambda s: s.bits if s else 32)).astype(float)
+    obs["bits"] = obs.run_id.map(stored.map(lambda s: s.bits if s else FP32)).astype(float)
     obs["ratio"] = obs.run_id.map((runs.tokens / runs.total_params).round().set_axis(runs.run_id))
     data = Prepared.of(obs, CONVENTIONS["all"], noise=seed_noise(runs))
+    known = {"E": load_fit(REFERENCE).params["E"]}  # which so few sizes cannot tell
+    fp32 = Prepared.of(obs.loc[obs.bits == FP32], CONVENTIONS["all"])
     fits = {
-        law: fit_parametric(data, SETTINGS, law=law) for law in ("trained_in_bits", "chinchilla")
+        name: fit_parametric(runs, SETTINGS, law=law, constraints=known)
+        for name, runs, law in (
+            ("trained_in_bits", data, "trained_in_bits"),
+            ("bits ignored", data, "chinchilla"),
+            ("fp32 runs alone", fp32, "chinchilla"),
+        )
     }
     return fits, obs
 
@@ -159,8 +170,8 @@ def effective_shares(obs, plain):
     A / N_eff^alpha = A / N^alpha + L - L_fp32, by the law of the fp32 runs.
     """
     at = ["N", "D", "seed"]
-    fp32 = obs.loc[obs.bits == 32].set_index(at).L
-    few = obs.loc[obs.bits < 32].copy()
+    fp32 = obs.loc[obs.bits == FP32].set_index(at).L
+    few = obs.loc[obs.bits < FP32].copy()
     few["added"] = few.L.to_numpy() - fp32.reindex(pd.MultiIndex.from_frame(few[at])).to_numpy()
     A, alpha = plain.params["A"], plain.params["alpha"]
     few["share"] = np.maximum(1 + few.added * few.N**alpha / A, 1e-9) ** (-1 / alpha)
@@ -173,14 +184,13 @@ def main():
     train(data, float(sys.argv[1]) if len(sys.argv) > 1 else float("inf"))
     cells = [cell for stage in plan(data) for cell in stage]
     runs, _ = collect(cells, FOLDER)
+    runs = runs.loc[runs.status.isin(FINISHED)]
     costs = measure(runs, data)
     fits, obs = fit_training(runs)
     obs["seed"] = obs.run_id.map(runs.set_index("run_id").seed)
-    fp32 = Prepared.of(obs.loc[obs.bits == 32], CONVENTIONS["all"])
-    plain = fit_parametric(fp32, SETTINGS, law="chinchilla")
     rounding = {parts: fit_rounding(costs, runs, parts) for parts in CONVENTIONS}
-    shares = effective_shares(obs, plain)
-    write_record(FOLDER, runs, len(cells), costs, fits, plain, obs, shares, rounding)
+    shares = effective_shares(obs, fits["fp32 runs alone"])
+    write_record(FOLDER, runs, len(cells), costs, fits, obs, shares, rounding)
 
 
 if __name__ == "__main__":
