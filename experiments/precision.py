@@ -49,10 +49,12 @@ FOLDER = Path("results/precision")
 HORIZONS = [6, 24]  # tokens per parameter
 LONG = [6, 12, 24, 48, 96]  # of the models that are quantised after training
 FEW, MORE = ["int4_all", "int2_all", "int3_all"], ["int6_all", "int8_all"]
+ABSMAX = ["int8_absmax_all", "int4_absmax_all", "int2_absmax_all"]  # of one size, to compare
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
     ([16, 24, 32], 0, ["fp32"]),
     ([16, 24], 0, FEW),
     ([16], 0, MORE),
+    ([16], 0, ABSMAX),
     ([32], 0, FEW),
     ([16], 1, ["fp32", *FEW]),
     ([24, 32], 0, MORE),
@@ -128,13 +130,19 @@ def measure(runs, data):
 
 
 def fit_training(runs):
-    """Fit N_eff(bits) and, beside it, the law without bits; return fits by law and observations."""
+    """Fit N_eff(bits) and, beside it, laws without bits; return fits by name, and all runs.
+
+    Runs whose scales are not learned (absmax) enter no fit.
+    """
     runs = load_runs(runs)
     obs, _ = observations(runs, CONVENTIONS["all"])
-    stored = runs.set_index("run_id").precision.map(lambda p: parse_precision(p).storage)
-    obs["bits"] = obs.run_id.map(stored.map(lambda s: s.bits if s else FP32)).astype(float)
-    obs["ratio"] = obs.run_id.map((runs.tokens / runs.total_params).round().set_axis(runs.run_id))
-    data = Prepared.of(obs, CONVENTIONS["all"], noise=seed_noise(runs))
+    kinds = [parse_precision(name) for name in runs.set_index("run_id").precision[obs.run_id]]
+    obs["bits"] = [float(kind.storage.bits if kind.storage else FP32) for kind in kinds]
+    obs["scales"] = ["learned" if kind.learned or not kind.storage else "absmax" for kind in kinds]
+    obs["ratio"] = (obs["D"] / obs["N"]).round()
+    obs["seed"] = runs.set_index("run_id").seed[obs.run_id].to_numpy()
+    used = obs.loc[obs.scales == "learned"]
+    data = Prepared.of(used, CONVENTIONS["all"], noise=seed_noise(runs))
     known = {"E": load_fit(REFERENCE).params["E"]}  # which so few sizes cannot tell
     fp32 = Prepared.of(obs.loc[obs.bits == FP32], CONVENTIONS["all"])
     fits = {
@@ -161,7 +169,8 @@ def fit_rounding(costs, runs, parts):
     except FitError as error:
         return None, str(error), table
     residuals = residuals_of(used, LAWS["rounding_cost"], fit.params)
-    return fit, lack_of_fit(residuals, used, len(fit.params)), table
+    measured = used.assign(weight=(used.cost / used.cost_std) ** 2)  # of windows, not of seeds
+    return fit, lack_of_fit(residuals, measured, len(fit.params)), table
 
 
 def effective_shares(obs, plain):
@@ -187,7 +196,6 @@ def main():
     runs = runs.loc[runs.status.isin(FINISHED)]
     costs = measure(runs, data)
     fits, obs = fit_training(runs)
-    obs["seed"] = obs.run_id.map(runs.set_index("run_id").seed)
     rounding = {parts: fit_rounding(costs, runs, parts) for parts in CONVENTIONS}
     shares = effective_shares(obs, fits["fp32 runs alone"])
     write_record(FOLDER, runs, len(cells), costs, fits, obs, shares, rounding)

@@ -22,21 +22,23 @@ def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
     """Write the record: runs, costs, fits, laws, figures and README.md; the planner's laws too."""
     law, (cost, _, table) = fits["trained_in_bits"], rounding["all"]
     write_text(folder / "runs.csv", runs_to_csv(runs))
-    kept = ["run_id", "N", "D", "ratio", "bits", "seed", "L", "added", "share"]
+    kept = ["run_id", "N", "D", "ratio", "bits", "scales", "seed", "L", "added", "share"]
     write_table(folder / "shares.csv", shares[kept])
+    learned = obs.loc[obs.scales == "learned"]
     laws = list_parameters(fits, rounding)
     write_table(folder / "fits.csv", laws)
     for fit in filter(None, (law, cost)):
         fit.save(folder / f"{fit.law}.json")
         fit.save(SHIPPED[fit.law])
-    save_figure(trained_bits_figure(obs, law), folder / "trained.png")
+    save_figure(trained_bits_figure(learned, law), folder / "trained.png")
     save_figure(rounding_figure(table, cost), folder / "rounding.png")
     fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"])
     name, weights, grids = weight_grids(load_model(model_folder(folder, fp32.run_id.iloc[-1]))[0])
     save_figure(weights_figure(weights, grids, name), folder / "weights.png")
     sections = [
         tell_runs(runs, planned),
-        show_training(obs, shares, fits, laws),
+        show_training(learned, shares, fits, laws),
+        compare_scales(shares),
         show_rounding(table, rounding, laws),
         show_formats(costs, runs),
         Section(
@@ -82,6 +84,12 @@ def tell_interval(fit, name):
     return f"{name} = {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def tell_sign(fit, name, above, below):
+    """Say which way a power goes, or that its interval holds zero."""
+    found = fit.param(name)
+    return above if found.low > 0 else below if found.high < 0 else "neither grows nor falls surely"
+
+
 def tell_runs(runs, planned):
     """Say what was trained, and what of the plan was not."""
     ok = runs.loc[runs.status == "ok"]
@@ -110,6 +118,7 @@ def show_training(obs, shares, fits, laws):
     """Losses by bits, N_eff / N, the law and the verdict."""
     law, blind = fits["trained_in_bits"], fits["bits ignored"]
     at, what = ["N", "ratio"], ["added", "share"]
+    shares = shares.loc[shares.scales == "learned"]
     rows = shares.pivot_table(index=at, columns="bits", values=what)
     rows.columns = [f"{name} {bits:g}" for name, bits in rows.columns]
     fp32 = obs.loc[obs.bits == 32].groupby(at).L.mean().rename("fp32")
@@ -134,6 +143,21 @@ def show_training(obs, shares, fits, laws):
     )
     tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
     return Section("Trained in few bits", text, tables=tables, figures=("trained",))
+
+
+def compare_scales(shares):
+    """Set scales that follow the largest weight beside learned ones, where both were trained."""
+    wide = shares.pivot_table(
+        index=["N", "ratio", "seed", "bits"], columns="scales", values="added"
+    )
+    both = wide.dropna().reset_index() if "absmax" in wide else wide.head(0)
+    columns = (
+        *(shown("N", "N", short), shown("ratio", "D/N", "g"), shown("bits", "bits", "g")),
+        *(shown("learned", "learned (LSQ)", "+.4f"), shown("absmax", "absmax", "+.4f")),
+    )
+    text = "Added loss by how the scales come about; the laws are of learned ones."
+    tables = (Table(both, columns),) if len(both) else ()
+    return Section("Learned scales, or the largest weight", (text,), tables=tables)
 
 
 def show_parameters(laws, names):
@@ -165,10 +189,13 @@ def show_rounding(table, rounding, laws):
         if fit is None:
             texts.append(f"{parts}: no fit, {lack}.")
             continue
-        found = ", ".join(tell_interval(fit, name) for name in ("gamma_D", "gamma_N", "gamma"))
         texts.append(
             f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, is "
-            f"{TEST[is_refuted(fit, lack)]} at this scale** (N: {counted[parts]}): {found}; "
+            f"{TEST[is_refuted(fit, lack)]} at this scale** (N: {counted[parts]}). "
+            f"{tell_interval(fit, 'gamma')} bits; {tell_interval(fit, 'gamma_D')}, so that it "
+            f"{tell_sign(fit, 'gamma_D', 'grows', 'falls')} with D; "
+            f"{tell_interval(fit, 'gamma_N')}, so that it "
+            f"{tell_sign(fit, 'gamma_N', 'falls', 'grows')} with N at the same D; "
             f"{tell_fit(fit, lack)}."
         )
     tables = Table(wide.reset_index(), tuple(columns)), show_parameters(laws, ("rounding_cost",))

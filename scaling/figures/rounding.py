@@ -56,12 +56,14 @@ def weights_figure(weights: np.ndarray, grids: Mapping[str, np.ndarray], name: s
 def trained_bits_figure(runs: pd.DataFrame, fit: Fit | None) -> Figure:
     """Held-out loss against the bits of the weights in training, one line a size, one panel a D/N.
 
+    Panels are those of D/N at which weights were rounded.
+
     Parameters
     ----------
     runs : DataFrame with columns N, D, bits (32: fp32), ratio (planned D/N), L
     fit : Fit of "trained_in_bits", or None
     """
-    ratios = sorted(runs.ratio.unique())
+    ratios = sorted(runs.ratio[runs.bits < FP32].unique())
     fig = paper.paper_figure(paper.PAGE, 3.0)
     panels = np.atleast_1d(fig.subplots(1, len(ratios), sharey=True))
     sizes = sorted(runs.N.unique())
@@ -130,4 +132,4 @@ def _place(bits) -> np.ndarray:
 def _bits_axis(ax: Axes, bits: list[float]) -> None:
     names = ["fp32" if b == FP32 else f"{b:g}" for b in bits]
     ax.set_xticks(_place(bits), names)
-    ax.set_xlabel("Bits of a weight in training")
+    ax.set_xlabel("Bits of a weight")
