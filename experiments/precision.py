@@ -12,6 +12,7 @@ Result    results/precision
 import contextlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,10 @@ def fit_rounding(costs, runs, parts):
         return None, str(error), table
     residuals = residuals_of(used, LAWS["rounding_cost"], fit.params)
     measured = used.assign(weight=(used.cost / used.cost_std) ** 2)  # of windows, not of seeds
-    return fit, lack_of_fit(residuals, measured, len(fit.params)), table
+    lack = lack_of_fit(residuals, measured, len(fit.params))
+    if fit.status == "ok" and lack is not None and lack.rejected:
+        fit = replace(fit, status="rejected", reason=lack.describe())
+    return fit, lack, table
 
 
 def effective_shares(obs, plain):
