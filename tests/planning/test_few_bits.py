@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -105,3 +106,10 @@ def test_make_plan_takes_bits(known):
 def test_nonsense_is_refused_by_name(options, told):
     with pytest.raises(ValueError, match=told):
         make_plan(C, **options)
+
+
+def test_the_shipped_laws_are_those_of_the_record():
+    here = Path(few_bits.__file__).parent
+    for law in TRUTHS:
+        record = here.parents[1] / "results" / "precision" / f"{law}.json"
+        assert (here / f"{law}.json").read_bytes() == record.read_bytes()
