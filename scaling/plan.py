@@ -19,7 +19,16 @@ from scaling.planning.plan import Plan, answer, to_plain
 from scaling.planning.request import PlanRequest, read_request
 
 ASKED = ("budget", "law", "compare", "data_limit", "repeat", "inference_tokens", "device")
-ASKED += ("utilisation", "price_per_hour", "seq_len", "vocab_size", "ffn", "tied")
+ASKED += (
+    "train_bits",
+    "serve_bits",
+    "utilisation",
+    "price_per_hour",
+    "seq_len",
+    "vocab_size",
+    "ffn",
+    "tied",
+)
 
 
 @dataclass
@@ -32,6 +41,8 @@ class PlanCommand:
     data_limit: Any = None  # unique tokens at hand
     repeat: bool = True  # whether they may be seen more than once
     inference_tokens: Any = None  # what the model will serve over its life
+    train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32
+    serve_bits: int | None = None  # of a weight in serving; None: as in training
     params: Any = None  # a model to judge: its size ...
     tokens: Any = None  # ... and what it was trained on
     device: str | None = None  # None: that of the budget, else an H100

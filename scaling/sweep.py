@@ -33,6 +33,7 @@ from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
 from scaling.training.grid import CHOICES, GridConfig
 from scaling.training.monitor import duration, watch
 from scaling.training.optim import OptimConfig
+from scaling.training.precision import refuse_device
 
 
 @dataclass
@@ -42,7 +43,9 @@ class SweepConfig:
     name: str | None = None  # folder under `results`; None: the grid's name, and data unless enwik8
     results: str = "results"
     device: str = "auto"  # auto, cpu, cuda
-    precision: str = "fp32"  # fp32, bf16 (autocast)
+    precision: str = (
+        "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
+    )
     compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
     workers: int | None = None  # processes; None: one per core, or one per GPU
     valid_tokens: int = 2**18  # of every run's held-out loss
@@ -75,6 +78,7 @@ def main(config: SweepConfig) -> None:
     console = Console(soft_wrap=True)
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
+    refuse_device(config.precision, device)
     ranks = config.parallel.ranks
     if not (launch or launched):
         pool.check_devices(config.parallel, device)

@@ -39,14 +39,20 @@ MAY_IMPORT = {
     "fit": {"commandline", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
     "plot": {"commandline", "results"} | PAGES,
+    "quantise": {"commandline"} | PAGES | TRAINING,
     "reproduce": {"commandline", "results"} | PAGES,
     "sweep": {"commandline", "results"} | PAGES | TRAINING,
     "__init__": PLANNING,
 }
-VERBS = {"course.__main__", "fit", "plan", "plot", "reproduce", "sweep"}
+VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sweep"}
 WITHOUT_TORCH = ["pages.fits", "pages.plans", "pages.replication", "results", "course.page"]
 WITHOUT_TORCH += ["course.figures", "figures", "data.objectives", "shapes.buildable"]
-WITHOUT_TORCH += ["sweep", "training.dispatch", "training.monitor"]  # mistakes are told at once
+WITHOUT_TORCH += [
+    "quantise",
+    "sweep",
+    "training.dispatch",
+    "training.monitor",
+]  # mistakes are told at once
 
 
 @functools.cache

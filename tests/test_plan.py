@@ -112,6 +112,15 @@ def test_a_law_of_the_user(plan):
     assert re.search(r"^results/demo-enwik8-cpu ", done.stdout, re.MULTILINE)
 
 
+def test_training_in_8_bits_and_serving_in_4(plan):
+    done = plan("budget=1e21", "train_bits=8", "serve_bits=4", "compare=false")
+    assert done.returncode == 0, done.stderr
+    assert "With weights of few bits" in done.stdout
+    assert "training in 8 bits, serving in 4 bits (" in done.stdout
+    assert "GB to serve" in done.stdout and "an extrapolation that nothing here" in done.stdout
+    assert re.search("Over-training makes (rounding dear|it no dearer)", done.stdout)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -132,6 +141,7 @@ def test_a_law_of_the_user(plan):
         (["budget=1e23", "precision=int4"], "precision 'int4' is unknown"),
         (["budget=1e23", "law=kaplan2020", "inference_tokens=1T"], "has no loss for every N and D"),
         (["budget=1e23", "devices={X: {memory_bytes: 1e9}}"], "device 'X': ['peak_flops'] missing"),
+        (["budget=1e23", "serve_bits=1"], "serve_bits=1: the laws of bits were measured from 2 to"),
         (["budget=1e23", "devices=X"], "devices='X' must map names"),
         (["budget=1e23", "+colour=red"], "unknown configuration keys ['colour']"),
     ],

@@ -172,7 +172,7 @@ MISTAKES = {
     "data.vocab_size=9": "data.vocab_size=9 must be at least 257",
     "compile=sometimes": "compile='sometimes': choose one of ('auto', 'always', 'never')",
     "device=moon": "device='moon': choose one of ('auto', 'cpu', 'cuda')",
-    "precision=fp8": "precision='fp8': choose one of ('fp32', 'bf16')",
+    "precision=int1": "precision='int1': choose one of ('fp32', 'tf32', 'bf16', 'bf16_pure'",
     "optim.schedule=none": "optim.schedule='none': choose one of ('cooldown', 'cosine',",
     "optim.rules=none": "optim.rules='none': choose one of ('horizon', 'shape')",
     "model.family=rnn": "model.family='rnn' is not built yet",

@@ -1,5 +1,6 @@
 """python -m scaling.course: tables, figures and statements of the course."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class CourseCommand:
     params: str | None = None  # size of your model, as in 7B
     tokens: str | None = None  # what it was trained on, as in 2T
     name: str = "yours"  # what your model is called
+    number: float = math.pi  # shown bit by bit in every format
     results: str = "results"
 
 
@@ -30,7 +32,9 @@ class CourseCommand:
 def main(command: CourseCommand) -> None:
     """Compute, draw, write, print the statements that differ."""
     console, folder = Console(soft_wrap=True), Path(command.out)
-    tables = course_tables(_parse_model(command))
+    if not math.isfinite(command.number):
+        raise ValueError(f"number={command.number} must be finite: int8 has no other")
+    tables = course_tables(_parse_model(command), command.number)
     statements = statements_table(tables)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in {**tables, "statements": statements}.items():
@@ -56,7 +60,9 @@ def _parse_model(command: CourseCommand) -> list[Model]:
 
 def _restate(command: CourseCommand) -> str:
     usual, asked = vars(CourseCommand()), vars(command)
-    chosen = [f"{k}={asked[k]}" for k in ("params", "tokens", "name") if asked[k] != usual[k]]
+    chosen = [
+        f"{k}={asked[k]}" for k in ("params", "tokens", "name", "number") if asked[k] != usual[k]
+    ]
     return " ".join(["python -m scaling.course", *chosen])
 
 

@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scaling.course.number import bits_figure
 from scaling.figures.paper import (
     COLUMN,
     PAGE,
@@ -61,6 +62,7 @@ def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """Draw every figure from what `scaling.course.tables.course_tables` returns."""
     return {
         "tokens": tokens_figure(tables["tokens"]),
+        "number": bits_figure(tables["number"]),
         "pf_days": pf_days_figure(tables["pf_days"]),
         "memory": memory_figure(tables["memory"]),
         "known_models": known_models_figure(tables["lines"], tables["known_models"]),

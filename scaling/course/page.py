@@ -160,6 +160,7 @@ def _describe_numbers(tables: Tables) -> dict[str, Any]:
         "device_gb": first.device_bytes / GB,
         "claims_differ": CLAIMS_DIFFER,
         "n_weights": WEIGHTS,
+        "number": f"{tables['number'].value[0]:.16g}",
         "data_limits": ", ".join(limited),
         "printed_over_drawn": printed / drawn,
         "end": DECADES[1],

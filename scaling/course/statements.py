@@ -4,6 +4,7 @@ What is said stands in statements.csv: the printed number and how many of its di
 range that is allowed, and the table, row and column of the number that it is held against.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from scaling.course.claims import STAGES, billion_table, memory_table
 from scaling.course.tables import LINES, allocation_table, course_tables
 from scaling.files import read_table
 from scaling.hardware.devices import get_device
-from scaling.hardware.formats import FORMATS
+from scaling.hardware.formats import FORMATS, project
 from scaling.planning.budgets import parse_budget
 from scaling.planning.sources import get_source
 from scaling.quantities import format_quantity as short
@@ -125,6 +126,7 @@ def _derive_numbers(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
             f"{name} as {'+'.join(map(str, fields))}": _count_bits(name, fields)
             for name, fields in FIELDS.items()
         },
+        "cut pi in fp32": float(project(3.141592, "fp32")),
         "limit of ZeRO-1": limit["ZeRO-1"],
         "limit of ZeRO-2": limit["ZeRO-2"],
         "FSDP over ZeRO-3": over["FSDP, factor 64"] / over["ZeRO-3"],
@@ -148,6 +150,7 @@ def _describe_numbers() -> dict[str, str]:
         "tokens_for_24": for_24,
         "tokens_for_80": for_80,
         "tokens_ours": ours,
+        "pi_fp32": f"{float(project(math.pi, 'fp32')):.12g}",
         "course_ratio": f"{COURSE_D / COURSE_N:g}",
         "course_C": f"{6 * COURSE_N * COURSE_D:.2g}",
         "besiroglu_interval": f"[{ratio.low:.3g}, {ratio.high:.3g}]",

@@ -4,6 +4,7 @@ Every table is computed from N and D by a formula that is named; what the course
 stands beside it in a column of its own.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +18,12 @@ from scaling.course.claims import course_table, memory_table, zhao_table
 from scaling.files import read_table
 from scaling.fitting.estimate import interval
 from scaling.hardware.communication import communication_table
-from scaling.hardware.formats import formats_table, projection_table, quantisation_table
+from scaling.hardware.formats import (
+    bits_table,
+    formats_table,
+    projection_table,
+    quantisation_table,
+)
 from scaling.laws.papers import PF_DAY
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.sources import LawSource, get_source, spread
@@ -250,13 +256,15 @@ def known_models_table(models: Iterable[Model] = KNOWN_MODELS) -> pd.DataFrame:
 # ---------------------------------------------------------------- all of them
 
 
-def course_tables(own: Iterable[Model] = ()) -> dict[str, pd.DataFrame]:
+def course_tables(own: Iterable[Model] = (), number: float = math.pi) -> dict[str, pd.DataFrame]:
     """Compute every table of the course, by the name of its file.
 
     Parameters
     ----------
     own : iterable of Model
         Models that stand beside the course's in "tokens".
+    number : float
+        What "number" shows bit by bit.
     """
     memory = memory_table()
     weights = 0.02 * np.random.default_rng(0).standard_normal(WEIGHTS)
@@ -269,6 +277,7 @@ def course_tables(own: Iterable[Model] = ()) -> dict[str, pd.DataFrame]:
         "communication": communication_table(memory.params[0], int(memory.n_devices[0])),
         "formats": formats_table(),
         "formats_pi": projection_table(),
+        "number": bits_table(number),
         "formats_error": quantisation_table(weights),
         "known_models": known_models_table(),
         "lines": allocation_table(CURVE),

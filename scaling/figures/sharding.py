@@ -1,6 +1,7 @@
 """Models spread over devices: who holds what, memory by sharding factor, speed against ranks."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,13 @@ def layout_figure(layout: pd.DataFrame) -> Figure:
     panels = fig.subplots(len(strategies), len(moments), squeeze=False)
     for i, j in np.ndindex(panels.shape):
         strategy, moment = strategies[i], moments[j]
-        rows = layout[(layout.strategy == strategy) & (layout.moment == moment)]
-        _draw_devices(panels[i, j], rows)
+        rows = layout.loc[(layout.strategy == strategy) & (layout.moment == moment)]
+        ax = cast(Axes, panels[i, j])
+        _draw_devices(ax, rows)
         if j == 0:
-            panels[i, j].set_ylabel(str(strategy).replace(", ", "\n"), fontsize=7)
+            ax.set_ylabel(str(strategy).replace(", ", "\n"), fontsize=7)
         if i == 0:
-            panels[i, j].set_title(f"{moment} the layer", fontsize=8, loc="left")
+            ax.set_title(f"{moment} the layer", fontsize=8, loc="left")
     kinds = [Patch(color=colour, label=part) for part, colour in PARTS.items()]
     own = Patch(color=PARTS["gradients"], alpha=PALE, lw=0, label="gradients, own batch only")
     empty = Patch(fc="white", ec="0.75", label="lies elsewhere, or not at all")

@@ -27,8 +27,8 @@ ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
 PREFERRED = {  # methods, the best first, and why they stand there
     "isoflop_power": "of the methods that held N_opt as often as they claim where another law was "
     "true its intervals are the narrowest",
-    "isoflop": "it assumes no law of N and D, and held N_opt as often as it claims where another law "
-    "was true",
+    "isoflop": "it assumes no law of N and D, and held N_opt as often as it claims where another "
+    "law was true",
     "parametric": "no bowl answers, and the runs do not contradict the law",
 }
 

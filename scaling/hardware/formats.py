@@ -1,5 +1,6 @@
 """Number formats: range, spacing, memory, and what a value becomes in each."""
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, replace
 
@@ -59,17 +60,23 @@ _TF32 = replace(  # no dtype: fp32's exponent with fp16's mantissa
     smallest_subnormal=2.0**-136,
     source="NVIDIA A100 whitepaper; 19 bits used, 32 stored",
 )
-FORMATS: dict[str, Format] = {
-    format.name: format
-    for format in (
-        _FP32,
-        _TF32,
-        _read_format("fp16", np.float16, "IEEE 754-2019"),
-        _read_format("bf16", ml_dtypes.bfloat16, "Kalamkar et al. 2019, arXiv:1905.12322"),
-        _read_format("fp8_e4m3", ml_dtypes.float8_e4m3fn, f"{_OCP}; torch.float8_e4m3fn"),
-        _read_format("fp8_e5m2", ml_dtypes.float8_e5m2, f"{_OCP}; torch.float8_e5m2"),
-        _read_format("int8", np.int8, "two's complement"),
-    )
+DTYPES = {
+    "fp32": np.float32,
+    "fp16": np.float16,
+    "bf16": ml_dtypes.bfloat16,
+    "fp8_e4m3": ml_dtypes.float8_e4m3fn,
+    "fp8_e5m2": ml_dtypes.float8_e5m2,
+    "int8": np.int8,
+}
+_SOURCES = {
+    "fp16": "IEEE 754-2019",
+    "bf16": "Kalamkar et al. 2019, arXiv:1905.12322",
+    "fp8_e4m3": f"{_OCP}; torch.float8_e4m3fn",
+    "fp8_e5m2": f"{_OCP}; torch.float8_e5m2",
+    "int8": "two's complement",
+}
+FORMATS: dict[str, Format] = {"fp32": _FP32, "tf32": _TF32} | {
+    name: _read_format(name, DTYPES[name], source) for name, source in _SOURCES.items()
 }
 
 
@@ -143,6 +150,41 @@ def project(value, format: str | Format):
     if not format.has_infinity:
         return np.clip(rounded, format.lowest, format.largest)
     return np.where(np.abs(rounded) > format.largest, np.copysign(np.inf, x), rounded)
+
+
+def bits_of(value: float, format: str | Format) -> str:
+    """Bits of the number that a value becomes: sign, exponent and fraction, a space between them.
+
+    The 19 of tf32 that count; an integer's sign and the rest of its two's complement.
+
+    Raises
+    ------
+    ValueError
+        An unknown format, or NaN for int8.
+    """
+    format = get_format(format)
+    stored = project(value, format)
+    wide = DTYPES["fp32" if format.name == "tf32" else format.name]
+    with np.errstate(over="ignore"):  # the ends of tf32 are those of fp32
+        raw = np.asarray(stored, np.float64).astype(wide)
+    pattern = int(raw.view(f"u{raw.dtype.itemsize}"))
+    digits = f"{pattern:0{8 * raw.dtype.itemsize}b}"
+    ends = np.cumsum([0, format.sign_bits, format.exponent_bits, format.mantissa_bits])
+    return " ".join(digits[a:b] for a, b in itertools.pairwise(ends) if b > a)
+
+
+def bits_table(value: float) -> pd.DataFrame:
+    """One value bit by bit in every format, and what the format can hold near it.
+
+    Returns
+    -------
+    DataFrame with columns format, bits, value, stored, error (stored - value), spacing (at the
+        value), lowest, largest, smallest_normal
+    """
+    table = projection_table(value)
+    table.insert(1, "bits", [bits_of(value, name) for name in FORMATS])
+    ends = ("lowest", "largest", "smallest_normal")
+    return table.assign(**{name: [getattr(f, name) for f in FORMATS.values()] for name in ends})
 
 
 def quantisation_error(tensor, format: str | Format, scale: str | None = None) -> float:

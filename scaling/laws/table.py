@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scaling.laws.bits import rounding_cost, trained_in_bits
 from scaling.laws.farseer import FARSEER, Local, farseer_loss
 from scaling.laws.repeats import as_fresh, repeated_loss
+from scaling.laws.steps import critical_batch, steps_and_batch
 
 
 class Parameter(NamedTuple):
@@ -142,39 +144,6 @@ def _term(term: Term, params, variables, s):
     return value ** (1.0 / s)
 
 
-# ---------------------------------------------------------------- laws that are no sums
-
-
-def critical_batch(L, *, B_star, alpha_B):
-    """Critical batch size in tokens at loss L: B_star / L^(1/alpha_B).
-
-    References
-    ----------
-    Kaplan et al. 2020, arXiv:2001.08361, equation 1.4.
-    """
-    return B_star / L ** (1 / alpha_B)
-
-
-def minimum_steps(S, batch, L, *, B_star, alpha_B):
-    """Fewest steps that reach loss L, from S steps at a batch size in tokens: S/(1 + B_crit/B).
-
-    References
-    ----------
-    Kaplan et al. 2020, arXiv:2001.08361, equation 5.4; McCandlish et al. 2018, arXiv:1812.06162.
-    """
-    return S / (1 + critical_batch(L, B_star=B_star, alpha_B=alpha_B) / batch)
-
-
-def minimum_compute(C, batch, L, *, B_star, alpha_B):
-    """Least compute that reaches loss L, at a small batch: C/(1 + B/B_crit); equation 5.5."""
-    return C / (1 + batch / critical_batch(L, B_star=B_star, alpha_B=alpha_B))
-
-
-def _steps_and_batch(N, S, batch, L, *, N_c, S_c, alpha_N, alpha_S, B_star, alpha_B):
-    S_min = minimum_steps(S, batch, L, B_star=B_star, alpha_B=alpha_B)
-    return (N_c / N) ** alpha_N + (S_c / S_min) ** alpha_S
-
-
 # ---------------------------------------------------------------- the table
 
 _IRREDUCIBLE = Parameter("nats/token", 0.0, np.inf, "loss of an infinite model on infinite data")
@@ -191,6 +160,8 @@ _SIGNED = Parameter("", -np.inf, np.inf, "exponent of either sign", (-0.3, 0.3))
 _BEND = Parameter(
     "", -np.inf, np.inf, "change of an exponent per unit of ln N or ln D", (-0.1, 0.1)
 )
+_COST = Parameter("nats/token", 0.0, np.inf, "cost at no bits, N = D = 1", (1e-4, 1e2))
+_BITS = Parameter("bits", 0.0, np.inf, "bits in which the cost falls e-fold", (0.2, 5.0))
 _FREE = Parameter("", -np.inf, np.inf, "scale or offset of a power of N", (-1.0, 1.0))
 _SUM = {
     "E": _IRREDUCIBLE,
@@ -296,7 +267,7 @@ LAWS = {
     "kaplan_batch": Law(
         formula="L(N, S, batch) = (N_c / N)^alpha_N + (S_c (1 + B_crit(L) / batch) / S)^alpha_S",
         params=_KAPLAN_STEPS | _BATCH,
-        function=_steps_and_batch,
+        function=steps_and_batch,
         variables=("N", "S", "batch", "L"),
         simpler="kaplan_steps",
         source="Kaplan et al. 2020, equations 1.4, 1.6 and 5.4, B_crit at the loss reached",
@@ -318,6 +289,22 @@ LAWS = {
         simplified=as_fresh,
         scanned="R_D",
         source="Muennighoff et al. 2023, arXiv:2305.16264, section 3; U unique tokens, r repeats",
+    ),
+    "trained_in_bits": Law(
+        formula="L(N, D, bits) = E + A / (N (1 - e^(-bits / gamma)))^alpha + B / D^beta",
+        params=_SUM | {"gamma": _BITS},
+        function=trained_in_bits,
+        variables=("N", "D", "bits"),
+        simpler="chinchilla",
+        source="Kumar et al. 2024, arXiv:2411.04330, section 4, weights alone; fp32 has 32 bits",
+    ),
+    "rounding_cost": Law(
+        formula="cost(N, D, bits) = C_T D^gamma_D / N^gamma_N e^(-bits / gamma)",
+        params={"C_T": _COST, "gamma_N": _SIGNED, "gamma_D": _SIGNED, "gamma": _BITS},
+        function=rounding_cost,
+        variables=("N", "D", "bits"),
+        target="cost",
+        source="Kumar et al. 2024, arXiv:2411.04330, section 3: nats that rounding weights adds",
     ),
 } | {
     f"power_{variable}{suffix}": _power_law(variable, irreducible=bool(suffix))

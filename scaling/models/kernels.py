@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 # torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
@@ -60,18 +61,39 @@ class _Product(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """x w^T without a bias: by oneDNN in fp32 on a CPU, elsewhere and in autocast by torch."""
+    """x w^T without a bias: by oneDNN in fp32 on a CPU, elsewhere and in autocast by torch.
+
+    A `quantiser` is what its weight goes through first (`scaling.models.quantised`).
+    """
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out, bias=False)
+        self.quantiser: nn.Module | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Return shape (..., n_out)."""
-        x = input
-        fp32 = x.dtype == self.weight.dtype == torch.float32
+        x, w = input, stored_weight(self)
+        fp32 = x.dtype == w.dtype == torch.float32
         if ONEDNN and fp32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return _Product.apply(x.flatten(0, -2), self.weight).view(*x.shape[:-1], -1)
-        return super().forward(x)
+            return _Product.apply(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
+        return F.linear(x, w)
+
+
+class Table(nn.Embedding):
+    """Rows of a matrix by their number; with a `quantiser`, of what it makes of the matrix."""
+
+    def __init__(self, rows: int, width: int):
+        super().__init__(rows, width)
+        self.quantiser: nn.Module | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return shape (..., width)."""
+        return F.embedding(input, stored_weight(self))
+
+
+def stored_weight(module: Linear | Table) -> Tensor:
+    """Return the weight as the module uses it."""
+    return module.weight if module.quantiser is None else module.quantiser(module.weight)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.kernels import Linear
+from scaling.models.kernels import Linear, Table
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -154,7 +154,7 @@ def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: in
             nn.init.normal_(parameter, std=std, generator=generator)
 
 
-def make_head(shape: Shape, table: nn.Embedding) -> Linear:
+def make_head(shape: Shape, table: Table) -> Linear:
     """Output head over the rows of the token table; tied, its weight is the table's."""
     head = Linear(shape.width, shape.table_rows)
     if shape.tied:
@@ -162,7 +162,7 @@ def make_head(shape: Shape, table: nn.Embedding) -> Linear:
     return head
 
 
-def init_tables(table: nn.Embedding, head: Linear, generator: torch.Generator) -> None:
+def init_tables(table: Table, head: Linear, generator: torch.Generator) -> None:
     """Draw token table and head, one after the other or tied, from N(0, TABLE_STD^2)."""
     weights = [table.weight] if head.weight is table.weight else [table.weight, head.weight]
     for weight in weights:
@@ -182,7 +182,7 @@ class Stack(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0):
         super().__init__()
         self.shape = shape
-        self.table = nn.Embedding(shape.table_rows, shape.width)
+        self.table = Table(shape.table_rows, shape.width)
         self.rotary = Rotary(shape.head_width, shape.seq_len)
         self.blocks = nn.ModuleList(Block(shape, self.causal) for _ in range(shape.n_layers))
         self.norm = RMSNorm(shape.width)

@@ -9,7 +9,7 @@ Shape suffixes: B sequences, E encoder positions, D decoder positions, W width, 
 import torch
 from torch import Tensor, nn
 
-from scaling.models.kernels import cross_entropy
+from scaling.models.kernels import Table, cross_entropy
 from scaling.models.layers import (
     TABLE_STD,
     Block,
@@ -32,7 +32,7 @@ class T5(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0):
         super().__init__()
         self.shape = shape
-        self.table = nn.Embedding(shape.table_rows, shape.width)
+        self.table = Table(shape.table_rows, shape.width)
         self.rotary = Rotary(shape.head_width, max(shape.window.inputs, shape.window.targets))
         self.encoder = nn.ModuleList(Block(shape, causal=False) for _ in range(shape.n_layers))
         self.encoder_norm = RMSNorm(shape.width)

@@ -18,6 +18,7 @@ from scaling.pages.text import (
 )
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
+from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
@@ -63,6 +64,8 @@ def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Se
         yield _show_data(plan.data)
     if plan.inference is not None:
         yield _show_inference(plan.inference)
+    if plan.bits is not None:
+        yield _show_bits(plan.bits)
     yield _show_hours(plan, placement)
     if placement is not None:
         yield _show_memory(placement)
@@ -131,6 +134,34 @@ def describe_inference(plan: InferencePlan) -> str:
         f"serving {short(plan.inference_tokens)} tokens: {short(plan.N)} on {short(plan.D)} tokens "
         f"reaches the same loss for {plan.total_flops:.3g} FLOPs in all, "
         f"{max(plan.saving, 0.0):.1%} less than the optimum"
+    )
+
+
+def describe_bits(plan: BitsPlan) -> str:
+    """The model for weights of so many bits, its bytes, and what the bits cost."""
+    cost = plan.added_by_rounding
+    return (
+        f"training in {_name_bits(plan.train_bits)}, serving in {_name_bits(plan.serve_bits)} "
+        f"({plan.status}): {short(plan.N)} on {short(plan.D)} tokens, worth "
+        f"{short(plan.N_effective)} in fp32; loss {plan.loss:.4g}, of which training costs "
+        f"{plan.added_by_training:.2g} and rounding "
+        f"{with_interval(cost.value, cost.low, cost.high, '.2g')} nats/token; weights "
+        f"{write_gigabytes(plan.served_bytes)} GB to serve, "
+        f"{write_gigabytes(plan.training_bytes)} GB of state to train"
+    )
+
+
+def _name_bits(bits: int) -> str:
+    return "fp32" if bits == FP32 else f"{bits} bits"
+
+
+def _describe_turn(plan: BitsPlan) -> str:
+    if plan.turning_tokens != plan.turning_tokens:
+        return "What is trained is what is served: over-training makes it no dearer."
+    return (
+        f"Over-training makes rounding dear: from {short(plan.turning_tokens)} tokens "
+        f"({plan.turning_tokens / plan.N:.3g} a parameter) on, more training raises the served "
+        "loss."
     )
 
 
@@ -205,6 +236,15 @@ def _show_inference(plan: InferencePlan) -> Section:
         shown("over", "over the optimum's", ".3g", missing="never reaches this loss"),
     )
     return make_section("With so much to serve", plan.table, columns, *text)
+
+
+def _show_bits(plan: BitsPlan) -> Section:
+    columns = (
+        shown("ratio", "tokens/param", write_digits),
+        *(D, shown("cost", "added by rounding", ".2g"), shown("loss", "served loss", ".4g")),
+    )
+    text = (describe_bits(plan), _describe_turn(plan), *plan.notes)
+    return make_section("With weights of few bits", plan.table, columns, *text)
 
 
 def _show_hours(plan: Plan, placement: Placement | None) -> Section:

@@ -11,6 +11,7 @@ from scaling.fitting.result import Estimate
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
 from scaling.planning.data_limits import DataLimitPlan, plan_data
 from scaling.planning.departures import departures
+from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.inference import InferencePlan, plan_inference
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.sources import SOURCES, LawLike, LawSource, compare_laws
@@ -57,6 +58,8 @@ class Plan:
         Where an inference demand was given.
     data : DataLimitPlan or None
         Where a data limit was given.
+    bits : BitsPlan or None
+        Where weights of few bits were asked for.
     verdict : Verdict or None
         Where a model was given.
     comparison : DataFrame or None
@@ -82,6 +85,7 @@ class Plan:
     conversions: pd.DataFrame
     inference: InferencePlan | None = None
     data: DataLimitPlan | None = None
+    bits: BitsPlan | None = None
     verdict: Verdict | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
@@ -112,6 +116,9 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
         Whether the data may be repeated.
     inference_tokens : float or str, tokens, optional
         What the model will serve; see `scaling.planning.inference.plan_inference`.
+    train_bits, serve_bits : int, optional
+        Bits of the weights in training and in serving, 2 to 8 or 32 (fp32, where one is omitted);
+        see `scaling.planning.few_bits.plan_bits`.
     model : (N, D), parameters and tokens, optional
         A model to judge by the law: ("70B", "1.4T").
     seq_len, vocab_size : int, tokens, optional
@@ -167,10 +174,19 @@ def answer(request: PlanRequest) -> Plan:
         ),
         inference=None if served is None else plan_inference(law, C, served),
         data=data,
+        bits=_plan_bits(request),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, shape, why)),
     )
+
+
+def _plan_bits(request: PlanRequest) -> BitsPlan | None:
+    train, serve = request.train_bits, request.serve_bits
+    if train is None and serve is None:
+        return None
+    train = FP32 if train is None else train
+    return plan_bits(request.law, request.budget.flops, train, train if serve is None else serve)
 
 
 def _find_shape(request: PlanRequest, N: float, D: float) -> tuple[BuildableShape | None, str]:

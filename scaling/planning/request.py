@@ -22,6 +22,8 @@ class PlanRequest:
     law: LawSource
     data_limit: float | None = None
     inference_tokens: float | None = None
+    train_bits: int | None = None
+    serve_bits: int | None = None
     model: tuple[float, float] | None = None
     utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None

@@ -8,7 +8,8 @@ import numpy as np
 
 from scaling.laws import papers
 from scaling.laws.papers import KAPLAN_CONSTANTS, PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS
-from scaling.laws.table import LAWS, critical_batch
+from scaling.laws.steps import critical_batch
+from scaling.laws.table import LAWS
 from scaling.replication.checks import Check, half_unit, judge, quote_paper, rounding
 
 STEPS_METHOD = "minimum of L(N, S_min) at C_min = 6 N B_crit(L) S_min"

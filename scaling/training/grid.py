@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scaling.data.objectives import OBJECTIVES, make_objective
-from scaling.errors import check_choice
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
 from scaling.training.cells import Cell
 from scaling.training.optim import OptimConfig, make_recipe
+from scaling.training.precision import parse_precision
 
 CHOICES = {
     "device": ("auto", "cpu", "cuda"),
-    "precision": ("fp32", "bf16"),
     "compile": ("auto", "always", "never"),
 }
 
@@ -104,7 +103,8 @@ def plan_cells(
     ValueError
         An impossible grid, or an objective of another family.
     """
-    _check(grid, precision)
+    _check(grid)
+    precision = parse_precision(precision).name
     make_objective(shape_for_width(WIDTH_STEP, vocab_size, model), model.objective)  # refuses
 
     def cell(shape: Shape, flops: float, budget: float, seed: int) -> Cell:
@@ -145,7 +145,7 @@ def plan_cells(
     return cells
 
 
-def _check(grid: GridConfig, precision: str) -> None:
+def _check(grid: GridConfig) -> None:
     budgets, ratios = grid.budgets, grid.arm_tokens_per_param
     seeds = [*grid.seeds, *grid.noise_seeds]
     noise = f"grid.noise_seeds={grid.noise_seeds}"
@@ -169,7 +169,6 @@ def _check(grid: GridConfig, precision: str) -> None:
             f"grid.arm_widths={grid.arm_widths} and grid.arm_tokens_per_param={ratios} need each "
             "other, the second positive"
         )
-    check_choice("precision", precision, CHOICES["precision"])
 
 
 def check_corpus(cells: list[Cell], n_train: int, n_valid: int, allow_repeats: bool) -> None:

@@ -1,7 +1,8 @@
 """A trained model as three plain files: weights, what they are weights of, and the tokenizer.
 
-`model.safetensors` holds every parameter in its own precision, a tied head once; `config.json` the
-shape and the facts of the run; `tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
+`model.safetensors` holds every parameter in its own precision, a tied head once, or of a quantised
+matrix its packed integers and their scales; `config.json` the shape and the facts of the run;
+`tokenizer.json` is what `tokenizers.Tokenizer.from_file` reads.
 Nothing is pickled, so that a file from a stranger can do no harm.
 """
 
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +24,9 @@ from torch import Tensor
 from scaling.data.tokens import load_tokenizer
 from scaling.files import write_bytes, write_text
 from scaling.models.build import Model, build_model
+from scaling.models.packed import INPUT, pack_model, unpack_model
+from scaling.models.quantised import round_inputs, trained_storage
+from scaling.models.storage import Storage
 from scaling.shapes.shape import Shape
 from scaling.training.records import CONFIG
 
@@ -34,7 +39,10 @@ def save_model(
     model: Model,
     tokenizer: Path | None,
     facts: dict[str, Any],
+    *,
     parameters: Mapping[str, Tensor] | None = None,
+    storage: Storage | None = None,
+    inputs: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write a model and its tokenizer into a folder, which is made where it is not there.
 
@@ -43,20 +51,24 @@ def save_model(
     what a reader should know, as plain JSON: objective, run id, loss. `parameters` are those of a
     model that lies on several ranks, whole (`scaling.training.parallel.whole_weights`).
 
+    Its matrices are stored in the format that it was trained in or is told, with the scales of the
+    `inputs` of their products where these are to be rounded too.
+
     Raises
     ------
     ValueError
         Facts that are no JSON.
     """
     parameters = parameters or dict(model.named_parameters())
-    weights = save(
-        {name: p.detach().cpu().contiguous() for name, p in parameters.items()},
-        {"format": "pt"},  # which other readers of safetensors look for
-    )
+    storage = storage or trained_storage(model)
+    scales = {name + INPUT: scale for name, scale in inputs.items()}
+    # which other readers of safetensors look for
+    weights = save(pack_model(model, storage, parameters) | scales, {"format": "pt"})
     text = None if tokenizer is None else _read(tokenizer)
     config = {
         "format": FORMAT,
         "shape": asdict(model.shape),
+        "storage": None if storage is None else asdict(storage),
         "facts": facts,
         "weights_sha256": _sha256(weights),
         "tokenizer_sha256": None if text is None else _sha256(text),
@@ -94,8 +106,11 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
     with _refuse(problem, KeyError, TypeError, ValueError):
         shape = Shape(**config["shape"])
     model, weights = build_model(shape), _read(path)
-    with _refuse(f"{path} is no safetensors file", SafetensorError):
-        tensors = load(weights)
+    tensors = read_weights(folder)
+    if config.get("storage"):
+        storage = Storage(**config["storage"])
+        tensors, inputs = unpack_model(tensors, model, storage)
+        round_inputs(model, inputs, storage.activations or 0)
     _fill(model, tensors, path)
     _check_hash(path, weights, config.get("weights_sha256"))
     expected = config.get("tokenizer_sha256")
@@ -103,6 +118,13 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
         return model.to(device), None
     _check_hash(folder / TOKENIZER, _read(folder / TOKENIZER), expected)
     return model.to(device), load_tokenizer(folder / TOKENIZER)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a saved model as they lie in the file; ValueError if it is none."""
+    path = folder / WEIGHTS
+    with _refuse(f"{path} is no safetensors file", SafetensorError):
+        return load(_read(path))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

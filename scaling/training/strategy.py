@@ -15,6 +15,7 @@ from scaling.training.cells import Cell
 SHARDED = ("zero2", "fsdp", "hsdp")  # by FSDP2
 MODES = ("none", "ddp", "zero1", *SHARDED)
 PARAM_DTYPES = ("fp32", "bf16")
+ON_RANKS = ("fp32", "tf32", "bf16")  # precisions whose casts know no ranks
 
 
 @dataclass
@@ -76,6 +77,11 @@ def check_parallel(plan: ParallelConfig, precision: str = "fp32") -> None:
             raise ValueError(
                 f"parallel.{name}={getattr(plan, name)} is FSDP's; use parallel={'|'.join(SHARDED)}"
             )
+    if plan.mode != "none" and precision not in ON_RANKS:
+        raise ValueError(
+            f"parallel={plan.mode} with precision={precision} was never tried; use "
+            f"precision={'|'.join(ON_RANKS)}, or one process (parallel=none)"
+        )
     if plan.param_dtype != "fp32" and precision != plan.param_dtype:
         raise ValueError(
             f"parallel.param_dtype={plan.param_dtype} changes the numbers, which the run's id must "

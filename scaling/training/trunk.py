@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
+from scaling.training.casting import FULL_RANGE, cast
 from scaling.training.optim import Recipe, cooldown_start, lr_at
 from scaling.training.parallel import (
     average,
@@ -95,8 +97,8 @@ class TrunkTraining:
         See `scaling.data.objectives.make_objective`; None: the family's own.
     seed : int
         Of the weights, the order of the windows and what of them is hidden.
-    precision : {"fp32", "bf16"}
-        bf16: autocast, weights and optimizer in fp32.
+    precision : str
+        See `scaling.training.precision`.
     compiled : bool
         Forward and backward through torch.compile; evaluation stays eager.
     valid_windows : int
@@ -130,12 +132,10 @@ class TrunkTraining:
         self.model, self.ranks, mesh = build_model(shape, seed), plan.ranks, make_mesh(plan, device)
         if mesh is None:
             self.model.to(device)
+        self.autocast, self.scaler = cast(self.model, precision, device)
         self.eager_loss = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
         self.loss_of = torch.compile(self.eager_loss) if compiled else self.eager_loss
-        self.autocast = torch.autocast(
-            torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
-        )
         steps = max(recipe.steps for recipe in recipes)
         n_needed = steps * recipes[0].batch_size
         self.order = window_order(count_windows(len(tokens), self.objective), n_needed, seed)
@@ -171,6 +171,8 @@ class TrunkTraining:
         """Copy what determines all that follows; every rank must ask for it."""
         average(self.loss_sum)
         tensors = {name: tensor.clone() for name, tensor in self._tensors()}
+        for name, value in self.scaler.state_dict().items():
+            tensors[f"scaler.{name}"] = torch.tensor(float(value), dtype=torch.float64)
         return TrunkState(self.step, self.looked, tensors)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -186,6 +188,9 @@ class TrunkTraining:
         self.step, self.looked, self.diverged = state.step, state.looked, ""
         for name, tensor in self._tensors():
             tensor.copy_(state.tensors[name])
+        known = self.scaler.state_dict().items()
+        found = {name: type(value)(state.tensors[f"scaler.{name}"]) for name, value in known}
+        self.scaler.load_state_dict(found)
 
     def advance(
         self, recipe: Recipe, until: int, branch: int | None = None
@@ -194,7 +199,8 @@ class TrunkTraining:
         for batch in self._batches(self.step, until, recipe.batch_size):
             with self.autocast:
                 loss = self.loss_of(*batch).mean()
-            update(self.model, self.optimizer, loss, lr_at(self.step, recipe), recipe.grad_clip)
+            lr, clip = lr_at(self.step, recipe), recipe.grad_clip
+            update(self.model, self.optimizer, loss, lr, clip, self.scaler)
             self.loss_sum += loss.detach()
             self.step, self.done = self.step + 1, self.done + 1
             if self.step in self.looks and (reason := (yield from self._look(recipe, branch))):
@@ -268,14 +274,24 @@ def make_optimizer(
 
 
 def update(
-    model: Model, optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, grad_clip: float
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    lr: float,
+    grad_clip: float,
+    scaler: GradScaler = FULL_RANGE,
 ) -> None:
-    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks."""
-    loss.backward()
+    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks.
+
+    None where a scaled loss has overflowed, which halves the scale.
+    """
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     optimizer.zero_grad(set_to_none=True)
 
 

@@ -132,6 +132,7 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
         "flops": cell.flops,
         "loss": loss,
         "seed": cell.seed,
+        "precision": cell.precision,
         "recipe": asdict(cell.recipe),
         "data_fingerprint": data.fingerprint,
     }

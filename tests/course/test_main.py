@@ -24,6 +24,7 @@ DIFFERING = {  # statement -> a part of the reason
     "1 PF-day: 2 A100 at full efficiency for a day": "sparsity",
     "1B parameters need 80 GB to train": "20 extra bytes",
     "16 bits halve what training takes too": "fp32 copy",
+    "pi in FP32 is 3.1415920257568359375": "fp32 of pi is 3.14159274101;",
     "the optimum is 50B parameters": "4.8e23",
     "... and 1.4T tokens": "28 tokens per parameter",
     "at 5.76e23 approach 2 asks for 67-73B": "own table",
@@ -266,6 +267,7 @@ def test_a_model_of_the_user_stands_on_the_page(verb, tmp_path):
         (["params=7B"], "a model of your own needs both params=N and tokens=D"),
         (["params=-7", "tokens=2T"], "params must be positive and finite"),
         (["params=7Q", "tokens=2T"], "params '7Q' is no quantity"),
+        (["number=nan"], "number=nan must be finite"),
     ],
 )
 def test_nonsense_is_one_line(arguments, message, verb, tmp_path):

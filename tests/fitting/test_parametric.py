@@ -18,7 +18,8 @@ from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import solve
 from scaling.laws.frontier import ComputeModel
 from scaling.laws.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
-from scaling.laws.table import LAWS, minimum_steps
+from scaling.laws.steps import minimum_steps
+from scaling.laws.table import LAWS
 from scaling.tables.observations import observations
 from scaling.tables.published import PUBLISHED
 from scaling.tables.runs import load_runs

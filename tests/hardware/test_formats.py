@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from scaling.hardware.formats import (
     FORMATS,
+    bits_of,
+    bits_table,
     formats_table,
     get_format,
     project,
@@ -187,3 +189,44 @@ def test_mistakes_are_named():
     for tensor in ([], [0.0], [np.inf]):
         with pytest.raises(ValueError, match="needs a finite tensor with a value other than zero"):
             quantisation_error(tensor, "int8")
+
+
+PI_BITS = {  # sign, exponent, fraction
+    "fp32": "0 10000000 10010010000111111011011",
+    "tf32": "0 10000000 1001001000",
+    "fp16": "0 10000 1001001000",
+    "bf16": "0 10000000 1001001",
+    "fp8_e4m3": "0 1000 101",
+    "fp8_e5m2": "0 10000 10",
+    "int8": "0 0000011",
+}
+
+
+def test_pi_bit_by_bit():
+    table = bits_table(math.pi).set_index("format")
+    assert table.bits.to_dict() == PI_BITS
+    assert table.stored["fp32"] == pytest.approx(3.1415927410125732, rel=1e-16)
+    assert (table.error == table.stored - math.pi).all()
+
+
+def test_the_course_prints_the_bits_of_another_number():
+    assert bits_of(3.141592, "fp32") == "0 10000000 10010010000111111011000"
+    assert float(project(3.141592, "fp32")) == 3.1415920257568359375
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(value=st.floats(-1e6, 1e6))
+@settings(max_examples=30)
+def test_bits_say_the_number(name, value):
+    """The formula of a float, or two's complement, read from the boxes."""
+    f, (sign, *fields) = FORMATS[name], bits_of(value, name).split()
+    stored = float(project(value, name))
+    if f.is_integer:
+        assert int(fields[0], 2) - (128 if sign == "1" else 0) == stored
+        return
+    exponent, fraction = (int(bits, 2) for bits in fields)
+    bias = 2 ** (f.exponent_bits - 1) - 1
+    hidden = exponent > 0
+    size = (hidden + fraction / 2**f.mantissa_bits) * 2.0 ** (max(exponent, 1) - bias)
+    if np.isfinite(stored):
+        assert (-1) ** int(sign) * size == stored

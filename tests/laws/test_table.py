@@ -6,13 +6,8 @@ from hypothesis import strategies as st
 from scaling.laws.jets import Jet
 from scaling.laws.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
 from scaling.laws.repeats import effective
-from scaling.laws.table import (
-    LAWS,
-    critical_batch,
-    get_law,
-    minimum_compute,
-    minimum_steps,
-)
+from scaling.laws.steps import critical_batch, minimum_compute, minimum_steps
+from scaling.laws.table import LAWS, get_law
 
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 KAPLAN = {"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103}
@@ -30,6 +25,7 @@ LARGE = {"N": (1e7, 1e10), "D": (3e9, 3e11), "U": (1e9, 1e10), "S": (1e3, 1e6)} 
     "C": (1e18, 1e22),
     "L": (2.0, 6.0),
     "B_crit": (1e4, 1e7),
+    "bits": (2.0, 8.0),
 }
 TRUTHS = {
     "chinchilla": HOFFMANN,
@@ -44,6 +40,8 @@ TRUTHS = {
     "kaplan_batch": STEPS | BATCH,
     "critical_batch": BATCH,
     "repeated": REPEATED,
+    "trained_in_bits": HOFFMANN | {"gamma": 2.7},
+    "rounding_cost": {"C_T": 0.06, "gamma_N": 0.34, "gamma_D": 0.5, "gamma": 0.6},
     **{f"power_{v}": {"A": 60.0, "alpha": 0.3} for v in "NDC"},
     **{f"power_{v}_E": {"E": 1.5, "A": 60.0, "alpha": 0.3} for v in "NDC"},
 }
@@ -152,13 +150,14 @@ def test_steps_and_compute_trade_on_a_hyperbola(batch, L, alpha_B):
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_every_law_falls_in_every_variable_and_takes_arrays(name):
+def test_every_law_falls_in_every_variable_but_one_and_takes_arrays(name):
     law = LAWS[name]
     for variable in law.variables:
         x = np.geomspace(*LARGE[variable], 9)
         predicted = law.loss(TRUTHS[name], **(middle(law) | {variable: x}))
         assert predicted.shape == x.shape
-        assert (np.diff(predicted) < 0).all(), variable
+        rises = (name, variable) == ("rounding_cost", "D")
+        assert (np.diff(predicted) * (-1 if rises else 1) < 0).all(), variable
 
 
 @pytest.mark.parametrize("name", LAWS)

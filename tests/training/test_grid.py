@@ -84,8 +84,8 @@ def test_impossible_grids_are_refused(changes, message):
 
 
 def test_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision='fp8': choose one of"):
-        plan(precision="fp8")
+    with pytest.raises(ValueError, match="precision='fp7': choose one of"):
+        plan(precision="fp7")
 
 
 def test_a_corpus_too_small_says_how_many_tokens_it_has():

@@ -1,0 +1,223 @@
+"""What precision.py writes: tables, laws, figures and the page of results/precision."""
+
+import pandas as pd
+
+from scaling.figures.rounding import rounding_figure, trained_bits_figure, weights_figure
+from scaling.figures.saving import save_figure
+from scaling.files import write_table, write_text
+from scaling.fitting.result import LEVEL
+from scaling.pages.text import Column, Section, Table, markdown, shown, shown_interval
+from scaling.planning.few_bits import SHIPPED
+from scaling.quantities import format_quantity as short
+from scaling.tables.runs import runs_to_csv
+from scaling.training.records import model_folder
+from scaling.training.saved import load_model
+from scaling.training.shrinking import weight_grids
+
+PAPER = "Kumar et al. 2024 (arXiv:2411.04330)"
+TEST = {False: "reproduced", True: "not reproduced"}
+
+
+def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
+    """Write the record: runs, costs, fits, laws, figures and README.md; the planner's laws too."""
+    law, (cost, _, table) = fits["trained_in_bits"], rounding["all"]
+    write_text(folder / "runs.csv", runs_to_csv(runs))
+    kept = ["run_id", "N", "D", "ratio", "bits", "scales", "seed", "L", "added", "share"]
+    write_table(folder / "shares.csv", shares[kept])
+    learned = obs.loc[obs.scales == "learned"]
+    laws = list_parameters(fits, rounding)
+    write_table(folder / "fits.csv", laws)
+    for fit in filter(None, (law, cost)):
+        fit.save(folder / f"{fit.law}.json")
+        fit.save(SHIPPED[fit.law])
+    save_figure(trained_bits_figure(learned, law), folder / "trained.png")
+    save_figure(rounding_figure(table, cost), folder / "rounding.png")
+    fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"])
+    name, weights, grids = weight_grids(load_model(model_folder(folder, fp32.run_id.iloc[-1]))[0])
+    save_figure(weights_figure(weights, grids, name), folder / "weights.png")
+    sections = [
+        tell_runs(runs, planned),
+        show_training(learned, shares, fits, laws),
+        compare_scales(shares),
+        show_rounding(table, rounding, laws),
+        show_formats(costs, runs),
+        Section(
+            "Weights and formats",
+            ("The largest matrix of the largest model at its longest horizon.",),
+            figures=("weights",),
+        ),
+    ]
+    write_text(folder / "README.md", f"# Loss against bits\n\n{markdown(sections)}\n")
+
+
+def list_parameters(fits, rounding):
+    """Return every parameter of every law, a row each."""
+    named = [
+        *((name, fit, fit.lack_of_fit) for name, fit in fits.items()),
+        *((f"rounding_cost, {p}", fit, lack) for p, (fit, lack, _) in rounding.items() if fit),
+    ]
+    rows = []
+    for name, fit, lack in named:
+        for param in fit.params:
+            found = fit.param(param)
+            row = {"fit": name, "law": fit.law, "parameter": param, "value": found.value}
+            row |= {"value_low": found.low, "value_high": found.high, "runs": fit.n_runs}
+            row |= {"status": fit.status, "test": "" if lack is None else lack.describe()}
+            rows.append(row | {"p_value": float("nan") if lack is None else lack.p_value})
+    return pd.DataFrame(rows)
+
+
+def is_refuted(fit, lack):
+    """Whether a fit says that its law is not that of the runs."""
+    return fit.status != "ok" or (lack is not None and lack.rejected)
+
+
+def tell_fit(fit, lack):
+    """Say the status of a fit, and what the runs hold against it."""
+    tested = "not tested" if lack is None else f"{lack.describe()}, p = {lack.p_value:.2g}"
+    return f"status {fit.status}; lack of fit: {tested}"
+
+
+def tell_interval(fit, name):
+    """Write a parameter with its interval."""
+    found = fit.param(name)
+    return f"{name} = {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def tell_sign(fit, name, above, below):
+    """Say which way a power goes, or that its interval holds zero."""
+    found = fit.param(name)
+    return above if found.low > 0 else below if found.high < 0 else "neither grows nor falls surely"
+
+
+def tell_runs(runs, planned):
+    """Say what was trained, and what of the plan was not."""
+    ok = runs.loc[runs.status == "ok"]
+    sizes = ", ".join(short(N) for N in sorted(ok.total_params.unique()))
+    share = ok.embedding_params / ok.total_params
+    seeds = ok.groupby("precision").seed.nunique()
+    done = ", ".join(f"{name} {n}" for name, n in seeds.items())
+    left = "" if len(ok) == planned else "; the same command trains the rest"
+    return Section(
+        "What was trained",
+        (
+            "Made by `python experiments/precision.py`. GPTs on enwik8, vocabulary 1,024, context "
+            f"128; losses in nats/token, N {sizes}: all parameters, of which the token table is "
+            f"{share.min():.0%} to {share.max():.0%}. So all matrices are rounded, table and head "
+            "too, unless *blocks* is said; brackets of parameters are "
+            f"{LEVEL:.0%} bootstrap intervals.",
+            f"**{len(ok)} of {planned} planned runs are in this record**{left}. The plan: 4 sizes, "
+            "2 horizons (6 and 24 tokens per parameter), 6 precisions (fp32, 8, 6, 4, 3 and 2 "
+            "bits), 2 seeds, and three longer horizons of one fp32 seed. Seeds that are there: "
+            f"{done}. Largest N planned: 132k.",
+        ),
+    )
+
+
+def show_training(obs, shares, fits, laws):
+    """Losses by bits, N_eff / N, the law and the verdict."""
+    law, blind = fits["trained_in_bits"], fits["bits ignored"]
+    at, what = ["N", "ratio"], ["added", "share"]
+    shares = shares.loc[shares.scales == "learned"]
+    rows = shares.pivot_table(index=at, columns="bits", values=what)
+    rows.columns = [f"{name} {bits:g}" for name, bits in rows.columns]
+    fp32 = obs.loc[obs.bits == 32].groupby(at).L.mean().rename("fp32")
+    rows = rows.join(fp32).reset_index()
+    bits = sorted(shares.bits.unique(), reverse=True)
+    columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), shown("fp32", "fp32", ".4f")]
+    columns += [shown(f"added {b:g}", f"{b:g} bits", "+.4f") for b in bits]
+    columns += [shown(f"share {b:g}", f"N_eff/N, {b:g}", ".3f") for b in bits]
+    span = shares.groupby("bits").share.agg(["min", "max"]).sort_index(ascending=False)
+    spread = "; ".join(f"{b:g} bits {s['min']:.2f} to {s['max']:.2f}" for b, s in span.iterrows())
+    lack = law.lack_of_fit
+    text = (
+        "Weights are rounded in every forward pass (straight-through, scales learned as in LSQ, "
+        "one a row); the loss is that of the rounded weights. Columns of bits: added loss over the "
+        "fp32 run of the same seed. N_eff: the fp32 size that would reach the loss, by the law of "
+        "the fp32 runs alone. E, which so few sizes cannot tell, is that of the reference sweep "
+        f"(results/reference-enwik8-cpu): {law.params['E']:.3f} nats/token.",
+        f"**N_eff = N (1 - e^(-bits / gamma)) is {TEST[is_refuted(law, lack)]} at this scale**: "
+        f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, lack)}. The same runs, bits ignored: "
+        f"{tell_fit(blind, blind.lack_of_fit)}.",
+        f"N_eff/N of single runs, which {PAPER} take for a function of the bits alone: {spread}.",
+    )
+    tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
+    return Section("Trained in few bits", text, tables=tables, figures=("trained",))
+
+
+def compare_scales(shares):
+    """Set scales that follow the largest weight beside learned ones, where both were trained."""
+    wide = shares.pivot_table(
+        index=["N", "ratio", "seed", "bits"], columns="scales", values="added"
+    )
+    both = wide.dropna().reset_index() if "absmax" in wide else wide.head(0)
+    columns = (
+        *(shown("N", "N", short), shown("ratio", "D/N", "g"), shown("bits", "bits", "g")),
+        *(shown("learned", "learned (LSQ)", "+.4f"), shown("absmax", "absmax", "+.4f")),
+    )
+    text = "Added loss by how the scales come about; the laws are of learned ones."
+    tables = (Table(both, columns),) if len(both) else ()
+    return Section("Learned scales, or the largest weight", (text,), tables=tables)
+
+
+def show_parameters(laws, names):
+    """Return the parameters of laws with their intervals."""
+    value = shown_interval("value", f"value [{LEVEL:.0%}]")
+    columns = (shown("fit"), shown("parameter"), value, shown("status"), shown("runs"))
+    return Table(laws.loc[laws.law.isin(names)], columns)
+
+
+def show_rounding(table, rounding, laws):
+    """Costs by bits, the law for all parts and for the blocks, the verdicts."""
+    rows = table.assign(ratio=(table["D"] / table["N"]).round())
+    rows = rows.groupby(["N", "ratio", "bits"])[["cost", "cost_std"]].mean().reset_index()
+    rows["told"] = [f"{r.cost:+.4f} ({r.cost_std:.4f})" for r in rows.itertuples()]
+    wide = rows.pivot(index=["N", "ratio"], columns="bits", values="told")
+    wide.columns = [f"{bits:g} bits" for bits in wide.columns]
+    columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), *map(shown, wide.columns)]
+    texts = [
+        "The fp32 models, rounded once after training, one absmax scale a row, no calibration: "
+        "added loss over the same 256 held-out windows, standard error in brackets. The fit is in "
+        "logarithms: costs within two standard errors of zero are left out of it, so that it says "
+        "nothing of bits that cost nothing."
+    ]
+    for parts, (fit, lack, _) in rounding.items():
+        counted = {
+            "all": "all parameters",
+            "blocks": "those of the blocks, which alone are rounded",
+        }
+        if fit is None:
+            texts.append(f"{parts}: no fit, {lack}.")
+            continue
+        texts.append(
+            f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, is "
+            f"{TEST[is_refuted(fit, lack)]} at this scale** (N: {counted[parts]}). "
+            f"{tell_interval(fit, 'gamma')} bits; {tell_interval(fit, 'gamma_D')}, so that it "
+            f"{tell_sign(fit, 'gamma_D', 'grows', 'falls')} with D; "
+            f"{tell_interval(fit, 'gamma_N')}, so that it "
+            f"{tell_sign(fit, 'gamma_N', 'falls', 'grows')} with N at the same D; "
+            f"{tell_fit(fit, lack)}."
+        )
+    tables = Table(wide.reset_index(), tuple(columns)), show_parameters(laws, ("rounding_cost",))
+    return Section("Rounded after training", tuple(texts), tables=tables, figures=("rounding",))
+
+
+def show_formats(costs, runs):
+    """One model in other formats, with other scales and with rounded activations."""
+    run_id = costs.loc[costs.format == "fp16"].run_id.iloc[0]
+    one = costs.loc[(costs.run_id == run_id) & (costs.parts == "all")]
+    row = runs.set_index("run_id").loc[run_id]
+    columns = (
+        shown("format"),
+        Column("one scale per", lambda r: r["per"] if r["bits"] <= 8 else "-"),
+        shown("activations", "bits of activations", "g"),
+        shown("cost", "added loss", "+.5f"),
+        shown("cost_std", "standard error", ".5f"),
+    )
+    text = (
+        f"N {short(row.total_params)} at {row.tokens / row.total_params:.0f} tokens per parameter, "
+        "table and head too. A group is 16 weights; activations have the scale of the largest that "
+        "256 training windows meet."
+    )
+    ordered = one.sort_values(["bits", "cost"], ascending=[False, True])
+    return Section("One model in many formats", (text,), tables=(Table(ordered, columns),))

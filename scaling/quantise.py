@@ -1,0 +1,113 @@
+"""python -m scaling.quantise model=results/NAME/models/RUN bits=4: a saved model in fewer bits.
+
+A mistake is refused before torch is imported.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+from rich.console import Console
+
+from scaling.commandline import verb
+from scaling.data.corpora import DataConfig
+from scaling.data.tokens import prepare_tokens
+from scaling.files import write_text
+from scaling.models.storage import Storage
+from scaling.pages.shrunk import shrunk_sections
+from scaling.pages.text import markdown, print_sections
+from scaling.training.records import CONFIG
+
+if TYPE_CHECKING:
+    from scaling.training.shrinking import Shrunk
+
+
+@dataclass
+class QuantiseCommand:
+    """Which saved model, in what format, and where the smaller one goes."""
+
+    model: str = MISSING  # folder of a model that save_models=true left behind
+    bits: int | None = None  # 8, 6, 4, 3, 2: integers of so many bits
+    format: str | None = None  # instead: int8 ... int2, fp16, bf16, fp8_e4m3, fp8_e5m2
+    per: str = "channel"  # what shares a scale: tensor, channel (a row), group (of a row)
+    group: int = Storage.group  # weights in a group
+    parts: str = "blocks"  # blocks; all: table and head too
+    activations: int | None = None  # bits of what enters the products; None: as it is
+    windows: int = 2048  # of the held-out split, for both losses
+    calibration: int = 256  # training windows that set the scales of activations
+    out: str | None = None  # folder of the smaller model; None: beside the model
+    data: DataConfig = field(default_factory=DataConfig)
+    results: str = "results"
+
+
+@verb("quantise", QuantiseCommand)
+def main(command: QuantiseCommand) -> None:
+    """Read, round, write, load again, measure."""
+    source, storage = Path(command.model), read_storage(command)
+    if not (source / CONFIG).is_file():
+        raise ValueError(
+            f"model={source} has no {CONFIG}: it is no saved model; train one with "
+            "python -m scaling.sweep save_models=true and give results/NAME/models/RUN"
+        )
+    if min(command.windows, command.calibration) < 2:
+        raise ValueError("windows and calibration must be at least 2")
+    target = Path(command.out) if command.out else source.with_name(name_folder(source, storage))
+    if target.resolve() == source.resolve():
+        raise ValueError(f"out={target} is the model itself; give another folder")
+    from scaling.figures.rounding import weights_figure
+    from scaling.figures.saving import save_figure
+    from scaling.training.saved import load_model
+    from scaling.training.shrinking import shrink, weight_grids
+
+    console = Console(soft_wrap=True)
+    data = prepare_tokens(command.data, report=console.print)
+    found = shrink(
+        source,
+        target,
+        storage,
+        data,
+        windows=command.windows,
+        calibration=command.calibration,
+    )
+    sections = [*shrunk_sections(vars(found) | {"bits_per_param": found.bits_per_param})]
+    print_sections(console, sections)
+    name, weights, grids = weight_grids(load_model(source)[0])
+    save_figure(weights_figure(weights, grids, name), target / "weights.png")
+    write_text(target / "README.md", write_card(source, found, sections))
+    console.print(f"model, weights.png, README.md: {target.resolve()}", markup=False)
+
+
+def read_storage(command: QuantiseCommand) -> Storage:
+    """What was asked for; ValueError where it says too little, too much or nonsense."""
+    if (command.bits is None) == (command.format is None):
+        raise ValueError("give bits=8, 6, 4, 3 or 2, or format=NAME, one of the two")
+    format = command.format or f"int{command.bits}"
+    return Storage(format, command.per, command.group, command.parts, command.activations)
+
+
+def name_folder(source: Path, storage: Storage) -> str:
+    """Name of the model's folder, its format, and what is not default."""
+    shared = f"group{storage.group}" if storage.per == "group" else storage.per
+    words = [source.name, storage.format]
+    words += [shared] if storage.has_scales and storage.per != "channel" else []
+    words += ["all"] if storage.parts == "all" else []
+    return "-".join(words + ([f"a{storage.activations}"] if storage.activations else []))
+
+
+def write_card(source: Path, found: "Shrunk", sections: list) -> str:
+    """Return the README.md of the smaller model."""
+    command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
+    parts = [
+        f"# {source.name} in {found.storage.label}",
+        f"Made by `{command}`. `scaling.training.saved.load_model` reads it.",
+        markdown(sections),
+        "![Weights and the numbers of each format](weights.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()

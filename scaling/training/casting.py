@@ -1,0 +1,41 @@
+"""Make a model compute in a precision (`scaling.training.precision`)."""
+
+import torch
+from torch.amp.grad_scaler import GradScaler
+
+from scaling.models.build import Model
+from scaling.models.quantised import train_in_float8, train_quantised
+from scaling.training.precision import parse_precision, refuse_device
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FULL_RANGE = GradScaler("cpu", enabled=False)  # a loss that needs no scale
+
+
+def cast(model: Model, precision: str, device: str) -> tuple[torch.autocast, GradScaler]:
+    """Change a model on its device to what a precision says of its weights and products.
+
+    Returns
+    -------
+    autocast : what its forward pass runs under
+    scaler : of the loss; at work in fp16 only, whose smallest gradients would vanish
+
+    Raises
+    ------
+    ValueError
+        The precision is unknown, or the device lacks it.
+    """
+    asked, kind = parse_precision(precision), torch.device(device).type
+    refuse_device(asked.name, device)
+    if kind == "cuda":
+        if asked.name == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
+            raise ValueError(f"{torch.cuda.get_device_name(device)} has no tf32; take fp32 or fp16")
+        torch.set_float32_matmul_precision("high" if asked.name == "tf32" else "highest")
+    if asked.name == "bf16_pure":
+        model.to(torch.bfloat16)
+    if asked.name == "fp8":
+        train_in_float8(model)
+    if asked.storage is not None:
+        train_quantised(model, asked.storage, asked.learned)
+    dtype = AUTOCAST.get(asked.name)
+    autocast = torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
+    return autocast, GradScaler(kind, enabled=asked.name == "fp16")
