@@ -1,15 +1,16 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
-from scaling.files import write_text
+from scaling.files import DIGITS, write_text
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
 from scaling.fitting.report import Report, convention_table, report_on
+from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
@@ -61,11 +62,16 @@ def write_fits(folder: Path, report: Report, made_from: str) -> None:
     fits = {fit.method: fit for fit in report.fits}
     for name, method in (("fit.json", "parametric"), ("answer.json", report.recommended.method)):
         if method in fits:
-            fits[method].save(folder / name)
+            _with_fewer_digits(fits[method]).save(folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
     write_text(folder / "optima.csv", optima_table(report).to_csv(index=False))
     write_text(folder / "fits.csv", fits_table(report).assign(data=made_from).to_csv(index=False))
+
+
+def _with_fewer_digits(fit: Fit) -> Fit:
+    """The fit with draws as short as tables are: a file half as large."""
+    return replace(fit, draws=fit.draws.map(lambda x: float(f"{x:.{DIGITS}g}")))
 
 
 def is_fitted(folder: Path, made_from: str) -> bool:

@@ -99,6 +99,15 @@ def test_its_headline_is_the_answer_of_the_reference_and_of_nothing_rejected():
     assert f"reject the additive law** ({lack.split(',')[0]}, 14) = " in said
 
 
+def test_how_often_intervals_hold_is_what_the_record_says():
+    table = pd.read_csv(ROOT / "results" / "coverage" / "truths.csv")
+    own = table[(table.method == "isoflop_power") & (table.quantity == "N_opt")]
+    others = own[own.truth != "Chinchilla"].groupby("times").share.mean()
+    one, two, eight = (f"{others[times]:.0%}".replace("%", " %") for times in (1, 2, 8))
+    said = " ".join(README.split())
+    assert f"N_opt in {one} of the draws at the largest budget, {two} at twice and {eight}" in said
+
+
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
     tree = README.split("```text\n")[1].split("```")[0]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}

@@ -13,6 +13,8 @@ from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.tables.noise import SeedNoise
 
 MIN_SPAN = 2.0  # of C along the envelope
+BIAS_DRAWS = 200  # resamples that measure the bias of lowest losses
+LOSSES = ("L_floor", "L_ref")
 GRID = 200  # log-spaced values of C across the curves
 CONDITIONAL = "training losses before a run's end are conditional on its schedule"
 UNKNOWN = "no interval: the noise of a loss is not known; repeat runs with other seeds"
@@ -76,15 +78,22 @@ def fit_envelope(
     _refuse_too_few(losses, lowest)
     reference = float(losses.log_C[at].mean())
     params = losses.frontier(lowest, reference)
-    draws, bootstrap = _resample(losses, reference, data.noise, settings)
+    raised, draws, bootstrap = 1.0, pd.DataFrame(), Bootstrap()
+    if data.noise is not None:
+        fixed = _resample(losses, reference, data.noise, BIAS_DRAWS, seed=0)
+        raised = _measure_bias(params, fixed)
+        params = params | {name: params[name] * raised for name in LOSSES}
+        draws = _resample(losses, reference, data.noise, settings.bootstrap, settings.seed)
+    if len(draws):
+        draws = draws.assign(**{name: draws[name] * raised**2 for name in LOSSES})
+        bootstrap = Bootstrap("seed", settings.bootstrap, len(draws), data.noise.std)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
     log_C = np.log(minima.C) - np.log(params["C_ref"])
     log_N = np.log(params["N_ref"]) + params["N_exponent"] * log_C
     note = f"{CONDITIONAL}; {UNKNOWN}" if data.noise is None else CONDITIONAL
-    if len(draws):
-        params, draws, raised = _correct_loss(params, draws)
-        note = f"{CONDITIONAL}; L_opt is raised by {raised:.2%}, the bias of lowest losses"
+    if raised != 1.0:
+        note = f"{CONDITIONAL}; L_opt is raised by {raised - 1:.2%}, the bias of lowest losses"
     return data.fit(
         method="envelope",
         law="power_frontier",
@@ -173,25 +182,20 @@ def _refuse_too_few(losses: _Losses, lowest) -> None:
 
 
 def _resample(
-    losses: _Losses, reference: float, noise: SeedNoise | None, settings: FitSettings
-) -> tuple[pd.DataFrame, Bootstrap]:
-    n, kept = settings.bootstrap, []
-    if noise is None or not n:
-        return pd.DataFrame(), Bootstrap()
-    rng, clusters = np.random.default_rng(settings.seed), len(set(losses.cluster))
+    losses: _Losses, reference: float, noise: SeedNoise, n: int, seed: int
+) -> pd.DataFrame:
+    kept = []
+    rng, clusters = np.random.default_rng(seed), len(set(losses.cluster))
     for _ in range(n):
         std = noise.std * np.sqrt(noise.freedom / rng.chisquare(noise.freedom))
         drawn = losses.shift(std * rng.standard_normal(clusters))
         at, runs = drawn.lowest()
         if len(at) >= 2 and np.ptp(drawn.log_N[runs]) > 0:
             kept.append(drawn.frontier((at, runs), reference))
-    return pd.DataFrame(kept), Bootstrap("seed", n, len(kept), noise.std)
+    return pd.DataFrame(kept)
 
 
-def _correct_loss(params: dict, draws: pd.DataFrame) -> tuple[dict, pd.DataFrame, float]:
-    """Raise L_opt by what resampling lowers it at C_ref; with it the share that it is raised by."""
-    value, drawn = (p["L_floor"] + p["L_ref"] for p in (params, draws))
-    factor = float(value / np.exp(np.log(drawn).mean()))
-    losses = ["L_floor", "L_ref"]
-    draws = draws.assign(**{name: draws[name] * factor**2 for name in losses})
-    return params | {name: params[name] * factor for name in losses}, draws, factor - 1
+def _measure_bias(params: dict, draws: pd.DataFrame) -> float:
+    """The factor by which resampling lowers L_opt at C_ref; 1 from no draws."""
+    value, drawn = (p["L_floor"] + p["L_ref"] for p in (params, draws)) if len(draws) else (1, 1)
+    return float(value / np.exp(np.log(drawn).mean()))
