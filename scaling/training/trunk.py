@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
+from scaling.data.order import Mixture, draw_windows
+from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.optim import Recipe, cooldown_start, lr_at
@@ -90,7 +92,7 @@ class TrunkTraining:
     recipes : sequence of Recipe
         One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
         cooldown (`scaling.training.cells.Trunk` sorts them so).
-    tokens, valid_tokens : int arrays, shape (n,)
+    tokens, valid_tokens : int arrays, shape (n,), or what is read as one; or mixtures
     objective : str, optional
         See `scaling.data.objectives.make_objective`; None: the family's own.
     seed : int
@@ -112,8 +114,8 @@ class TrunkTraining:
         self,
         shape: Shape,
         recipes: Sequence[Recipe],
-        tokens: np.ndarray,
-        valid_tokens: np.ndarray,
+        tokens: Ids | Mixture,
+        valid_tokens: Ids | Mixture,
         *,
         objective: str | None = None,
         seed: int = 0,
@@ -137,8 +139,6 @@ class TrunkTraining:
             torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
         )
         steps = max(recipe.steps for recipe in recipes)
-        n_needed = steps * recipes[0].batch_size
-        self.order = window_order(count_windows(len(tokens), self.objective), n_needed, seed)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
         self.step = self.looked = 0
@@ -222,7 +222,7 @@ class TrunkTraining:
             end = min(start + steps_per_chunk, last)
             places = np.arange(start * batch_size, end * batch_size)  # in the order
             draws = places.reshape(-1, batch_size)[:, own].ravel()
-            windows = cut_windows(self.tokens, self.order[draws], self.objective)
+            windows = draw_windows(self.tokens, draws, self.objective, self.seed)
             arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
             moved = (array.to(self.device, non_blocking=True) for array in arrays)
             yield from zip(*(array.split(size) for array in moved), strict=True)
@@ -238,13 +238,6 @@ class TrunkTraining:
             return Outcome(branch, self.step, f"held-out loss is {mean}")
         error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
         return Outcome(branch, self.step, loss=mean, loss_std=error)
-
-
-def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
-    """Order in which windows are seen: a new permutation each epoch, the same for every model."""
-    epochs = math.ceil(n_needed / n_available)
-    orders = [np.random.default_rng([seed, e]).permutation(n_available) for e in range(epochs)]
-    return np.concatenate(orders)[:n_needed]
 
 
 def make_optimizer(
