@@ -8,7 +8,7 @@ import glob
 import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,18 @@ class Stream:
 Ids = np.ndarray | Stream
 
 
+def first_ids(ids: Ids, n: int) -> Ids:
+    """The first n of the ids, still not in memory."""
+    if isinstance(ids, np.ndarray):
+        return ids[:n]
+    left = np.clip(n - ids.starts[:-1], 0, None).tolist()
+    cut = (
+        replace(shard, n_tokens=min(shard.n_tokens, m))
+        for shard, m in zip(ids.shards, left, strict=True)
+    )
+    return Stream([shard for shard in cut if shard.n_tokens])
+
+
 def release(mapped: np.ndarray) -> None:
     """Let the pages of a memory map go: the file keeps them, this process need not."""
     advise(mapped, "MADV_DONTNEED")
@@ -97,10 +109,13 @@ def advise(mapped: np.ndarray, advice: str) -> None:
 def count_ids(ids: Ids, vocab_size: int) -> np.ndarray:
     """How often every id occurs: shape (vocab_size,), in 64 even blocks where there are many."""
     n_blocks, size = COUNTED
-    if len(ids) <= n_blocks * size:
-        return np.bincount(ids[:], minlength=vocab_size)
-    starts = np.linspace(0, len(ids) - size, n_blocks).astype(int).tolist()
-    return np.sum([np.bincount(ids[i : i + size], minlength=vocab_size) for i in starts], axis=0)
+    starts = np.arange(0, len(ids), size)
+    if len(starts) > n_blocks:
+        starts = np.linspace(0, len(ids) - size, n_blocks).astype(int)
+    counts = np.zeros(vocab_size, np.int64)
+    for start in starts.tolist():
+        counts += np.bincount(ids[start : start + size], minlength=vocab_size)
+    return counts
 
 
 def find_shards(pattern: str, dtype: str | None = None) -> list[Shard]:

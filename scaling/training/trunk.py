@@ -68,6 +68,7 @@ class Outcome:
     reason: str = ""  # why it diverged
     loss: float = math.nan  # nats/token
     loss_std: float = math.nan  # standard error of `loss` over the held-out windows
+    parts: tuple[tuple[float, float], ...] = ()  # both, of each part of a mixture
 
     @property
     def status(self) -> str:
@@ -229,15 +230,23 @@ class TrunkTraining:
 
     def _measure(self, branch: int) -> Outcome:
         """Sum up the held-out windows at the end of a branch."""
-        held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
-        with self.autocast:
-            losses = window_losses(*held_out, self.eager_loss, self.device)
+        held_out, parts = self.valid_tokens, []
+        streams, shares = (held_out,), (1.0,)
+        if isinstance(held_out, Mixture):
+            streams, shares = held_out.parts, held_out.shares
+        for tokens in streams:
+            of_tokens = self.model, self.objective, tokens, self.valid_windows
+            with self.autocast:
+                losses = window_losses(*of_tokens, self.eager_loss, self.device)
+            error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+            parts.append((float(losses.mean()), error))
         reshard(self.eager_loss)
-        mean = float(losses.mean())
+        mean = sum(share * loss for share, (loss, _) in zip(shares, parts, strict=True))
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")
-        error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
-        return Outcome(branch, self.step, loss=mean, loss_std=error)
+        error = math.hypot(*(share * std for share, (_, std) in zip(shares, parts, strict=True)))
+        of_each = tuple(parts) if isinstance(held_out, Mixture) else ()
+        return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
 
 
 def make_optimizer(
@@ -293,7 +302,7 @@ def divergence(mean_loss: float, steps: int, recipe: Recipe, vocab_size: int) ->
 def window_losses(
     model: Model,
     objective: Objective,
-    tokens: np.ndarray,
+    tokens: Ids,
     most: int,
     loss_of: Callable[..., Tensor] | None = None,
     device: str | None = None,
