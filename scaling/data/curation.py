@@ -1,6 +1,7 @@
 """Which documents of a corpus are left out, and what share was kept."""
 
 import hashlib
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -116,9 +117,9 @@ def _find_near(threshold: float) -> Callable[[str], bool]:
 
 def _make_index(threshold: float) -> tuple[Any, Any]:
     try:
-        from datasketch import MinHash, MinHashLSH  # an extra
+        library = importlib.import_module("datasketch")  # an extra
     except ImportError:
         raise ValueError(
             "data.curation.near_duplicates needs datasketch: pip install -e '.[curation]'"
         ) from None
-    return MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS), MinHash
+    return library.MinHashLSH(threshold, PERMUTATIONS), library.MinHash

@@ -5,6 +5,7 @@ Rows are read one after the other and never held; where reading stands can be sa
 
 import glob
 import gzip
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,11 +93,11 @@ def open_rows(
     if Path(path).expanduser().exists() or path[:1] in "/.~" or path.endswith(ENDINGS):
         raise ValueError(f"there are no rows at {path}; give files of {ENDINGS}, or a hub name")
     try:
-        from datasets import load_dataset  # an extra, slow to import
+        library = importlib.import_module("datasets")  # an extra, slow to import
     except ImportError:
         raise DataError(f"data.path={path} is no local file, and the hub needs {EXTRA}") from None
     try:
-        dataset = load_dataset(path, subset, split=split, streaming=True)
+        dataset = library.load_dataset(path, subset, split=split, streaming=True)
     except Exception as error:  # what the library and its network raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
@@ -145,8 +146,8 @@ def read_column(file: Path, column: str) -> Iterator[str]:
 
 def _read_arrow(file: Path, column: str) -> Iterator[str]:
     try:
-        import pyarrow  # an extra
-        from pyarrow import ipc, parquet
+        arrow = importlib.import_module("pyarrow")  # an extra
+        ipc, parquet = (importlib.import_module(f"pyarrow.{name}") for name in ("ipc", "parquet"))
     except ImportError:
         raise DataError(f"{file} is read with pyarrow: {EXTRA}") from None
     try:
@@ -161,7 +162,7 @@ def _read_arrow(file: Path, column: str) -> Iterator[str]:
         for batch in batches:
             for value in batch.column(column).to_pylist():
                 yield _as_text(value, file, column)
-    except pyarrow.ArrowInvalid as error:
+    except arrow.ArrowInvalid as error:
         raise DataError(f"{file} is damaged or of another kind ({error})") from error
 
 

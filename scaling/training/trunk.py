@@ -231,21 +231,21 @@ class TrunkTraining:
     def _measure(self, branch: int) -> Outcome:
         """Sum up the held-out windows at the end of a branch."""
         held_out, parts = self.valid_tokens, []
-        streams, shares = (held_out,), (1.0,)
-        if isinstance(held_out, Mixture):
-            streams, shares = held_out.parts, held_out.shares
-        for tokens in streams:
+        mixed = held_out if isinstance(held_out, Mixture) else Mixture((held_out,), (1.0,))
+        for tokens in mixed.parts:
             of_tokens = self.model, self.objective, tokens, self.valid_windows
             with self.autocast:
                 losses = window_losses(*of_tokens, self.eager_loss, self.device)
             error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
             parts.append((float(losses.mean()), error))
         reshard(self.eager_loss)
-        mean = sum(share * loss for share, (loss, _) in zip(shares, parts, strict=True))
+        mean = sum(share * loss for share, (loss, _) in zip(mixed.shares, parts, strict=True))
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")
-        error = math.hypot(*(share * std for share, (_, std) in zip(shares, parts, strict=True)))
-        of_each = tuple(parts) if isinstance(held_out, Mixture) else ()
+        error = math.hypot(
+            *(share * std for share, (_, std) in zip(mixed.shares, parts, strict=True))
+        )
+        of_each = tuple(parts) if mixed is held_out else ()
         return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
 
 

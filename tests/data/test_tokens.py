@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.data import tokenizer as tokenizer_module
 from scaling.data import tokens
 from scaling.data.corpora import DataConfig
-from scaling.data.tokens import encode, id_dtype, load_tokenizer, prepare_tokens, train_tokenizer
+from scaling.data.tokenizer import (
+    SEPARATOR,
+    encode,
+    id_dtype,
+    load_tokenizer,
+    train_tokenizer,
+)
+from scaling.data.tokens import prepare_tokens
 from scaling.errors import DataError
 
 PROSE = [
@@ -45,14 +53,14 @@ def test_a_spelled_separator_is_only_text():
 def test_batches_do_not_change_the_ids(documents, batch_bytes):
     expected = encode(TOKENIZER, documents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "BATCH_BYTES", batch_bytes)
+        patch.setattr(tokenizer_module, "BATCH_BYTES", batch_bytes)
         np.testing.assert_array_equal(encode(TOKENIZER, documents), expected)
 
 
 def test_training_a_tokenizer_is_deterministic():
     assert train_tokenizer(PROSE, 400).to_str() == TOKENIZER.to_str()
     assert TOKENIZER.get_vocab_size() == 400
-    assert TOKENIZER.token_to_id(tokens.SEPARATOR) == 0
+    assert TOKENIZER.token_to_id(SEPARATOR) == 0
     assert train_tokenizer(["x"], 257).decode(list(range(1, 257))) is not None
 
 
@@ -72,7 +80,7 @@ def test_text_is_prepared_once(book, tmp_path, monkeypatch):
     text = tokenizer.decode(valid.tolist())
     assert data.bytes_per_token == pytest.approx(len(text.encode()) / data.n_valid, rel=1e-12)
     separated = tokenizer.decode(valid.tolist(), skip_special_tokens=False)
-    again = encode(tokenizer, separated.split(tokens.SEPARATOR)[1:])
+    again = encode(tokenizer, separated.split(SEPARATOR)[1:])
     np.testing.assert_array_equal(again, valid)
     monkeypatch.setattr(tokens, "load_corpus", None)  # the second call reads no text
     assert repr(prepare_tokens(book)) == repr(data)
@@ -136,7 +144,7 @@ def test_impossible_configurations_are_refused(tmp_path, monkeypatch):
         prepare_tokens(DataConfig(name="enwik9"))
     with pytest.raises(ValueError, match="vocab_size=256 must be at least 257"):
         prepare_tokens(DataConfig(vocab_size=256))
-    with pytest.raises(ValueError, match=r"data.path is read by data=text only"):
+    with pytest.raises(ValueError, match=r"data.path is read by data=text.tokens.hf only"):
         prepare_tokens(DataConfig(path="/somewhere"))
     with pytest.raises(ValueError, match="synthetic_strength=0 must be a number"):
         prepare_tokens(DataConfig(name="synthetic", synthetic_strength=0))
