@@ -1,5 +1,6 @@
 """What to train on, as configuration, and what of it is refused before any work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ class DataConfig:
     subset: str | None = None  # hf: configuration on the hub, such as sample-10BT
     split: str = "train"  # hf: split on the hub that is trained on
     max_tokens: int | None = None  # hf: training tokens at most; None: all
-    parts: dict[str, float] = field(default_factory=dict)  # mixture: source -> share of the tokens
-    part_tokens: dict[str, int] = field(default_factory=dict)  # mixture: use so many of a part
+    parts: Any = None  # mixture: {enwik8: 0.49, pubmed: 0.51}, source -> share of the windows
+    part_tokens: Any = None  # mixture: {pubmed: 100000}, use so many unique tokens of a part
     curation: CurationConfig = field(default_factory=CurationConfig)  # documents left out; off
     synthetic_strength: float = 1.2  # nats, logits' first singular value: how much is to be learned
     synthetic_exponent: float = 1.0  # how fast the singular values fall with their rank
@@ -66,6 +67,14 @@ def check_data(config: DataConfig) -> None:
             raise ValueError(
                 f"data.{name} is read by data={'|'.join(readers)} only; data.name is "
                 f"{config.name!r}"
+            )
+    for name, kind in (("parts", float | int), ("part_tokens", int)):
+        given = getattr(config, name)
+        given = {} if given is None else given
+        if not isinstance(given, Mapping) or not all(isinstance(v, kind) for v in given.values()):
+            raise ValueError(
+                f"data.{name}={given!r} must map sources to numbers, as in "
+                "'data.parts={enwik8: 0.49, pubmed: 0.51}'"
             )
     check_curation(config.curation)
     size = read_vocab_size(config)
@@ -92,7 +101,7 @@ def read_vocab_size(config: DataConfig) -> int:
     ValueError
         Neither is given where ids come from elsewhere, or V is below the tokenizer's.
     """
-    if config.tokenizer is None or config.tokenizer in config.parts:
+    if config.tokenizer is None or config.tokenizer in (config.parts or {}):
         if config.vocab_size is None and config.name == "tokens":
             raise ValueError("give data.vocab_size or data.tokenizer: data=tokens has ids only")
         return OWN_VOCABULARY if config.vocab_size is None else config.vocab_size
@@ -144,18 +153,18 @@ def _from_hub(name: str) -> Tokenizer:
 
 def part_configs(config: DataConfig) -> dict[str, DataConfig]:
     """Configurations of a mixture's parts, by name: a text corpus, or a path to text or rows."""
-    names = [*config.parts]
+    names = [*(config.parts or {})]
     if len(names) < 2:
         raise ValueError(f"data.parts={config.parts} needs two: 'data.parts={{enwik8: 0.5, ...}}'")
     counts_in_block([*config.parts.values()])  # refuses
-    for name, tokens in config.part_tokens.items():
+    for name, tokens in (config.part_tokens or {}).items():
         if name not in names or tokens < 1:
             raise ValueError(f"data.part_tokens={{{name}: {tokens}}}: name a part of {names}, > 0")
     return {name: _part_config(name, config) for name in names}
 
 
 def _part_config(name: str, config: DataConfig) -> DataConfig:
-    given = None if config.tokenizer in config.parts else config.tokenizer
+    given = None if config.tokenizer in (config.parts or {}) else config.tokenizer
     shared: dict[str, Any] = {"tokenizer": given, "separator": config.separator}
     shared |= {"vocab_size": config.vocab_size, "curation": config.curation}
     if name in TEXTS[:2]:

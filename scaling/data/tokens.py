@@ -123,7 +123,7 @@ def _determinants(config: DataConfig) -> dict[str, Any]:
 def _choices(config: DataConfig) -> dict[str, Any]:
     """What a user may choose and mostly does not: named only where chosen, so that keys stay."""
     found = {}
-    if config.tokenizer is not None and config.tokenizer not in config.parts:
+    if config.tokenizer is not None and config.tokenizer not in (config.parts or {}):
         text = open_tokenizer(config.tokenizer).to_str()
         found["tokenizer"] = hashlib.sha256(text.encode()).hexdigest()
     if config.separator is not None:
@@ -266,7 +266,7 @@ def _make_mixture(config: DataConfig, part: Path, report: Report) -> Made:
     for name, share in config.parts.items():
         own = replace(configs[name], tokenizer=str(path), vocab_size=config.vocab_size)
         data = prepare_tokens(own, report=report)
-        n_train = config.part_tokens.get(name, data.n_train)
+        n_train = (config.part_tokens or {}).get(name, data.n_train)
         if n_train > data.n_train:
             raise DataError(
                 f"data.part_tokens={{{name}: {n_train}}}: the part has {data.n_train:,} training "

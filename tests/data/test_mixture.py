@@ -9,8 +9,8 @@ from scaling.data.order import Mixture
 from scaling.data.tokens import prepare_tokens
 from scaling.errors import DataError
 
-WORDS = "loss falls as a power law of compute data and size for models that learn".split()
-MEDICAL = "patients with a trial dose of placebo show effects and risks in the cohort".split()
+WORDS = [*"loss falls as a power law of compute data and size for models that learn".split()]
+MEDICAL = [*"patients with a dose of placebo show effects and risks in the cohort".split()]
 
 
 def prose(words, i, n=60):
@@ -73,6 +73,7 @@ def test_a_part_may_be_limited_or_only_measured(parts):
         ((0.5, 0.4), {}, "sum to 0.9: shares are >= 0 and sum to 1"),
         ((1.0,), {}, "data.parts=.* needs two"),
         ((0.49, 0.51), {"part_tokens": {"enwik8": 5}}, "name a part of"),
+        ((0.49, "half"), {}, "data.parts=.* must map sources to numbers"),
         ((0.49, 0.51), {"path": "x"}, r"data.path is read by data=text\|tokens\|hf only"),
         ((0.49, 0.51), {"tokenizer": "/no/such.json"}, "there is no such file"),
     ],

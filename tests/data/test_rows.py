@@ -48,7 +48,7 @@ def test_rows_are_encoded_once_and_lose_nothing(rows, monkeypatch):
     lines = []
     data = prepare_tokens(rows, report=lines.append)
     found = {split: texts(data, split) for split in ("train", "valid", "test")}
-    assert sorted(sum(found.values(), [])) == sorted(DOCUMENTS)
+    assert sorted(text for texts_of in found.values() for text in texts_of) == sorted(DOCUMENTS)
     assert all(30 < len(found[split]) < 100 for split in ("valid", "test"))
     n_bytes = sum(len(document.encode()) for document in found["valid"])
     assert data.bytes_per_token == pytest.approx(n_bytes / data.n_valid)
@@ -123,7 +123,7 @@ def test_bad_rows_are_refused_by_name(rows, tmp_path):
     ):
         prepare_tokens(rows)
     rows.text_column = "id"
-    with pytest.raises(DataError, match="'id' of .* holds int, not text"):
+    with pytest.raises(DataError, match=r"'id' of .* holds int, not text"):
         prepare_tokens(rows)
     rows.text_column = "text"
     file.write_text(file.read_text() + '{"text": ')
@@ -133,11 +133,11 @@ def test_bad_rows_are_refused_by_name(rows, tmp_path):
     rows.path, rows.vocab_size = str(file), 257
     with pytest.raises(DataError, match=r"its valid split is empty; take more rows"):
         prepare_tokens(rows)
-    with pytest.raises(ValueError, match="there are no rows at /nowhere"):
+    with pytest.raises(ValueError, match=r"there are no rows at /nowhere"):
         prepare_tokens(DataConfig(name="hf", path="/nowhere"))
-    with pytest.raises(ValueError, match="data=hf needs data.path"):
+    with pytest.raises(ValueError, match=r"data=hf needs data.path"):
         prepare_tokens(DataConfig(name="hf"))
-    with pytest.raises(ValueError, match="data.max_tokens=0 must be at least 1"):
+    with pytest.raises(ValueError, match=r"data.max_tokens=0 must be at least 1"):
         prepare_tokens(DataConfig(name="hf", path="x/y", max_tokens=0))
 
 
@@ -217,7 +217,7 @@ def test_parquet_and_arrow_are_read_as_json_lines_are(tmp_path, monkeypatch):
     ):
         list(read_column(files[0], "body"))
     files[0].write_bytes(files[0].read_bytes()[:-100])
-    with pytest.raises(DataError, match="a.parquet is damaged or of another kind"):
+    with pytest.raises(DataError, match=r"a.parquet is damaged or of another kind"):
         list(read_column(files[0], "text"))
 
 

@@ -116,7 +116,7 @@ def test_files_that_are_no_shards_are_refused(tmp_path):
     raw = write_raw(tmp_path / "raw.bin", IDS)
     with pytest.raises(ValueError, match=r"raw.bin has no header that is known; say .* data.dtype"):
         find_shards(str(raw))
-    with pytest.raises(ValueError, match="data.dtype='float16' is no type of token ids"):
+    with pytest.raises(ValueError, match=r"data.dtype='float16' is no type of token ids"):
         find_shards(str(raw), "float16")
     npy = write_npy(tmp_path / "a.npy", IDS)
     with pytest.raises(ValueError, match=r"data.dtype='int32', but .*a.npy says 'uint16'"):
@@ -131,9 +131,9 @@ def test_files_that_are_no_shards_are_refused(tmp_path):
     np.save(npy, np.zeros((2, 2)))
     with pytest.raises(DataError, match=r"holds float64 of shape \(2, 2\); save ids"):
         find_shards(str(npy))
-    with pytest.raises(DataError, match="version 9 of magic 20240520 is unknown"):
+    with pytest.raises(DataError, match=r"version 9 of magic 20240520 is unknown"):
         find_shards(str(write_llm_c(tmp_path / "v.bin", IDS, version=9)))
-    with pytest.raises(DataError, match="holds no tokens; give shards that do"):
+    with pytest.raises(DataError, match=r"holds no tokens; give shards that do"):
         find_shards(str(write_llm_c(tmp_path / "e.bin", IDS[:0])))
     path = write_megatron(tmp_path / "m.bin", IDS)
     index = path.with_suffix(".idx").read_bytes()
@@ -171,7 +171,7 @@ def test_shards_are_prepared_without_a_copy(shards, cache):
     assert (data.n_train, data.n_valid, data.n_test) == (10_000, 999, 0)
     assert data.separator == 599 and np.isnan(data.bytes_per_token)
     np.testing.assert_array_equal(data.load("train")[:], np.tile(IDS, 2))
-    with pytest.raises(ValueError, match="split='test': data=tokens has none"):
+    with pytest.raises(ValueError, match=r"split='test': data=tokens has none"):
         data.load("test")
     assert sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) < 3000
     again = prepare_tokens(config)
