@@ -73,7 +73,7 @@ def test_of_two_splits_the_training_text_gives_way(monkeypatch):
 
 def test_rows_are_curated_as_they_come(tmp_path):
     path = tmp_path / "rows.jsonl"
-    texts = [f"{i} the loss falls as a power of {i} tokens " * 9 for i in range(2000)]
+    texts = [f"{i} the loss falls as a power of {i} tokens " * 2 for i in range(800)]
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 2))
     config = DataConfig(name="hf", path=str(path), vocab_size=300)
     config.curation = CurationConfig(exact_duplicates=True)

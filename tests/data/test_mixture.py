@@ -9,8 +9,9 @@ from scaling.data.order import Mixture
 from scaling.data.tokens import prepare_tokens
 from scaling.errors import DataError
 
-WORDS = [*"loss falls as a power law of compute data and size for models that learn".split()]
-MEDICAL = [*"patients with a dose of placebo show effects and risks in the cohort".split()]
+GENERAL_TEXT = "loss falls as a power law of compute data and size for models that learn"
+MEDICAL_TEXT = "patients with a dose of placebo show effects and risks in the cohort"
+WORDS, MEDICAL = GENERAL_TEXT.split(), MEDICAL_TEXT.split()
 
 
 def prose(words, i, n=60):
@@ -21,8 +22,8 @@ def prose(words, i, n=60):
 def parts(tmp_path):
     """A text and rows, as a user has them."""
     general, medical = tmp_path / "general.txt", tmp_path / "medical.jsonl"
-    general.write_text("\n\n".join(prose(WORDS, i) for i in range(3000)))
-    rows = (json.dumps({"text": prose(MEDICAL, i)}) + "\n" for i in range(2500))
+    general.write_text("\n\n".join(prose(WORDS, i) for i in range(2000)))
+    rows = (json.dumps({"text": prose(MEDICAL, i)}) + "\n" for i in range(600))
     medical.write_text("".join(rows))
     return {str(general): 0.49, str(medical): 0.51}
 
@@ -48,6 +49,7 @@ def test_parts_share_one_tokenizer(parts):
     assert prepare_tokens(mixture(other)).fingerprint != data.fingerprint
 
 
+@pytest.mark.long
 def test_a_parts_own_tokenizer_serves_all(parts):
     general, _ = parts
     alone = prepare_tokens(DataConfig(name="text", path=general, vocab_size=300))
@@ -89,10 +91,11 @@ def test_unknown_parts_are_refused():
         check_data(mixture({"wiki": 0.5, "enwik8": 0.5}))
 
 
+@pytest.mark.long
 def test_curation_reaches_every_part(parts, tmp_path):
     medical = [*parts][1]
     general = tmp_path / "general.jsonl"
-    general.write_text("".join(json.dumps({"text": prose(WORDS, i)}) + "\n" for i in range(2500)))
+    general.write_text("".join(json.dumps({"text": prose(WORDS, i)}) + "\n" for i in range(2000)))
     parts = {str(general): 0.5, medical: 0.5}
     data = prepare_tokens(mixture(parts, curation=CurationConfig(max_chars=330)))
     for part in data.parts:

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.data import order
@@ -54,12 +54,12 @@ def test_a_place_decides_alone():
 
 def test_computed_orders_pass_for_random():
     n = 2**22 + 1
-    seen = window_order(np.arange(200_000), n, 0)
-    assert len(np.unique(seen)) == 200_000
-    shares = np.histogram(seen, bins=64, range=(0, n))[0] / 200_000 * 64
-    assert shares == pytest.approx(np.ones(64), abs=0.08)
+    seen = window_order(np.arange(100_000), n, 0)
+    assert len(np.unique(seen)) == 100_000
+    shares = np.histogram(seen, bins=64, range=(0, n))[0] / 100_000 * 64
+    assert shares == pytest.approx(np.ones(64), abs=0.12)
     assert abs(np.corrcoef(seen[:-1], seen[1:])[0, 1]) < 0.01
-    assert abs(np.corrcoef(seen, np.arange(200_000))[0, 1]) < 0.01
+    assert abs(np.corrcoef(seen, np.arange(100_000))[0, 1]) < 0.01
     assert abs((seen % 2).mean() - 0.5) < 0.005
     keys = [hash_numbers(0, epoch) for epoch in range(2000)]  # one place over many epochs
     first = np.array([permute(np.array([0, 1]), 97, key) for key in keys])
@@ -69,6 +69,7 @@ def test_computed_orders_pass_for_random():
     assert abs(np.corrcoef(first.T)[0, 1]) < 0.07
 
 
+@settings(max_examples=30)
 @given(
     weights=st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any),
     first=st.integers(0, 3 * BLOCK),

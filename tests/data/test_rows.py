@@ -15,7 +15,7 @@ from scaling.data.tokens import prepare_tokens
 from scaling.errors import DataError
 
 DOCUMENTS = [
-    f"Document {i}: the loss falls as a power of {i**3}, and so on. " * 5 for i in range(3000)
+    f"Document {i}: the loss falls as a power of {i**3}, and so on. " * 2 for i in range(1200)
 ]
 EXTRA = "pip install -e '.[hf]'"
 
@@ -33,8 +33,8 @@ def write_jsonl(path, documents=DOCUMENTS, column="text"):
 def rows(tmp_path):
     folder = tmp_path / "rows"
     folder.mkdir()
-    write_jsonl(folder / "a.jsonl", DOCUMENTS[:1700])
-    write_jsonl(folder / "b.jsonl.gz", DOCUMENTS[1700:])
+    write_jsonl(folder / "a.jsonl", DOCUMENTS[:700])
+    write_jsonl(folder / "b.jsonl.gz", DOCUMENTS[700:])
     return DataConfig(name="hf", path=str(folder), vocab_size=300)
 
 
@@ -49,7 +49,7 @@ def test_rows_are_encoded_once_and_lose_nothing(rows, monkeypatch):
     data = prepare_tokens(rows, report=lines.append)
     found = {split: texts(data, split) for split in ("train", "valid", "test")}
     assert sorted(text for texts_of in found.values() for text in texts_of) == sorted(DOCUMENTS)
-    assert all(30 < len(found[split]) < 100 for split in ("valid", "test"))
+    assert all(8 < len(found[split]) < 60 for split in ("valid", "test"))
     n_bytes = sum(len(document.encode()) for document in found["valid"])
     assert data.bytes_per_token == pytest.approx(n_bytes / data.n_valid)
     monkeypatch.setattr("scaling.data.tokens.encode_rows", None)  # not called again
@@ -57,8 +57,8 @@ def test_rows_are_encoded_once_and_lose_nothing(rows, monkeypatch):
 
 
 def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypatch):
-    monkeypatch.setattr(encoding, "BATCH_BYTES", 20_000)
-    monkeypatch.setattr(encoding, "SHARD_TOKENS", 20_000)
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 4_000)
+    monkeypatch.setattr(encoding, "SHARD_TOKENS", 4_000)
     whole = prepare_tokens(rows)
     assert len(whole.shards["train"]) > 5
     monkeypatch.setenv("SCALING_CACHE_DIR", str(cache / "other"))
@@ -66,7 +66,7 @@ def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypa
 
     def interrupted(tokenizer, documents, **options):
         encoded.extend(documents)
-        if len(encoded) > 1900:
+        if len(encoded) > 700:
             raise KeyboardInterrupt
         return real(tokenizer, documents, **options)
 
@@ -78,7 +78,7 @@ def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypa
         encoding, "encode", lambda t, d, **o: (encoded.extend(d), real(t, d, **o))[1]
     )
     again = prepare_tokens(rows)
-    assert len(encoded) - before < 2000  # the rest, and not all of it twice
+    assert len(encoded) - before < 800  # the rest, and not all of it twice
     assert again.fingerprint == whole.fingerprint
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(again.load(split)[:], whole.load(split)[:])
@@ -94,7 +94,7 @@ def test_held_out_rows_may_be_named(rows, tmp_path):
     rows.valid = str(write_jsonl(tmp_path / "held.jsonl", DOCUMENTS[:100]))
     rows.path = str(tmp_path / "rows" / "b*")
     data = prepare_tokens(rows)
-    assert texts(data, "valid") == DOCUMENTS[:100] and texts(data, "train") == DOCUMENTS[1700:]
+    assert texts(data, "valid") == DOCUMENTS[:100] and texts(data, "train") == DOCUMENTS[700:]
     assert data.n_test == 0
 
 
@@ -127,7 +127,7 @@ def test_bad_rows_are_refused_by_name(rows, tmp_path):
         prepare_tokens(rows)
     rows.text_column = "text"
     file.write_text(file.read_text() + '{"text": ')
-    with pytest.raises(DataError, match=r"a.jsonl, line 1701, is no JSON"):
+    with pytest.raises(DataError, match=r"a.jsonl, line 701, is no JSON"):
         prepare_tokens(rows)
     write_jsonl(file, DOCUMENTS[:1])
     rows.path, rows.vocab_size = str(file), 257
@@ -172,9 +172,9 @@ def test_a_name_is_streamed_from_the_hub(monkeypatch):
     config = DataConfig(name="hf", path="owner/corpus", subset="small", vocab_size=300)
     data = prepare_tokens(config)
     assert set(asked) == {("owner/corpus", "small", "train", True)}
-    assert sum(len(texts(data, split)) for split in ("train", "valid", "test")) == 3000
-    rows = open_rows("owner/corpus", "text", split="train", subset=None, state={"done": 2990})
-    assert list(rows) == DOCUMENTS[2990:] and rows.state() == {"done": 3000}
+    assert sum(len(texts(data, split)) for split in ("train", "valid", "test")) == 1200
+    rows = open_rows("owner/corpus", "text", split="train", subset=None, state={"done": 1190})
+    assert list(rows) == DOCUMENTS[1190:] and rows.state() == {"done": 1200}
     with pytest.raises(DataError, match=r"'body' is no column of the data set; choose from"):
         HubRows(FakeStream(), "body")
 
@@ -200,18 +200,18 @@ def test_without_the_hub_the_way_out_is_said(monkeypatch):
 def test_parquet_and_arrow_are_read_as_json_lines_are(tmp_path, monkeypatch):
     pyarrow = pytest.importorskip("pyarrow", reason=EXTRA)
     parquet, ipc = (importlib.import_module(f"pyarrow.{name}") for name in ("parquet", "ipc"))
-    table = pyarrow.table({"id": range(3000), "text": DOCUMENTS})
-    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=700)
+    table = pyarrow.table({"id": range(1200), "text": DOCUMENTS})
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=300)
     for name, new in (("b.arrow", ipc.new_file), ("c.arrow", ipc.new_stream)):
         with new(str(tmp_path / name), table.schema) as writer:
-            writer.write_table(table, max_chunksize=1000)
+            writer.write_table(table, max_chunksize=500)
     write_jsonl(tmp_path / "d.jsonl")
     files = find_files(str(tmp_path))
     assert [file.name for file in files] == ["a.parquet", "b.arrow", "c.arrow", "d.jsonl"]
     for file in files:
         assert list(read_column(file, "text")) == DOCUMENTS
     data = prepare_tokens(DataConfig(name="hf", path=str(files[0]), vocab_size=300))
-    assert sum(len(texts(data, split)) for split in ("train", "valid", "test")) == 3000
+    assert sum(len(texts(data, split)) for split in ("train", "valid", "test")) == 1200
     with pytest.raises(
         DataError, match=r"'body' is no column of .*a.parquet; it has \['id', 'text'"
     ):
@@ -224,13 +224,13 @@ def test_parquet_and_arrow_are_read_as_json_lines_are(tmp_path, monkeypatch):
 @pytest.mark.long
 def test_the_library_goes_on_where_it_was(tmp_path):
     datasets = pytest.importorskip("datasets", reason=EXTRA)
-    write_jsonl(tmp_path / "a.jsonl", DOCUMENTS[:1700])
-    write_jsonl(tmp_path / "b.jsonl", DOCUMENTS[1700:])
+    write_jsonl(tmp_path / "a.jsonl", DOCUMENTS[:700])
+    write_jsonl(tmp_path / "b.jsonl", DOCUMENTS[700:])
     files = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
     options = dict(data_files=files, split="train", streaming=True, cache_dir=str(tmp_path / "c"))
     rows = HubRows(datasets.load_dataset("json", **options), "text")
     reading = iter(rows)
-    first = [next(reading) for _ in range(1800)]
+    first = [next(reading) for _ in range(800)]
     state = json.loads(json.dumps(rows.state()))
     rest = HubRows(datasets.load_dataset("json", **options), "text", state)
     assert first + list(rest) == DOCUMENTS

@@ -50,7 +50,7 @@ def parts(tmp_path, monkeypatch):
     paths = []
     for name, letters in (("low", "abcd"), ("high", "wxyz")):
         path = tmp_path / f"{name}.jsonl"
-        texts = (f"{letters} {i % 7} {letters} " * 9 for i in range(2000))
+        texts = (f"{letters} {i % 7} {letters} " * 9 for i in range(700))
         path.write_text(
             "".join(json.dumps({"text": f"{text}{i}"}) + "\n" for i, text in enumerate(texts))
         )
