@@ -84,6 +84,19 @@ def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypa
         np.testing.assert_array_equal(again.load(split)[:], whole.load(split)[:])
 
 
+def test_progress_says_how_long_it_will_take(monkeypatch):
+    now, lines = iter([0.0, 0.5, 10.0, 20.0]), []
+    monkeypatch.setattr(encoding.time, "perf_counter", lambda: next(now))
+    clock = encoding._Clock(lines.append, 100_000_000, before=1_000_000)
+    clock.tell(2_000_000, None)  # too soon
+    clock.tell(21_000_000, 0.1)
+    clock.tell(41_000_000, 0.2)  # 10 % of the files in 10 s, by which 80 % take 160 s
+    assert lines == [
+        "hf: encoded 21M tokens, 2M a second, about 0.7 min left",
+        "hf: encoded 41M tokens, 2M a second, about 0.5 min left",
+    ]
+
+
 def test_training_ends_at_max_tokens(rows):
     rows.max_tokens = 12_345
     data = prepare_tokens(rows)

@@ -109,6 +109,15 @@ def test_synthetic_ids():
     assert other.fingerprint != data.fingerprint
 
 
+def test_what_determined_the_ids_of_our_records_still_does():
+    """Run ids hold the fingerprint, and caches are found by the key."""
+    keys = {"enwik8": "c94287356a593164", "pubmed": "9b30a1659252d08c"}
+    for name, key in keys.items():
+        config = DataConfig(name=name, vocab_size=1024)
+        assert tokens._digest(tokens._determinants(config)).startswith(key)
+    assert prepare_tokens(SYNTHETIC).fingerprint.startswith("57a8210e4901e0e1")
+
+
 def test_interrupted_preparation_leaves_nothing_that_counts(cache, monkeypatch):
     def save_and_interrupt(path, ids, save=np.save):
         save(path, ids)
