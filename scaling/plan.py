@@ -18,17 +18,9 @@ from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement,
 from scaling.planning.plan import Plan, answer, to_plain
 from scaling.planning.request import PlanRequest, read_request
 
-ASKED = ("budget", "law", "compare", "data_limit", "repeat", "inference_tokens", "device")
-ASKED += (
-    "train_bits",
-    "serve_bits",
-    "utilisation",
-    "price_per_hour",
-    "seq_len",
-    "vocab_size",
-    "ffn",
-    "tied",
-)
+ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
+ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
+ASKED += ("vocab_size", "ffn", "tied")
 
 
 @dataclass
@@ -39,6 +31,7 @@ class PlanCommand:
     law: str = "besiroglu2024"  # a published law, or a path: fit JSON, runs table, results folder
     compare: bool = True  # all published laws beside it
     data_limit: Any = None  # unique tokens at hand
+    kept_share: Any = None  # share of raw text that curation keeps: the course names 0.01 to 0.03
     repeat: bool = True  # whether they may be seen more than once
     inference_tokens: Any = None  # what the model will serve over its life
     train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32

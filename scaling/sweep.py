@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.commandline import PACKAGE, job_suffix, verb
-from scaling.data.corpora import DataConfig, check_data
+from scaling.data.config import DataConfig, check_data, read_vocab_size
+from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.errors import check_choice
 from scaling.files import write_text
@@ -69,7 +70,7 @@ sys.path.append(str(PACKAGE / "plugins"))  # where Hydra finds our sweeper
 def main(config: SweepConfig) -> None:
     """Plan, train what is missing, fit, draw; exit 1 when cells are missing."""
     check(config)
-    from scaling.training import pool
+    from scaling.training import parts, pool
 
     if (launched := strategy.launched()) and launched[0] > 0:  # what to do the first rank says
         if not config.dry_run:
@@ -86,6 +87,8 @@ def main(config: SweepConfig) -> None:
     data = prepare(config, console)
     cells = plan_cells(config, data.vocab_size, data.fingerprint)
     grid.check_corpus(cells, data.n_train, data.n_valid, config.allow_repeats)
+    if data.parts:
+        parts.check_parts(cells, data.parts, config.allow_repeats)
     folder = Path(config.results) / (config.name or derived_name(config))
     if config.dry_run:
         seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
@@ -118,7 +121,7 @@ def check(config: SweepConfig) -> None:
         raise ValueError(
             f"compile=always: parallel={config.parallel.mode} is trained eagerly; use compile=auto"
         )
-    strategy.check_batches(config.parallel, plan_cells(config, config.data.vocab_size, ""))
+    strategy.check_batches(config.parallel, plan_cells(config, read_vocab_size(config.data), ""))
 
 
 def derived_name(config: SweepConfig) -> str:
@@ -293,6 +296,14 @@ def facts(runs: pd.DataFrame, cells: list[Cell], data: TokenData) -> list[str]:
         )
     if noise := seed_noise(runs):
         lines.append(noise.describe())
+    for part in data.parts:
+        lines.append(
+            f"{part.share:.1%} of the windows from {part.name}: {part.n_train:,} unique tokens"
+        )
+    corpora = {data.name: data} | {part.name: part.data for part in data.parts}
+    for name, corpus in corpora.items():
+        if corpus.curation:
+            lines.append(f"{name}: {describe_curation(corpus.curation)}")
     if data.entropy_rate == data.entropy_rate:
         lines.append(f"true entropy rate of the source: {data.entropy_rate:.6f} nats/token")
     return lines

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
 from scaling.commandline import CONF, resolve
+from scaling.data.config import read_vocab_size
 from scaling.fit import FitCommand
 from scaling.sweep import SweepConfig, plan_cells
 
@@ -33,25 +34,25 @@ def test_every_choice_composes_and_plans(choice):
     if choice in LAUNCHERS:
         module, extra_name = LAUNCHERS[choice]
         pytest.importorskip(module, reason=f"pip install -e '.[{extra_name}]'")
-    extra = ["data.path=x"] if choice == "data=text" else []
+    extra = {"data=text": ["data.path=x"], "data=tokens": ["data.vocab_size=512"]}.get(choice, [])
     if choice in ("data=synthetic", "grid=smoke", "grid=entropy"):
         extra += ["data=synthetic", choice if "grid" in choice else "grid=smoke"]
     config = resolve(composed(choice, *extra), SweepConfig)
     assert isinstance(config, SweepConfig)
-    assert plan_cells(config, config.data.vocab_size, "fingerprint")
+    assert plan_cells(config, read_vocab_size(config.data), "fingerprint")
 
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
 @pytest.mark.parametrize("grid", ["demo", "families"])
 def test_every_grid_serves_every_family(grid, family):
     config = resolve(composed(f"grid={grid}", f"family={family}"), SweepConfig)
-    cells = plan_cells(config, config.data.vocab_size, "fingerprint")
+    cells = plan_cells(config, read_vocab_size(config.data), "fingerprint")
     assert {cell.shape.family for cell in cells} == {family}
 
 
 def test_the_reference_grid_serves_a_bert():
     config = resolve(composed("grid=reference", "family=bert"), SweepConfig)
-    assert len(plan_cells(config, config.data.vocab_size, "fingerprint")) == 68
+    assert len(plan_cells(config, read_vocab_size(config.data), "fingerprint")) == 68
 
 
 def test_an_added_key_is_refused():

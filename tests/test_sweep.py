@@ -1,5 +1,6 @@
 """The whole road, as a user walks it: real processes, real training, a folder of results."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from sweeps import TINY
@@ -132,6 +134,45 @@ def test_a_dry_run_trains_nothing(scaling, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def sweep_of(kind, folder):
+    """Arguments of a tiny sweep of one kind of source, whose files are made here."""
+    texts = [f"{i} the loss falls as a power of {i**3} tokens. " * 6 for i in range(2000)]
+    rows = (json.dumps({"body": text}) + "\n" for text in texts)
+    (folder / "rows.jsonl").write_text("".join(rows))
+    for name in ("book", "more"):
+        (folder / f"{name}.txt").write_text("\n\n".join(f"{name} {text}" for text in texts))
+    for name, n in (("train", 200_000), ("valid", 9_000)):
+        np.save(folder / f"{name}.npy", (np.arange(n) ** 2 % 60).astype(np.uint16))
+    given = {
+        "tokens": ["data.path=train.npy", "data.valid=valid.npy", "data.vocab_size=64"],
+        "hf": ["data.path=rows.jsonl", "data.text_column=body", "data.vocab_size=270"],
+        "mixture": ["data.parts={book.txt: 0.49, more.txt: 0.51}", "data.vocab_size=270"],
+    }
+    tiny = [argument for argument in TINY if not argument.startswith("data")]
+    return [*tiny, f"data={kind}", *given[kind]]
+
+
+@pytest.mark.parametrize("kind", ["tokens", "hf", "mixture"])
+def test_every_kind_of_source_is_planned(kind, scaling, tmp_path):
+    plan = scaling("sweep", *sweep_of(kind, tmp_path), "dry_run=true", cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "8 cells" in plan.stdout and f"data={kind}: " in plan.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["tokens", "hf", "mixture"])
+def test_every_kind_of_source_is_swept(kind, scaling, tmp_path):
+    done = scaling("sweep", *sweep_of(kind, tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "results" / f"smoke-{kind}"
+    runs = pd.read_csv(folder / "runs.csv")
+    assert len(runs) == 8 and (runs.status == "ok").all()
+    if kind == "mixture":
+        for name, share in (("book", 0.49), ("more", 0.51)):
+            assert (runs[f"epochs_{name}"] > 0).all() and (runs[f"loss_{name}"] > 0).all()
+            assert f"{share:.1%} of the windows from" in (folder / "README.md").read_text()
+
+
 def test_cfg_job_prints_the_configuration(scaling, tmp_path):
     shown = scaling("sweep", "--cfg", "job", *TINY, cwd=tmp_path)
     assert shown.returncode == 0
@@ -166,7 +207,9 @@ MISTAKES = {
     "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
     "grid.budgets=[x]": "Value 'x' of type 'str' could not be converted to Float",
     "optim.lr=abc": "Value 'abc' of type 'str' could not be converted to Float",
-    "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, pubmed, synthetic, text",
+    "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, hf, mixture, pubmed,",
+    "data=tokens": "give data.vocab_size or data.tokenizer: data=tokens has ids only",
+    "data=mixture": "data.parts=None needs two",
     "dispatch=moon": "Could not find 'dispatch/moon'; choose one of local, ray, slurm, submitit",
     "data=text": "data=text needs the text: give data.path=FILE or data.path=FOLDER",
     "data.vocab_size=9": "data.vocab_size=9 must be at least 257",

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from scaling.data import plaintext, pubmed, wikipedia
 from scaling.data.archives import Archive, Report, first_readable, open_member
+from scaling.data.config import DataConfig
+from scaling.data.curation import Curator
 from scaling.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -31,34 +33,6 @@ PUBMED = Archive(
 PUBMED_MEMBERS = ("data/pubmed21n1298.xml.gz", "data/pubmed20n0014.xml.gz")
 
 
-@dataclass
-class DataConfig:
-    """What to train on."""
-
-    name: str = "enwik8"  # Wikipedia, 72 MB; pubmed: abstracts, 44 MB; text: your own; synthetic
-    path: str | None = None  # text only: a UTF-8 file, or a folder of them
-    vocab_size: int = 1024  # 256 bytes, a separator and merges; of synthetic all ids, 256 suits it
-    synthetic_strength: float = 1.2  # nats, logits' first singular value: how much is to be learned
-    synthetic_exponent: float = 1.0  # how fast the singular values fall with their rank
-    synthetic_train_tokens: int = 8_000_000  # in the train split
-    synthetic_seed: int = 0  # of the source and of what is drawn from it
-
-
-def check_data(config: DataConfig) -> None:
-    """Refuse an impossible configuration before anything is fetched; ValueError says why."""
-    names = [*LOADERS, "synthetic"]
-    if config.name not in names:
-        raise ValueError(f"data.name={config.name!r} is unknown; choose from {names}")
-    if config.name != "synthetic" and config.vocab_size < 257:
-        raise ValueError(
-            f"data.vocab_size={config.vocab_size} must be at least 257: 256 bytes and a separator"
-        )
-    if config.name == "text":
-        plaintext.text_files(config.path)
-    elif config.path is not None:
-        raise ValueError(f"data.path is read by data=text only; data.name is {config.name!r}")
-
-
 @dataclass(frozen=True)
 class Corpus:
     """Documents in three splits."""
@@ -66,6 +40,7 @@ class Corpus:
     name: str
     splits: dict[str, list[str]]  # train, valid, test -> documents, in a shuffled but fixed order
     fingerprint: str  # sha256 over the documents and their split
+    curation: dict[str, int] = field(default_factory=dict)  # bytes raw, kept, left out by each rule
 
 
 def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Corpus:
@@ -86,7 +61,11 @@ def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Co
         raise ValueError(
             f"data.name={config.name!r} is no text corpus; choose from {list(LOADERS)}"
         )
-    splits = LOADERS[config.name](config, report)
+    splits, curator = LOADERS[config.name](config, report), Curator(config.curation)
+    if curator.rules:
+        # what is held out comes first: of two copies it is the training text that goes
+        kept = {split: [*curator.keep(splits[split])] for split in ("valid", "test", "train")}
+        splits = {split: kept[split] for split in SPLITS}
     for split in ("valid", "test", "train"):
         held = sum(len(document.encode()) for document in splits[split])
         if held < MIN_HELD_OUT_BYTES:
@@ -95,7 +74,7 @@ def load_corpus(config: DataConfig, *, report: Report = lambda line: None) -> Co
                 f"{MIN_HELD_OUT_BYTES:,}; give at least {MIN_HELD_OUT_BYTES / HELD_OUT:,.0f} bytes "
                 "of text in all"
             )
-    return Corpus(config.name, splits, _fingerprint(splits))
+    return Corpus(config.name, splits, _fingerprint(splits), curator.bytes if curator.rules else {})
 
 
 def _enwik8(config, report):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling.data.shards import Ids
 from scaling.shapes.shape import Shape, Window, span_counts
 
 Arrays = tuple[np.ndarray, ...]  # what a model's `loss` takes
@@ -152,7 +153,7 @@ def count_windows(n_tokens: int, objective: Objective) -> int:
     return max(0, (n_tokens - objective.overlap) // objective.window.text)
 
 
-def cut_windows(tokens: np.ndarray, index_B: np.ndarray, objective: Objective) -> np.ndarray:
+def cut_windows(tokens: Ids, index_B: np.ndarray, objective: Objective) -> np.ndarray:
     """Windows number `index_B` of a stream: shape (B, text + overlap), dtype of the stream.
 
     Numbers are from 0 to `count_windows` - 1.

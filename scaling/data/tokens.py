@@ -2,75 +2,68 @@
 
 import fcntl
 import hashlib
-import itertools
 import json
 import math
-import os
 import shutil
-from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from scaling.data.archives import Report
-from scaling.data.corpora import SPLITS, DataConfig, check_data, load_corpus
+from scaling.data.config import (
+    DataConfig,
+    check_data,
+    open_tokenizer,
+    part_configs,
+    read_vocab_size,
+)
+from scaling.data.corpora import SPLITS, load_corpus
+from scaling.data.curation import is_on
+from scaling.data.encoding import encode_rows, sample_documents
+from scaling.data.ids import Part, TokenData
 from scaling.data.plaintext import text_files
+from scaling.data.rows import find_files
+from scaling.data.shards import Shard, Stream, check_ids, find_shards, fingerprint
 from scaling.data.synthetic import entropy_rate, synthetic_tokens, transition_matrix
+from scaling.data.tokenizer import (
+    encode,
+    find_separator,
+    id_dtype,
+    threads_now_not_after_a_fork,
+    train_tokenizer,
+)
 from scaling.errors import DataError
 from scaling.files import cache_folder
 
 VERSION = 1  # bump by hand when cleaning, splitting, tokenising or drawing changes the ids
-SEPARATOR = "<|endoftext|>"  # id 0, in front of every document
-BATCH_BYTES = 1_000_000  # of text encoded at once; bounds memory
 SYNTHETIC_HELD_OUT_TOKENS = 2**20 + 2**12  # the noise of a validation falls with its root
+DECODED = 2**18  # held-out tokens that tell how many bytes a token has, where only ids are given
 
 
-@dataclass(frozen=True)
-class TokenData:
-    """A corpus as token ids on disk; only paths and numbers, so it crosses process borders."""
-
-    name: str
-    vocab_size: int
-    folder: Path
-    n_train: int  # tokens
-    n_valid: int  # tokens
-    n_test: int  # tokens
-    bytes_per_token: float  # valid split: bytes of text / tokens with separators; synthetic: nan
-    entropy_rate: float  # nats/token, the lowest possible loss; nan where nobody knows it
-    fingerprint: str  # sha256 of what determines the ids; free of paths
-
-    @property
-    def tokenizer_path(self) -> Path | None:
-        """File that `load_tokenizer` reads; None for ids that never were text."""
-        path = self.folder / "tokenizer.json"
-        return path if path.exists() else None
-
-    def load(self, split: str) -> np.ndarray:
-        """Ids of one split, as a read-only memory map of `id_dtype`, shape (n_tokens,)."""
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} must be one of {SPLITS}")
-        return np.load(self.folder / f"{split}.npy", mmap_mode="r")
+Made = dict[str, Any]  # what a maker found out: fields of TokenData
 
 
 def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) -> TokenData:
     """Token ids of a corpus: from the cache, or made and put there.
 
-    The cache is keyed by what determines the ids (for data=text by the names, sizes and times of
-    the files). Its folders appear under their name only when complete; of several processes that
-    ask for the same ids one makes them and the others wait.
+    The cache is keyed by what determines the ids (for files of the user by their names, sizes and
+    times). Its folders appear under their name only when complete; of several processes that ask
+    for the same ids one makes them and the others wait.
 
     Raises
     ------
     ValueError
         The configuration is impossible; see `check_data`.
     DataError
-        The corpus cannot be had, is too small, or yields too few merges for the vocabulary.
+        The corpus cannot be had, is damaged or too small, or yields too few merges for the
+        vocabulary.
     """
     check_data(config)
+    config = replace(config, vocab_size=read_vocab_size(config))
     key = _digest(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
     if not folder.exists():
@@ -85,105 +78,91 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
             fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process, however that ends
             if not folder.exists():
                 _make(config, folder, report)
+    return _read(folder)
+
+
+def _read(folder: Path) -> TokenData:
     meta = json.loads((folder / "meta.json").read_text())
-    return TokenData(folder=folder, **meta)
-
-
-def train_tokenizer(documents: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE of at least 257 ids: 0 separates documents, then the bytes, then the merges.
-
-    The same documents give the same tokenizer.
-
-    Raises
-    ------
-    DataError
-        The text has too few pairs to merge.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[SEPARATOR],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    parts = tuple(
+        Part(**part | {"data": _read(folder.parent / part["data"])})
+        for part in meta.pop("parts", [])
     )
-    tokenizer.train_from_iterator(documents, trainer, length=len(documents))
-    if (n := tokenizer.get_vocab_size()) < vocab_size:
-        raise DataError(
-            f"the text yields a vocabulary of {n} tokens, not {vocab_size}: "
-            f"set data.vocab_size={n} or give more text"
-        )
-    tokenizer.encode_special_tokens = True  # a document that spells the separator is only text
-    return tokenizer
+    return TokenData(folder=folder, parts=parts, **meta)
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer as `TokenData.tokenizer_path` has it; encoding is lossless."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def encode(
-    tokenizer: Tokenizer,
-    documents: Sequence[str],
-    report: Report = lambda line: None,
-    name: str = "text",
-) -> np.ndarray:
-    """Ids of documents in a row, each behind a separator: `id_dtype`, shape (n_tokens,)."""
-    dtype, done, parts = id_dtype(tokenizer.get_vocab_size()), 0, []
-    ends = itertools.accumulate(map(len, documents))
-    numbered = zip((end // BATCH_BYTES for end in ends), documents, strict=True)
-    for _, group in itertools.groupby(numbered, key=lambda pair: pair[0]):
-        batch = [document for _, document in group]
-        for encoding in tokenizer.encode_batch_fast(batch):
-            parts.append(np.array([0, *encoding.ids], dtype))
-        done += len(batch)
-        report(f"{name}: encoded {done:,} of {len(documents):,} documents")
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
-
-
-def id_dtype(vocab_size: int) -> np.dtype:
-    """Smallest unsigned type of 16 or 32 bits that holds every id."""
-    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-
-
-def _determinants(config) -> dict[str, Any]:
+def _determinants(config: DataConfig) -> dict[str, Any]:
     """What determines the ids, without reading any text."""
-    common = {"version": VERSION, "name": config.name, "vocab_size": config.vocab_size}
+    found: dict[str, Any] = {
+        "version": VERSION,
+        "name": config.name,
+        "vocab_size": config.vocab_size,
+    }
     if config.name == "synthetic":
         settings = asdict(config)
-        return common | {k: v for k, v in settings.items() if k.startswith("synthetic_")}
+        return found | {k: v for k, v in settings.items() if k.startswith("synthetic_")}
     if config.name == "text":
-        files = text_files(config.path)
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return common | {"files": stats}
-    return common
+        found["files"] = _stats(text_files(config.path))
+    if config.name == "tokens":
+        train, valid = (find_shards(p or "", config.dtype) for p in (config.path, config.valid))
+        files = [[Path(s.path) for s in shards] for shards in (train, valid)]
+        found |= {"train": _stats(files[0]), "valid": _stats(files[1]), "dtype": config.dtype}
+    if config.name == "hf":
+        names = ("path", "valid", "subset", "split", "text_column", "max_tokens")
+        found |= {name: getattr(config, name) for name in names}
+        found["files"] = _stats(find_files(config.path or ""))
+        found["valid_files"] = _stats(find_files(config.valid or ""))
+    if config.name == "mixture":
+        parts = part_configs(config)
+        read = (replace(part, vocab_size=config.vocab_size) for part in parts.values())
+        found["parts"] = [_determinants(part) for part in read]
+        found |= {"shares": [*config.parts.items()], "part_tokens": config.part_tokens}
+        found |= {"tokenizer": config.tokenizer}
+    return found | _choices(config)
 
 
-def _digest(content):
+def _choices(config: DataConfig) -> dict[str, Any]:
+    """What a user may choose and mostly does not: named only where chosen, so that keys stay."""
+    found = {}
+    if config.tokenizer is not None and config.tokenizer not in (config.parts or {}):
+        text = open_tokenizer(config.tokenizer).to_str()
+        found["tokenizer"] = hashlib.sha256(text.encode()).hexdigest()
+    if config.separator is not None:
+        found["separator"] = config.separator
+    if is_on(config.curation):
+        found["curation"] = asdict(config.curation)
+    return found
+
+
+def _stats(files: list[Path]) -> list[tuple[str, int, int]]:
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _make(config, folder, report):
+def _make(config: DataConfig, folder: Path, report: Report) -> None:
     """Fill a folder beside the wanted one and rename it when it is complete."""
     part = folder.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a killed process; we hold the lock
-    part.mkdir()
-    make = _synthetic_ids if config.name == "synthetic" else _text_ids
-    ids, numbers = make(config, part, report)
-    for split in SPLITS:
-        np.save(part / f"{split}.npy", ids[split])
-    meta = {f"n_{split}": len(ids[split]) for split in SPLITS} | numbers
-    meta |= {"name": config.name, "vocab_size": config.vocab_size}
+    if config.name != "hf":  # which goes on where it was
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed process; we hold the lock
+    part.mkdir(exist_ok=True)
+    meta = {"name": config.name, "vocab_size": config.vocab_size}
+    meta |= MAKERS.get(config.name, _make_text)(config, part, report)
     (part / "meta.json").write_text(json.dumps(meta, indent=1))
     part.rename(folder)
 
 
-def _synthetic_ids(config, part, report):
+def _save_splits(ids: dict[str, np.ndarray], part: Path) -> Made:
+    for split in SPLITS:
+        np.save(part / f"{split}.npy", ids[split])
+    return {f"n_{split}": len(ids[split]) for split in SPLITS}
+
+
+def _make_synthetic(config: DataConfig, part: Path, report: Report) -> Made:
     report("synthetic: drawing tokens")
     streams = np.random.default_rng(config.synthetic_seed).spawn(1 + len(SPLITS))
+    assert config.vocab_size is not None
     transitions = transition_matrix(
         config.vocab_size, config.synthetic_strength, config.synthetic_exponent, streams[0]
     )
@@ -194,39 +173,138 @@ def _synthetic_ids(config, part, report):
         split: synthetic_tokens(n_tokens[split], transitions, rng).astype(dtype)
         for split, rng in zip(SPLITS, streams[1:], strict=True)
     }
-    numbers = {
+    return _save_splits(ids, part) | {
         "bytes_per_token": math.nan,
         "entropy_rate": entropy_rate(transitions),
         "fingerprint": _digest(_determinants(config)),
+        "separator": None,
     }
-    return ids, numbers
 
 
-def _text_ids(config, part, report):
+def _make_text(config: DataConfig, part: Path, report: Report) -> Made:
     corpus = load_corpus(config, report=report)
-    with _threads_now_not_after_a_fork():
-        report(f"{config.name}: training a tokenizer of {config.vocab_size:,} tokens")
-        tokenizer = train_tokenizer(corpus.splits["train"], config.vocab_size)
+    assert config.vocab_size is not None
+    with threads_now_not_after_a_fork():
+        tokenizer = _find_tokenizer(config, corpus.splits["train"], report)
         tokenizer.save(str(part / "tokenizer.json"))
+        separator = find_separator(tokenizer, config.separator, config.vocab_size)
+        assert separator is not None
         ids = {
-            split: encode(tokenizer, documents, report, f"{config.name} {split}")
+            split: encode(tokenizer, documents, report, f"{config.name} {split}", separator)
             for split, documents in corpus.splits.items()
         }
     n_bytes = sum(len(document.encode()) for document in corpus.splits["valid"])
-    numbers = {
+    content: list[Any] = [VERSION, corpus.fingerprint, config.vocab_size]
+    chosen = {k: v for k, v in _choices(config).items() if k != "curation"}  # seen in the documents
+    return _save_splits(ids, part) | {
         "bytes_per_token": n_bytes / len(ids["valid"]),
         "entropy_rate": math.nan,
-        "fingerprint": _digest([VERSION, corpus.fingerprint, config.vocab_size]),
+        "fingerprint": _digest([*content, chosen] if chosen else content),
+        "separator": separator,
+        "curation": corpus.curation or None,
     }
-    return ids, numbers
 
 
-@contextmanager
-def _threads_now_not_after_a_fork():
-    """Let the tokenizers library use threads here; forked children would warn or hang."""
-    chosen = os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        yield
-    finally:
-        if chosen == "true":
-            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+def _find_tokenizer(config: DataConfig, documents: list[str], report: Report) -> Tokenizer:
+    if config.tokenizer is not None:
+        return open_tokenizer(config.tokenizer)
+    assert config.vocab_size is not None
+    report(f"{config.name}: training a tokenizer of {config.vocab_size:,} tokens")
+    return train_tokenizer(documents, config.vocab_size)
+
+
+def _make_tokens(config: DataConfig, part: Path, report: Report) -> Made:
+    """Take note of shards that lie elsewhere; every id of them is looked at once."""
+    assert config.vocab_size is not None
+    patterns = {"train": config.path or "", "valid": config.valid or ""}
+    shards = {split: find_shards(p, config.dtype) for split, p in patterns.items()}
+    for found in shards.values():
+        check_ids(found, config.vocab_size, report)
+    tokenizer = None if config.tokenizer is None else open_tokenizer(config.tokenizer)
+    separator = find_separator(tokenizer, config.separator, config.vocab_size)
+    bytes_per_token = math.nan
+    if tokenizer is not None:
+        tokenizer.save(str(part / "tokenizer.json"))
+        ids = Stream(shards["valid"])[:DECODED]
+        text = tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+        bytes_per_token = len(text.encode()) / len(ids)
+    prints = [fingerprint(found) for found in shards.values()]
+    return {
+        "n_train": sum(shard.n_tokens for shard in shards["train"]),
+        "n_valid": sum(shard.n_tokens for shard in shards["valid"]),
+        "n_test": 0,
+        "bytes_per_token": bytes_per_token,
+        "entropy_rate": math.nan,
+        "fingerprint": _digest([VERSION, "tokens", *prints, config.vocab_size]),
+        "separator": separator,
+        "shards": {split: [[*vars(s).values()] for s in found] for split, found in shards.items()},
+    }
+
+
+def _make_rows(config: DataConfig, part: Path, report: Report) -> Made:
+    made = encode_rows(config, part, report)
+    digests = {
+        split: fingerprint([replace(Shard(*s), path=str(part / s[0])) for s in found])
+        for split, found in made["shards"].items()
+    }
+    content = [VERSION, "hf", digests, config.vocab_size]
+    return made | {"entropy_rate": math.nan, "fingerprint": _digest(content)}
+
+
+def _make_mixture(config: DataConfig, part: Path, report: Report) -> Made:
+    """Encode every part by one tokenizer, each in a folder of its own."""
+    configs, path = part_configs(config), part / "tokenizer.json"
+    if config.tokenizer in configs:
+        own = prepare_tokens(configs[config.tokenizer], report=report)
+        assert own.tokenizer_path is not None
+        open_tokenizer(str(own.tokenizer_path)).save(str(path))
+    elif config.tokenizer is not None:
+        open_tokenizer(config.tokenizer).save(str(path))
+    else:
+        _train_on_all(config, configs, path, report)
+    parts = []
+    for name, share in config.parts.items():
+        own = replace(configs[name], tokenizer=str(path), vocab_size=config.vocab_size)
+        data = prepare_tokens(own, report=report)
+        n_train = (config.part_tokens or {}).get(name, data.n_train)
+        if n_train > data.n_train:
+            raise DataError(
+                f"data.part_tokens={{{name}: {n_train}}}: the part has {data.n_train:,} training "
+                "tokens; ask for fewer"
+            )
+        parts.append(Part(name, share, n_train, data))
+    facts = [[p.share, p.n_train, p.data.fingerprint] for p in parts]
+    return {
+        "n_train": sum(p.n_train for p in parts if p.share > 0),
+        "n_valid": min(p.data.n_valid for p in parts),
+        "n_test": min(p.data.n_test for p in parts),
+        "bytes_per_token": sum(p.share * p.data.bytes_per_token for p in parts),
+        "entropy_rate": math.nan,
+        "fingerprint": _digest([VERSION, "mixture", facts]),
+        "separator": parts[0].data.separator,
+        "parts": [vars(p) | {"data": p.data.folder.name} for p in parts],
+    }
+
+
+def _train_on_all(
+    config: DataConfig, configs: dict[str, DataConfig], path: Path, report: Report
+) -> None:
+    """Train one tokenizer on the training documents of every part."""
+    assert config.vocab_size is not None
+    documents = []
+    for own in configs.values():
+        rows = own.name == "hf"
+        documents += (
+            sample_documents(own) if rows else load_corpus(own, report=report).splits["train"]
+        )
+    with threads_now_not_after_a_fork():
+        report(f"mixture: training a tokenizer of {config.vocab_size:,} tokens on all parts")
+        train_tokenizer(documents, config.vocab_size).save(str(path))
+
+
+MAKERS: dict[str, Callable[[DataConfig, Path, Report], Made]] = {
+    "synthetic": _make_synthetic,
+    "tokens": _make_tokens,
+    "hf": _make_rows,
+    "mixture": _make_mixture,
+}

@@ -176,6 +176,8 @@ def _show_optimum(plan: Plan) -> Section:
     ]
     if plan.shape is not None:
         text.append(f"To build: {describe_shape(plan.shape)}")
+    if plan.raw_tokens is not None:
+        text.append(f"Raw text to collect, before curation: {short(plan.raw_tokens)} tokens")
     heads, rows = ("compute-optimal", "value", "90 % interval"), []
     for name, (head, write) in OPTIMUM.items():
         number = getattr(plan, name)

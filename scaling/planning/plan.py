@@ -48,6 +48,8 @@ class Plan:
     tokens_per_param : Estimate
     N, D : float, parameters and tokens
         What to train: N_opt and D_opt, or the best under a data limit that binds.
+    raw_tokens : float or None, tokens
+        Of raw text behind the unique tokens of D, where the share that curation keeps was given.
     shape : BuildableShape or None
         Near N; None where none can be built, the notes say why.
     departures : DataFrame or None
@@ -83,6 +85,7 @@ class Plan:
     shape: BuildableShape | None
     departures: pd.DataFrame | None
     conversions: pd.DataFrame
+    raw_tokens: float | None = None
     inference: InferencePlan | None = None
     data: DataLimitPlan | None = None
     bits: BitsPlan | None = None
@@ -114,6 +117,8 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
         "709B"; see `scaling.planning.data_limits.plan_data`.
     repeat : bool, default True
         Whether the data may be repeated.
+    kept_share : float in (0, 1], optional
+        Share of raw text that curation keeps: how much of it D takes.
     inference_tokens : float or str, tokens, optional
         What the model will serve; see `scaling.planning.inference.plan_inference`.
     train_bits, serve_bits : int, optional
@@ -152,6 +157,7 @@ def answer(request: PlanRequest) -> Plan:
         data = plan_data(C, request.data_limit, law, repeat=request.repeat)
     best = data.best if data is not None and data.binding else None
     N, D = (best["N"], best["D"]) if best else (law.point(C)["N_opt"], law.point(C)["D_opt"])
+    unique = D if request.data_limit is None else min(D, request.data_limit)
     shape, why = _find_shape(request, N, D)
     served, model = request.inference_tokens, request.model
     return Plan(
@@ -172,6 +178,7 @@ def answer(request: PlanRequest) -> Plan:
         conversions=conversions(
             request.budget, utilisation=request.utilisation, devices=request.devices
         ),
+        raw_tokens=None if request.kept_share is None else unique / request.kept_share,
         inference=None if served is None else plan_inference(law, C, served),
         data=data,
         bits=_plan_bits(request),

@@ -27,6 +27,7 @@ class PlanRequest:
     model: tuple[float, float] | None = None
     utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None
+    kept_share: float | None = None  # of raw text, by curation
     repeat: bool = True
     seq_len: int | None = None
     vocab_size: int | None = None
@@ -71,7 +72,14 @@ def _read_model(model: tuple[Quantity, Quantity]) -> tuple[float, float]:
     return N, positive_quantity(model[1], "your model: D", TOKENS)
 
 
+def _read_share(share: float) -> float:
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ValueError(f"kept_share={share!r} must be a share in (0, 1], such as 0.02")
+    return float(share)
+
+
 READERS = {
+    "kept_share": _read_share,
     "data_limit": lambda text: positive_quantity(text, "data_limit", TOKENS),
     "inference_tokens": _read_demand,
     "model": _read_model,

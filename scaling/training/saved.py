@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from scaling.data.tokens import load_tokenizer
+from scaling.data.tokenizer import load_tokenizer
 from scaling.files import write_bytes, write_text
 from scaling.models.build import Model, build_model
 from scaling.models.packed import INPUT, pack_model, unpack_model

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from scaling.data.archives import Report
 from scaling.data.objectives import OBJECTIVES, count_windows, cut_windows, make_objective
+from scaling.data.order import Mixture
+from scaling.data.shards import count_ids
 from scaling.data.tokens import TokenData
 from scaling.models.bert import BERT
 from scaling.models.build import Model
@@ -36,7 +38,7 @@ class Learned:
 
     loss: float
     accuracy: float
-    unigram_loss: float  # of the frequencies in the training split
+    unigram_loss: float  # of the frequencies in the training split, or in 2**24 of its tokens
     unigram_accuracy: float
     tokens: int  # how many were predicted
 
@@ -94,7 +96,9 @@ def learned(model: Model, data: TokenData, n_windows: int = 256) -> Learned:
     """Compare a model with the unigram guess on the first windows of the validation split."""
     shape = model.shape
     objective = make_objective(shape)
-    valid = data.load("valid")
+    train, valid = data.load("train"), data.load("valid")
+    if isinstance(train, Mixture) or isinstance(valid, Mixture):
+        raise ValueError(f"data={data.name} has several parts; judge a model on data.parts[i].data")
     index = np.arange(min(n_windows, count_windows(len(valid), objective)))
     arrays = objective(cut_windows(valid, index, objective), index, None)
     device = model.table.weight.device
@@ -102,7 +106,7 @@ def learned(model: Model, data: TokenData, n_windows: int = 256) -> Learned:
     logits_BMV, target_BM = logits_and_targets(model, *tensors)
     real_BM = target_BM < shape.vocab_size
     logits_MV, target_M = logits_BMV[real_BM].float().cpu(), target_BM[real_BM].cpu()
-    counts_V = np.bincount(data.load("train"), minlength=shape.vocab_size) + 1  # none impossible
+    counts_V = count_ids(train, shape.vocab_size) + 1  # none impossible
     unigram_V = torch.from_numpy(np.log(counts_V / counts_V.sum()))
     return Learned(
         loss=torch.nn.functional.cross_entropy(logits_MV, target_M).item(),

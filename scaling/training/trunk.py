@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
+from scaling.data.order import Mixture, draw_windows
+from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.casting import FULL_RANGE, cast
@@ -68,6 +70,7 @@ class Outcome:
     reason: str = ""  # why it diverged
     loss: float = math.nan  # nats/token
     loss_std: float = math.nan  # standard error of `loss` over the held-out windows
+    parts: tuple[tuple[float, float], ...] = ()  # both, of each part of a mixture
 
     @property
     def status(self) -> str:
@@ -92,7 +95,7 @@ class TrunkTraining:
     recipes : sequence of Recipe
         One per horizon, equal but for `steps` and `cooldown_steps`, by rising start of the
         cooldown (`scaling.training.cells.Trunk` sorts them so).
-    tokens, valid_tokens : int arrays, shape (n,)
+    tokens, valid_tokens : int arrays, shape (n,), or what is read as one; or mixtures
     objective : str, optional
         See `scaling.data.objectives.make_objective`; None: the family's own.
     seed : int
@@ -114,8 +117,8 @@ class TrunkTraining:
         self,
         shape: Shape,
         recipes: Sequence[Recipe],
-        tokens: np.ndarray,
-        valid_tokens: np.ndarray,
+        tokens: Ids | Mixture,
+        valid_tokens: Ids | Mixture,
         *,
         objective: str | None = None,
         seed: int = 0,
@@ -137,8 +140,6 @@ class TrunkTraining:
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
         self.loss_of = torch.compile(self.eager_loss) if compiled else self.eager_loss
         steps = max(recipe.steps for recipe in recipes)
-        n_needed = steps * recipes[0].batch_size
-        self.order = window_order(count_windows(len(tokens), self.objective), n_needed, seed)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
         self.step = self.looked = 0
@@ -228,29 +229,30 @@ class TrunkTraining:
             end = min(start + steps_per_chunk, last)
             places = np.arange(start * batch_size, end * batch_size)  # in the order
             draws = places.reshape(-1, batch_size)[:, own].ravel()
-            windows = cut_windows(self.tokens, self.order[draws], self.objective)
+            windows = draw_windows(self.tokens, draws, self.objective, self.seed)
             arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
             moved = (array.to(self.device, non_blocking=True) for array in arrays)
             yield from zip(*(array.split(size) for array in moved), strict=True)
 
     def _measure(self, branch: int) -> Outcome:
         """Sum up the held-out windows at the end of a branch."""
-        held_out = self.model, self.objective, self.valid_tokens, self.valid_windows
-        with self.autocast:
-            losses = window_losses(*held_out, self.eager_loss, self.device)
+        held_out, parts = self.valid_tokens, []
+        mixed = held_out if isinstance(held_out, Mixture) else Mixture((held_out,), (1.0,))
+        for tokens in mixed.parts:
+            of_tokens = self.model, self.objective, tokens, self.valid_windows
+            with self.autocast:
+                losses = window_losses(*of_tokens, self.eager_loss, self.device)
+            error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+            parts.append((float(losses.mean()), error))
         reshard(self.eager_loss)
-        mean = float(losses.mean())
+        mean = sum(share * loss for share, (loss, _) in zip(mixed.shares, parts, strict=True))
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")
-        error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
-        return Outcome(branch, self.step, loss=mean, loss_std=error)
-
-
-def window_order(n_available: int, n_needed: int, seed: int) -> np.ndarray:
-    """Order in which windows are seen: a new permutation each epoch, the same for every model."""
-    epochs = math.ceil(n_needed / n_available)
-    orders = [np.random.default_rng([seed, e]).permutation(n_available) for e in range(epochs)]
-    return np.concatenate(orders)[:n_needed]
+        error = math.hypot(
+            *(share * std for share, (_, std) in zip(mixed.shares, parts, strict=True))
+        )
+        of_each = tuple(parts) if mixed is held_out else ()
+        return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
 
 
 def make_optimizer(
@@ -316,7 +318,7 @@ def divergence(mean_loss: float, steps: int, recipe: Recipe, vocab_size: int) ->
 def window_losses(
     model: Model,
     objective: Objective,
-    tokens: np.ndarray,
+    tokens: Ids,
     most: int,
     loss_of: Callable[..., Tensor] | None = None,
     device: str | None = None,

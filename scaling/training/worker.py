@@ -20,9 +20,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from scaling.data.order import Mixture
+from scaling.data.shards import Ids
 from scaling.data.tokens import TokenData
 from scaling.models.build import Model
 from scaling.shapes.flops import training_flops_per_token
@@ -35,6 +36,7 @@ from scaling.training.checkpoints import (
 )
 from scaling.training.optim import cooldown_start
 from scaling.training.parallel import agree, joined, own_rank, whole_weights
+from scaling.training.parts import part_columns
 from scaling.training.records import (
     CHECKPOINTS_ONLY,
     Keeping,
@@ -102,6 +104,7 @@ def run_trunk(
             steps = training.done - counted_from
             row = planned_row(cell, data.n_train) | {
                 **measurements(cell, data, news, steps, trained - began, device),
+                **part_columns(cell, data, news),
                 "wall_s": now - began,
                 "compiled": int(compiled),
                 "parallel": plan.label,
@@ -143,8 +146,8 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
 
 def make_training(
     trunk: Trunk,
-    tokens: np.ndarray,
-    valid_tokens: np.ndarray,
+    tokens: Ids | Mixture,
+    valid_tokens: Ids | Mixture,
     device: str,
     compiled: bool = False,
     plan: ParallelConfig = ALONE,

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling.data import tokenizer as tokenizer_module
 from scaling.data import tokens
 from scaling.data.corpora import DataConfig
-from scaling.data.tokens import encode, id_dtype, load_tokenizer, prepare_tokens, train_tokenizer
+from scaling.data.tokenizer import (
+    SEPARATOR,
+    encode,
+    id_dtype,
+    load_tokenizer,
+    train_tokenizer,
+)
+from scaling.data.tokens import prepare_tokens
 from scaling.errors import DataError
 
 PROSE = [
@@ -45,14 +53,14 @@ def test_a_spelled_separator_is_only_text():
 def test_batches_do_not_change_the_ids(documents, batch_bytes):
     expected = encode(TOKENIZER, documents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "BATCH_BYTES", batch_bytes)
+        patch.setattr(tokenizer_module, "BATCH_BYTES", batch_bytes)
         np.testing.assert_array_equal(encode(TOKENIZER, documents), expected)
 
 
 def test_training_a_tokenizer_is_deterministic():
     assert train_tokenizer(PROSE, 400).to_str() == TOKENIZER.to_str()
     assert TOKENIZER.get_vocab_size() == 400
-    assert TOKENIZER.token_to_id(tokens.SEPARATOR) == 0
+    assert TOKENIZER.token_to_id(SEPARATOR) == 0
     assert train_tokenizer(["x"], 257).decode(list(range(1, 257))) is not None
 
 
@@ -72,7 +80,7 @@ def test_text_is_prepared_once(book, tmp_path, monkeypatch):
     text = tokenizer.decode(valid.tolist())
     assert data.bytes_per_token == pytest.approx(len(text.encode()) / data.n_valid, rel=1e-12)
     separated = tokenizer.decode(valid.tolist(), skip_special_tokens=False)
-    again = encode(tokenizer, separated.split(tokens.SEPARATOR)[1:])
+    again = encode(tokenizer, separated.split(SEPARATOR)[1:])
     np.testing.assert_array_equal(again, valid)
     monkeypatch.setattr(tokens, "load_corpus", None)  # the second call reads no text
     assert repr(prepare_tokens(book)) == repr(data)
@@ -99,6 +107,15 @@ def test_synthetic_ids():
     assert not np.array_equal(data.load("valid")[:4000], data.load("test")[:4000])
     other = prepare_tokens(DataConfig(**{**vars(SYNTHETIC), "synthetic_seed": 1}))
     assert other.fingerprint != data.fingerprint
+
+
+def test_what_determined_the_ids_of_our_records_still_does():
+    """Run ids hold the fingerprint, and caches are found by the key."""
+    keys = {"enwik8": "c94287356a593164", "pubmed": "9b30a1659252d08c"}
+    for name, key in keys.items():
+        config = DataConfig(name=name, vocab_size=1024)
+        assert tokens._digest(tokens._determinants(config)).startswith(key)
+    assert prepare_tokens(SYNTHETIC).fingerprint.startswith("57a8210e4901e0e1")
 
 
 def test_interrupted_preparation_leaves_nothing_that_counts(cache, monkeypatch):
@@ -136,7 +153,7 @@ def test_impossible_configurations_are_refused(tmp_path, monkeypatch):
         prepare_tokens(DataConfig(name="enwik9"))
     with pytest.raises(ValueError, match="vocab_size=256 must be at least 257"):
         prepare_tokens(DataConfig(vocab_size=256))
-    with pytest.raises(ValueError, match=r"data.path is read by data=text only"):
+    with pytest.raises(ValueError, match=r"data.path is read by data=text.tokens.hf only"):
         prepare_tokens(DataConfig(path="/somewhere"))
     with pytest.raises(ValueError, match="synthetic_strength=0 must be a number"):
         prepare_tokens(DataConfig(name="synthetic", synthetic_strength=0))

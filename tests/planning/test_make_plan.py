@@ -25,6 +25,15 @@ def test_the_api_has_it():
     assert isinstance(plan, scaling.Plan)
 
 
+def test_curation_asks_for_more_raw_text():
+    assert make_plan(1e20).raw_tokens is None
+    plan = make_plan(1e20, kept_share=0.02)
+    assert plan.raw_tokens == pytest.approx(50 * plan.D)
+    limited = make_plan(1e22, kept_share=0.02, data_limit="1B")  # repeats are collected once
+    assert limited.raw_tokens == pytest.approx(50e9)
+    assert plan.to_dict()["raw_tokens"] == plan.raw_tokens
+
+
 def test_chinchillas_budget():
     plan = make_plan(5.76e23)
     assert pytest.approx(plan.tokens_per_param.value, abs=1) == 18
@@ -118,6 +127,8 @@ def test_a_budget_too_small_for_any_shape_still_answers():
         ({"budget": 1e22, "seq_len": 4096, "data_limit": 4000}, "longer than the data, D=4e"),
         ({"budget": 1e20, "vocab_size": 10**9}, "too small for a vocabulary of 1,000,000,000"),
         ({"budget": 1e20, "data_limit": 0}, "data_limit must be positive"),
+        ({"budget": 1e20, "kept_share": 0}, r"kept_share=0 must be a share in \(0, 1\]"),
+        ({"budget": 1e20, "kept_share": "2 %"}, "kept_share='2 %' must be a share"),
         ({"budget": 1e20, "inference_tokens": -1}, "inference_tokens must be zero or more"),
         ({"budget": 1e20, "law": "kaplan2020", "inference_tokens": 1}, "has no loss for every N"),
         ({"budget": 1e20, "model": (0, 1)}, "your model: N must be positive"),

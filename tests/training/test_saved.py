@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from scaling.data.tokens import train_tokenizer
+from scaling.data.tokenizer import train_tokenizer
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
 from scaling.training.saved import load_model, read_config, save_model

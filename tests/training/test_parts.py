@@ -1,0 +1,113 @@
+"""Every kind of source, from files to a trained run."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scaling.data.config import DataConfig
+from scaling.data.tokens import prepare_tokens
+from scaling.models.build import build_model
+from scaling.shapes.shape import Shape
+from scaling.training.cells import Cell, Trunk
+from scaling.training.optim import Recipe
+from scaling.training.parts import check_parts
+from scaling.training.trained import learned
+from scaling.training.worker import run_trunk
+
+RECIPE = Recipe(
+    lr=0.01,
+    batch_size=8,
+    steps=60,
+    warmup_steps=5,
+    cooldown_steps=12,
+    schedule="cooldown",
+    beta1=0.9,
+    beta2=0.95,
+    weight_decay=0.0,
+    grad_clip=1.0,
+)
+
+
+def cell_of(data):
+    shape = Shape(vocab_size=data.vocab_size, seq_len=16, n_layers=1, width=16, n_heads=2)
+    return Cell(shape, RECIPE, math.nan, 0, "fp32", 256, data.name, data.fingerprint)
+
+
+def train(data):
+    """Row of one tiny run."""
+    (record,) = [
+        news for news in run_trunk(Trunk((cell_of(data),)), data, "cpu") if isinstance(news, dict)
+    ]
+    return record["row"]
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path / "cache"))
+    paths = []
+    for name, letters in (("low", "abcd"), ("high", "wxyz")):
+        path = tmp_path / f"{name}.jsonl"
+        texts = (f"{letters} {i % 7} {letters} " * 9 for i in range(700))
+        path.write_text(
+            "".join(json.dumps({"text": f"{text}{i}"}) + "\n" for i, text in enumerate(texts))
+        )
+        paths.append(str(path))
+    return paths
+
+
+def test_shards_are_trained_on(tmp_path, parts):
+    for name in ("train", "valid"):
+        np.save(tmp_path / f"{name}.npy", np.tile(np.arange(13, dtype=np.uint16), 900))
+    paths = {
+        name: str(tmp_path / f"{file}.npy")
+        for name, file in (("path", "train"), ("valid", "valid"))
+    }
+    row = train(prepare_tokens(DataConfig(name="tokens", vocab_size=13, **paths)))
+    assert row["status"] == "ok" and row["loss"] < math.log(13) - 0.5
+    assert math.isnan(row["bits_per_byte"]) and row["epochs"] == pytest.approx(7680 / 11700)
+
+
+def test_rows_are_trained_on(parts):
+    row = train(prepare_tokens(DataConfig(name="hf", path=parts[0], vocab_size=280)))
+    assert row["status"] == "ok" and row["loss"] < math.log(280) - 1
+    assert row["bits_per_byte"] > 0
+
+
+def test_a_mixture_is_measured_on_every_part(parts):
+    shares = dict(zip(parts, (0.25, 0.75), strict=True))
+    config = DataConfig(name="mixture", parts=shares, vocab_size=280)
+    config.part_tokens = {parts[0]: 1000}
+    data = prepare_tokens(config)
+    row = train(data)
+    assert row["loss"] == pytest.approx(0.25 * row["loss_low"] + 0.75 * row["loss_high"])
+    error = math.hypot(0.25 * row["loss_std_low"], 0.75 * row["loss_std_high"])
+    assert row["loss_std"] == pytest.approx(error)
+    for name, part in zip(("low", "high"), data.parts, strict=True):
+        bits = row[f"loss_{name}"] / part.data.bytes_per_token / math.log(2)
+        assert row[f"bits_per_byte_{name}"] == pytest.approx(bits)
+        assert row[f"unique_tokens_{name}"] == part.n_train
+        assert row[f"epochs_{name}"] == pytest.approx(part.share * row["tokens"] / part.n_train)
+    assert row["unique_tokens_low"] == 1000 and row["epochs_low"] == pytest.approx(1.92)
+    alone = dict(zip(parts, (0, 1), strict=True))
+    foreign = train(prepare_tokens(replace(config, parts=alone)))
+    assert foreign["loss"] == foreign["loss_high"] < row["loss_high"]
+    assert foreign["loss_low"] > row["loss_low"] + 0.5  # never seen, and measured all the same
+    with pytest.raises(ValueError, match="data=mixture has several parts"):
+        learned(build_model(cell_of(data).shape), data)
+
+
+def test_a_part_that_would_be_seen_twice_is_named(parts):
+    shares = dict(zip(parts, (0.25, 0.75), strict=True))
+    config = DataConfig(name="mixture", parts=shares, vocab_size=280)
+    data = prepare_tokens(replace(config, part_tokens={parts[0]: 1000}))
+    with pytest.raises(
+        ValueError, match=r"low.jsonl has 1,000 training tokens, but .* needs 1,920"
+    ):
+        check_parts([cell_of(data)], data.parts, False)
+    check_parts([cell_of(data)], data.parts, True)
+    twin = replace(data.parts[1], name="/elsewhere/low.parquet")
+    with pytest.raises(ValueError, match="two parts are called 'low'"):
+        check_parts([cell_of(data)], (data.parts[0], twin), True)
