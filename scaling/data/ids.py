@@ -48,6 +48,15 @@ class TokenData:
         shards = (Shard(*fields) for fields in self.shards[split])
         return Stream([replace(s, path=str(self.folder / s.path)) for s in shards])
 
+    def load_alone(self, split: str) -> Ids:
+        """Ids of one split of a corpus; ValueError if it is a mixture."""
+        ids = self.load(split)
+        if isinstance(ids, Mixture):
+            raise ValueError(
+                f"data={self.name} has several parts; judge a model on data.parts[i].data"
+            )
+        return ids
+
 
 @dataclass(frozen=True)
 class Part:

@@ -83,10 +83,10 @@ def fit_envelope(
         fixed = _resample(losses, reference, data.noise, BIAS_DRAWS, seed=0)
         raised = _measure_bias(params, fixed)
         params = params | {name: params[name] * raised for name in LOSSES}
-        draws = _resample(losses, reference, data.noise, settings.bootstrap, settings.seed)
-    if len(draws):
-        draws = draws.assign(**{name: draws[name] * raised**2 for name in LOSSES})
-        bootstrap = Bootstrap("seed", settings.bootstrap, len(draws), data.noise.std)
+        if n := settings.bootstrap:
+            draws = _resample(losses, reference, data.noise, n, settings.seed)
+            draws = draws.assign(**{name: draws[name] * raised**2 for name in LOSSES})
+            bootstrap = Bootstrap("seed", n, len(draws), data.noise.std)
     minima = pd.DataFrame({"C": np.exp(losses.log_C[at]), "N": np.exp(losses.log_N[runs])})
     minima["D"], minima["L"] = np.exp(losses.log_D[runs, at]), np.exp(losses.log_L[runs, at])
     log_C = np.log(minima.C) - np.log(params["C_ref"])

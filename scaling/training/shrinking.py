@@ -96,17 +96,17 @@ def shrink(
         )
     model, tokenizer = load_model(source)
     objective = make_objective(model.shape, facts.get("objective"))
-    before = window_losses(model, objective, data.load("valid"), windows)
+    before = window_losses(model, objective, data.load_alone("valid"), windows)
     inputs = {}
     if storage.activations:
-        train = data.load("train")
+        train = data.load_alone("train")
         inputs = calibrate(
             model, storage, lambda: window_losses(model, objective, train, calibration)
         )
     told = facts | {"quantised_from": facts.get("run_id")}
     path = None if tokenizer is None else source / TOKENIZER
     save_model(target, model, path, told, storage=storage, inputs=inputs)
-    after = window_losses(load_model(target)[0], objective, data.load("valid"), windows)
+    after = window_losses(load_model(target)[0], objective, data.load_alone("valid"), windows)
     return Shrunk(
         storage,
         total_params(model.shape),
@@ -168,18 +168,18 @@ def rounding_costs(
     model, _ = load_model(source)
     facts = read_config(source)["facts"]
     objective = make_objective(model.shape, facts.get("objective"))
-    before = window_losses(model, objective, data.load("valid"), windows)
+    before = window_losses(model, objective, data.load_alone("valid"), windows)
     rows = []
     for storage in storages:
         rounded = copy.deepcopy(model)
         if storage.activations:
-            train = data.load("train")
+            train = data.load_alone("train")
             inputs = calibrate(
                 rounded, storage, partial(window_losses, rounded, objective, train, CALIBRATION)
             )
             round_inputs(rounded, inputs, storage.activations)
         quantise(rounded, storage)
-        after = window_losses(rounded, objective, data.load("valid"), windows)
+        after = window_losses(rounded, objective, data.load_alone("valid"), windows)
         cost, cost_std = paired(before, after)
         told = {name: getattr(storage, name) for name in TOLD} | {"loss": float(before.mean())}
         rows.append({"run_id": source.name} | told | {"cost": cost, "cost_std": cost_std})

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from scaling.data.archives import Report
 from scaling.data.objectives import OBJECTIVES, count_windows, cut_windows, make_objective
-from scaling.data.order import Mixture
 from scaling.data.shards import count_ids
 from scaling.data.tokens import TokenData
 from scaling.models.bert import BERT
@@ -96,9 +95,7 @@ def learned(model: Model, data: TokenData, n_windows: int = 256) -> Learned:
     """Compare a model with the unigram guess on the first windows of the validation split."""
     shape = model.shape
     objective = make_objective(shape)
-    train, valid = data.load("train"), data.load("valid")
-    if isinstance(train, Mixture) or isinstance(valid, Mixture):
-        raise ValueError(f"data={data.name} has several parts; judge a model on data.parts[i].data")
+    train, valid = data.load_alone("train"), data.load_alone("valid")
     index = np.arange(min(n_windows, count_windows(len(valid), objective)))
     arrays = objective(cut_windows(valid, index, objective), index, None)
     device = model.table.weight.device
