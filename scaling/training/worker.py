@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -141,7 +142,8 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
     }
     weights = whole_weights(model)
     if own_rank() == 0:
-        patiently(save_model, folder, model, data.tokenizer_path, facts, weights)
+        write = partial(save_model, parameters=weights)
+        patiently(write, folder, model, data.tokenizer_path, facts)
 
 
 def make_training(
