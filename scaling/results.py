@@ -36,7 +36,7 @@ def fit_tables(
 ) -> Report:
     """Fit by every method, as configured."""
     data = prepare(runs, convention=config.convention(runs))
-    return report_on(data, curves, config.settings(), audit=audit)
+    return report_on(data, curves, config.settings(), audit=audit and config.audit)
 
 
 def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:

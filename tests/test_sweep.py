@@ -152,7 +152,9 @@ def sweep_of(kind, folder):
     return [*tiny, f"data={kind}", *given[kind]]
 
 
-@pytest.mark.parametrize("kind", ["tokens", "hf", "mixture"])
+@pytest.mark.parametrize(
+    "kind", ["tokens", *(pytest.param(k, marks=pytest.mark.long) for k in ("hf", "mixture"))]
+)
 def test_every_kind_of_source_is_planned(kind, scaling, tmp_path):
     plan = scaling("sweep", *sweep_of(kind, tmp_path), "dry_run=true", cwd=tmp_path)
     assert plan.returncode == 0, plan.stderr
@@ -263,7 +265,7 @@ def test_fit_and_plot_read_a_users_table(scaling, tmp_path):
         for N in (3e4, 6e4, 1.2e5, 2.4e5, 4.8e5, 1e6)
     ]
     pd.DataFrame(rows, columns=["size", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
-    mapping = ["columns={size: N}", "fit.bootstrap=20"]
+    mapping = ["columns={size: N}", "fit.bootstrap=20", "fit.audit=false"]
     fit = scaling("fit", "runs=mine.csv", "out=fits", *mapping, cwd=tmp_path)
     assert fit.returncode == 0, fit.stderr
     fits = pd.read_csv(tmp_path / "fits" / "fits.csv")

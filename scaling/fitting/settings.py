@@ -44,6 +44,7 @@ class FitConfig:
     huber_delta: float = 1e-3
     bootstrap: int = 1000  # refits behind every interval
     seed: int = 0  # of the bootstrap
+    audit: bool = True  # predict larger budgets from smaller ones by every law: some seconds
 
     def settings(self) -> FitSettings:
         """What the estimators are told."""

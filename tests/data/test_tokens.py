@@ -131,6 +131,7 @@ def test_interrupted_preparation_leaves_nothing_that_counts(cache, monkeypatch):
     assert not list((cache / "tokens").glob("*.part"))
 
 
+@pytest.mark.long
 def test_of_two_processes_one_prepares():
     program = (
         "from scaling.data.corpora import DataConfig\n"

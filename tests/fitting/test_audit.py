@@ -33,6 +33,7 @@ def quiet(obs, **options):
     return audit_laws(Prepared.of(obs), FitSettings(bootstrap=0), **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "law, params",
     [

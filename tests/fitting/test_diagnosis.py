@@ -59,6 +59,7 @@ def test_repeats_tell_a_law_that_bends_otherwise(bend, status):
     assert fit.status == status
 
 
+@pytest.mark.long
 def test_a_true_law_is_seldom_rejected(obs_of):
     found = [fit_parametric(Prepared.of(obs_of(noise=0.01, seed=s)), POINT) for s in range(30)]
     assert {fit.lack_of_fit.kind for fit in found if fit.lack_of_fit} == {"runs"}

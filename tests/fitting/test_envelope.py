@@ -54,6 +54,7 @@ def test_final_losses_alone_are_refused(obs_of):
         fit_envelope(Prepared.of(obs_of(noise=0.007)), FitSettings(bootstrap=100))
 
 
+@pytest.mark.long
 def test_the_bias_of_lowest_losses_is_corrected(obs_of, curves_of, grid):
     """Averaged over grids, whose lowest losses are 0.2 % too low without it."""
     data = Prepared.of(obs_of(sizes=15), noise=noise_of(0.004))

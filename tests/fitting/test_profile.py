@@ -41,7 +41,7 @@ def test_an_exponential_mean_has_the_textbook_interval():
     "objective",
     [
         pytest.param(Criterion(), id="huber", marks=pytest.mark.long),
-        pytest.param(SQUARES, id="mse"),
+        pytest.param(SQUARES, id="mse", marks=pytest.mark.long),
     ],
 )
 def test_intervals_hold_the_truth_about_as_often_as_they_say(objective):

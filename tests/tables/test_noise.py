@@ -44,6 +44,7 @@ def test_spread_and_trend_are_found(slope):
     assert (noise.groups, noise.freedom) == (8, 8 * 199)
 
 
+@pytest.mark.long
 def test_the_interval_of_the_trend_covers_with_three_seeds():
     rng = np.random.default_rng(1)
     runs = repeated(0.5, seeds=3)

@@ -183,6 +183,7 @@ def check_modes(found, expected, folder):
         check_news(go_on(training(), folder, plan.label), expected[-len(gone_on) :])
 
 
+@pytest.mark.long
 def test_two_ranks_give_the_numbers_of_one_process(one_process, tmp_path):
     check_modes(launch(some_modes, 2, tmp_path), one_process[0], tmp_path)
     shard = max(tmp_path.glob(f"checkpoints/fsdp x2/{STOP}/*.safetensors"))
