@@ -50,7 +50,11 @@ FOLDER = Path("results/precision")
 HORIZONS = [6, 24]  # tokens per parameter
 LONG = [6, 12, 24, 48, 96]  # of the models that are quantised after training
 FEW, MORE = ["int4_all", "int2_all", "int3_all"], ["int6_all", "int8_all"]
-ABSMAX = ["int8_absmax_all", "int4_absmax_all", "int2_absmax_all"]  # to compare the two kinds of scales
+ABSMAX = [
+    "int8_absmax_all",
+    "int4_absmax_all",
+    "int2_absmax_all",
+]  # to compare the two kinds of scales
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
     ([16, 24, 32], 0, ["fp32"]),
     ([16, 24], 0, FEW),

@@ -32,6 +32,6 @@ def test_two_ranks_hold_and_send_what_is_computed():
     assert fsdp["sent"] == pytest.approx(sent, rel=0.01)
     between_steps = fsdp["held_weights"] + fsdp["held_optimizer"]
     real = between_steps + fsdp["allocated"]
-    assert fsdp["peak_total"] - fsdp["peak_other"] == pytest.approx(real, rel=0.01)
+    assert fsdp["peak_total"] - fsdp["peak_other"] == pytest.approx(real, rel=0.03)
     assert real == pytest.approx(step_peak(params, setup, network, 2), rel=0.05)
     assert len(timed["seconds"]) == 1 and timed["sent"] == ddp["sent"]

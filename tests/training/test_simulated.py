@@ -25,7 +25,11 @@ def compare(name, plan, **changes):
     state = training_memory(params, setup, network, 3).state
     assert found["state"] == pytest.approx(state, rel=0.01)
     peak = step_peak(params, setup, network, 3)
-    assert found["total"] - found["other"] == pytest.approx(peak, rel=0.05)
+    held = found["total"] - found["other"]
+    if plan.recompute:  # computed: the largest parts of a layer together, which never are
+        assert 0.9 * peak < held < 1.05 * peak
+    else:
+        assert held == pytest.approx(peak, rel=0.05)
     sent = communication(params, setup, network).total
     assert found["sent"] == pytest.approx(sent, rel=0.01)
 
