@@ -34,4 +34,5 @@ def test_two_ranks_hold_and_send_what_is_computed():
     real = between_steps + fsdp["allocated"]
     assert fsdp["peak_total"] - fsdp["peak_other"] == pytest.approx(real, rel=0.03)
     assert real == pytest.approx(step_peak(params, setup, network, 2), rel=0.05)
-    assert len(timed["seconds"]) == 1 and timed["sent"] == ddp["sent"]
+    assert len(timed["seconds"]) == 1
+    assert timed["sent"] == pytest.approx(ddp["sent"], rel=1e-3)  # and the mean of the losses
