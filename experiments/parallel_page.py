@@ -91,8 +91,6 @@ def show_simulated(table, factors):
         "process does; else bf16 gathered and computed, shards in fp32. T5: 8 windows of 512 "
         "tokens, GPT: 1 of 2,048. The shapes have the published sizes and are ours. `planner` is "
         "`hardware.memory.training_memory`, which counts all gradients beside all activations.",
-        "Not everything was simulated when this page was written: the machine was too busy for "
-        "every model at 8, 64 and 512 ranks; the command simulates what it lists in LARGE.",
         f"Simulated and computed peaks differ by {table.off.abs().max():.2%} at most.",
     )
     section = make_section("8 to 512 ranks, simulated", table, columns, *text)
