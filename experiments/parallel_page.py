@@ -143,9 +143,8 @@ def show_speed(speed, steps, fit, predicted, machine):
     m = machine.iloc[0]
     text = (
         f"{m.processor}, {m.cores} cores, torch {m.torch}; one thread a rank, so that 4 ranks "
-        f"share {m.cores} cores. Medians and quartiles of 5 steps of 4 windows a rank. Other "
-        "people's work ran at the same time (`load before`: processes that wanted a core in the "
-        "last minute): these are the speeds of a busy machine, not of its processor. `none`: as "
+        f"share {m.cores} cores. Medians and quartiles of 5 steps of 4 windows a rank. `load "
+        "before`: processes that wanted a core in the minute before. `none`: as "
         "many processes side by side that send nothing, which is what contention alone costs."
     )
     here = make_section("Speed against ranks, here", speed, columns, text)
@@ -161,8 +160,7 @@ def show_speed(speed, steps, fit, predicted, machine):
         f"{f.byte_high * 1e9:.3g}] ns a byte); in brackets the range of the fits "
         "that leave one size out. Each size predicted "
         f"by the other two: off by {off.median():.0%} in the median and {off.max():.0%} at most: "
-        "too much to trust the two numbers. The load changed between the cases, and DDP was once "
-        "faster than ranks that send nothing; on an idle machine the fit may say more.",
+        "two numbers for shared memory on shared cores, no more than a rough guide.",
     )
     rows = predicted.assign(
         tera_low=predicted.flops_per_s_low / 1e12, tera_high=predicted.flops_per_s_high / 1e12
