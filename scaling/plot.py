@@ -1,6 +1,6 @@
 """python -m scaling.plot runs=PATH: draw every figure of a runs table."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def main(command: PlotCommand) -> None:
     check_format(command.format)
     path = Path(command.runs)
     runs, curves = results.read_tables(path, command.columns)
-    report = results.fit_tables(runs, curves, command.fit, audit=False)
+    report = results.fit_tables(runs, curves, replace(command.fit, audit=False))  # not drawn
     beside = path if path.is_dir() else path.parent
     folder = beside if command.out is None else Path(command.out)
     figures, refused = results.write_figures(folder, runs, curves, report, command.format)

@@ -31,12 +31,10 @@ def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None
     write_text(folder / "curves.csv", runs_to_csv(curves))
 
 
-def fit_tables(
-    runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig, *, audit: bool = True
-) -> Report:
+def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> Report:
     """Fit by every method, as configured."""
     data = prepare(runs, convention=config.convention(runs))
-    return report_on(data, curves, config.settings(), audit=audit and config.audit)
+    return report_on(data, curves, config.settings(), audit=config.audit)
 
 
 def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:

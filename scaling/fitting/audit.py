@@ -32,18 +32,9 @@ QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of an interval's half width,
 EXACT = 1e-9  # spread or error of ln L that is rounding
 COMPETING = ("ok", "rejected")  # status of laws that may be recommended
 RANKING = (  # columns
-    *(
-        "law",
-        "rms_error",
-        "mean_abs_error",
-        "bias",
-        "max_abs_error",
-        "as_good",
-        "claimed",
-        "coverage",
-    ),
-    *("level", "inflation", "training_error", "n_params", "n_origins", "n_training", "n_held_out"),
-    *("C_from", "C_to", "status", "reason"),
+    *("law", "rms_error", "mean_abs_error", "bias", "max_abs_error", "as_good"),
+    *("claimed", "coverage", "level", "inflation", "training_error", "n_params", "n_origins"),
+    *("n_training", "n_held_out", "C_from", "C_to", "status", "reason"),
 )
 
 

@@ -1,5 +1,6 @@
 """What casts doubt on a fit: a law that the data reject, parameters that they cannot tell apart."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -191,10 +192,16 @@ def _against_weights(squares: float, obs: pd.DataFrame, df: int) -> LackOfFit | 
     return LackOfFit("chi2", float(chi2), df, 0, p, noise, misfit)
 
 
+@functools.lru_cache(maxsize=8)  # an audit fits the same rows by every law
+def _permute(rows: int) -> np.ndarray:
+    """Permutations of the rows, shape (`PERMUTATIONS`, rows): the same in every test."""
+    order = np.arange(rows, dtype=np.int32)
+    return np.random.default_rng(0).permuted(np.tile(order, (PERMUTATIONS, 1)), axis=1)
+
+
 def _by_signs(residuals: np.ndarray, obs: pd.DataFrame, df: int) -> LackOfFit:
     signs = np.where(residuals > 0, 1, -1).astype(np.int8)
-    drawn = np.random.default_rng(0).permuted(np.tile(signs, (PERMUTATIONS, 1)), axis=1)
-    every = np.vstack([signs, drawn])
+    every = np.vstack([signs, signs[_permute(len(signs))]])
     log_N, log_C = (np.log(obs[symbol].to_numpy(float)) for symbol in "NC")
     orders = [(np.lexsort((log_N, log_C)), np.zeros(len(obs)))]
     if "budget" in obs:

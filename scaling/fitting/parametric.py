@@ -105,7 +105,8 @@ def fit_parametric(
     in_logs = residuals_of(obs, form, params)
     lack = None
     if form.target == "L" and {"N", "C"} <= {*obs.columns}:
-        least = _least_squares(obs, form, where, theta, constraints)
+        plain = (criterion.residual, criterion.loss) == ("log", "mse")  # least squares already
+        least = None if plain else _least_squares(obs, form, where, theta, constraints)
         lack = lack_of_fit(in_logs, obs, len(theta), data.noise, least=least)
     condition = condition_number(_squared_jacobian(where, theta))
     status, reason = _judge_optimum(hit, found, best)

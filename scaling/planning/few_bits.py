@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.result import Estimate, Fit, load_fit
+from scaling.hardware.setup import PRECISION_BYTES
 from scaling.laws.bits import effective_params
 from scaling.planning.search import find_least
 from scaling.planning.sources import LawSource
@@ -20,7 +21,7 @@ FP32 = 32
 MEASURED = (2, 8)  # bits
 AROUND = np.log(1e3)  # of ln N on both sides of the optimum
 RATIOS = (20, 100, 500, 2000)  # tokens per parameter of the table
-TRAINING_BYTES = 16  # a parameter: fp32 weights, gradients and Adam's moments; rounding keeps them
+TRAINING_BYTES = PRECISION_BYTES["fp32"].state  # a parameter: rounding keeps fp32 weights
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
     D, gamma = tokens(N), trained.params["gamma"]
     N_effective = float(effective_params(N, train_bits, gamma))
     cost = _rounding(rounded, N, D, train_bits, serve_bits)
-    plain = float(np.asarray(law.loss(N, D).value))
+    plain = float(law.loss(N, D))
     found = {"N": N, "D": D, "bits": min(train_bits, serve_bits)}
     return BitsPlan(
         train_bits=train_bits,
@@ -86,7 +87,7 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
         D=D,
         N_effective=N_effective,
         loss=loss(N),
-        added_by_training=float(np.asarray(law.loss(N_effective, D).value)) - plain,
+        added_by_training=float(law.loss(N_effective, D)) - plain,
         added_by_rounding=cost,
         served_bytes=N * serve_bits / 8,
         training_bytes=N * TRAINING_BYTES,
@@ -100,8 +101,8 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
 def served_loss(law: LawSource, N, D, train_bits, serve_bits, trained: Fit, rounded: Fit) -> float:
     """Loss (nats/token) of N parameters trained on D tokens, in and served in so many bits."""
     worth = float(effective_params(N, train_bits, trained.params["gamma"]))
-    cost = _rounding(rounded, N, D, train_bits, serve_bits).value
-    return float(np.asarray(law.loss(worth, D).value)) + float(np.asarray(cost))
+    cost = float(_rounding(rounded, N, D, train_bits, serve_bits))
+    return float(law.loss(worth, D)) + cost
 
 
 def overtraining(
@@ -116,7 +117,7 @@ def overtraining(
     rows = []
     for ratio in RATIOS:
         D = ratio * N
-        cost = float(np.asarray(_rounding(rounded, N, D, train_bits, serve_bits).value))
+        cost = float(_rounding(rounded, N, D, train_bits, serve_bits))
         loss = served_loss(law, N, D, train_bits, serve_bits, trained, rounded)
         rows.append({"ratio": ratio, "D": D, "cost": cost, "loss": loss})
     return pd.DataFrame(rows)

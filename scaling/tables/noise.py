@@ -98,7 +98,7 @@ def seed_noise(runs: pd.DataFrame) -> SeedNoise | None:
 
     if "seed" not in runs or not {*SAME} <= {*runs.columns}:
         return None
-    finished = runs.loc[(runs.status == "ok") & ~on_plateau(runs)]
+    finished = runs.loc[(runs.status == "ok") & ~on_plateau(runs, find_plateaus(runs))]
     table = pd.DataFrame(finished[SAME]).assign(log_L=np.log(finished.loss.to_numpy(float)))
     count = table.groupby(SAME, as_index=False).agg(n=("log_L", "count"), variance=("log_L", "var"))
     count = count[count.variance > 0]
@@ -135,9 +135,8 @@ def find_plateaus(runs: pd.DataFrame) -> dict[float, float]:
     return dict(zip(wide.index, wide["std"], strict=True))
 
 
-def on_plateau(runs: pd.DataFrame) -> pd.Series:
-    """Whether each run is of a budget on a plateau."""
-    plateaus = find_plateaus(runs)
+def on_plateau(runs: pd.DataFrame, plateaus: Mapping[float, float]) -> pd.Series:
+    """Whether each run is of one of the budgets that `find_plateaus` found."""
     if not plateaus:
         return pd.Series(False, index=runs.index)
     return runs.flops_budget.isin([*plateaus])

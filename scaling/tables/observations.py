@@ -4,7 +4,7 @@ Tables speak words (`total_params`, `tokens`, `flops`, `loss`), formulas speak s
 (`N`, `D`, `C`, `L`); `Convention` and `observations` translate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,12 +128,14 @@ def observations(
     if not finished.any():
         raise ValueError(f"none of the {len(runs)} runs has status 'ok'; there is nothing to fit")
     others = runs.loc[~finished]
+    plateaus = find_plateaus(runs)
+    stuck = finished & on_plateau(runs, plateaus)
     left_out = [
         *zip(others.run_id, _tell_reasons(others), strict=True),
         *runs.attrs.get("excluded", []),
-        *_list_plateaus(runs),
+        *(_tell_plateaus(runs.loc[stuck], plateaus) if plateaus else ()),
     ]
-    finished &= ~on_plateau(runs)
+    finished &= ~stuck
     if not finished.any():
         raise ValueError(f"every budget is on a plateau: {left_out[-1][1]}; train longer runs")
     excluded = pd.DataFrame(left_out, columns=["run_id", "reason"])
@@ -155,12 +157,11 @@ def observations(
     return obs.reset_index(drop=True), excluded
 
 
-def _list_plateaus(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Runs of budgets on a plateau, which no law of N and D describes."""
-    plateaus = find_plateaus(runs)
-    for row in runs.loc[(runs.status == "ok") & on_plateau(runs)].itertuples():
-        C = float(row.flops_budget)
-        yield row.run_id, f"seeds at {C:.3g} FLOPs differ by {plateaus[C]:.1%}: a plateau"
+def _tell_plateaus(
+    stuck: pd.DataFrame, plateaus: Mapping[float, float]
+) -> Iterator[tuple[str, str]]:
+    for run_id, C in zip(stuck.run_id, stuck.flops_budget.astype(float), strict=True):
+        yield run_id, f"seeds at {C:.3g} FLOPs differ by {plateaus[C]:.1%}: a plateau"
 
 
 def _read_further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:

@@ -92,14 +92,14 @@ def _is_straight(log_N: np.ndarray, log_D: np.ndarray) -> bool:
 
 
 def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Oddity]:
-    plateau = on_plateau(runs)
-    for C, std in find_plateaus(runs).items():
-        left = int((plateau & (runs.flops_budget == C) & (runs.status == "ok")).sum())
+    finished, plateaus = runs.status == "ok", find_plateaus(runs)
+    for C, std in plateaus.items():
+        left = int((finished & (runs.flops_budget == C)).sum())
         yield Oddity(
             f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
             f"of which no law of N and D speaks; its {left} runs are left out"
         )
-    kept = runs.loc[(runs.status == "ok") & ~plateau]
+    kept = runs.loc[finished & ~on_plateau(runs, plateaus)]
     rows = kept.reset_index(drop=True).assign(N=obs.N, D=obs.D)
     chain = find_chains(rows)
     if chain is not None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -227,7 +228,8 @@ def _start(
         port = job.meeting.port
     for rank, device in enumerate(job.places):
         receive, send = context.Pipe(duplex=False)
-        arguments = (trunk, data, folder, device, compiled, keeping, plan, rank, port, send)
+        train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
+        arguments = (train, plan, device, rank, port, send)
         process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         job.processes.append(process)

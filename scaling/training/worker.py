@@ -269,13 +269,9 @@ def train_trunk(
 
 
 def work(
-    trunk: Trunk,
-    data: TokenData,
-    folder: Path,
-    device: str,
-    compiled: bool,
-    keeping: Keeping,
+    train: Callable[[], Iterator[Event]],
     plan: ParallelConfig,
+    device: str,
     rank: int,
     port: int | None,
     pipe: Connection,
@@ -286,7 +282,7 @@ def work(
     settle_process()
     try:
         with joined(plan, device, rank=rank, port=port):
-            for event in train_trunk(trunk, data, folder, device, compiled, keeping, plan):
+            for event in train():
                 pipe.send(event)
     except BrokenPipeError:  # the parent is gone: nothing has failed, another will go on
         return

@@ -103,7 +103,7 @@ def budgets_of(*spreads, seeds=2, rng=None):
 def test_a_budget_whose_seeds_scatter_is_a_plateau_and_left_out():
     runs = budgets_of(0.09, 0.002, 0.002)
     assert [*find_plateaus(runs)] == [1e12]
-    assert on_plateau(runs).sum() == 16
+    assert on_plateau(runs, find_plateaus(runs)).sum() == 16
     obs, excluded = observations(runs)
     assert len(obs) == len(runs) - 16
     assert excluded.reason.str.contains("a plateau").all() and len(excluded) == 16

@@ -6,40 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recipes import TINY
 
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
 from scaling.training.casting import cast
-from scaling.training.optim import Recipe
 from scaling.training.saved import load_model, read_weights, save_model
 from scaling.training.trunk import TrunkTraining, window_losses
 
 SHAPE = Shape(vocab_size=16, seq_len=8, n_layers=1, width=16, n_heads=1)
-RECIPE = Recipe(
-    lr=0.02,
-    batch_size=16,
-    steps=60,
-    warmup_steps=5,
-    cooldown_steps=12,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.1,
-    grad_clip=1.0,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+RECIPE = replace(TINY, lr=0.02, batch_size=16)
 CYCLE = np.tile(np.arange(16, dtype=np.uint16), 800)  # the next token is always the last plus one
 SOON = ["bf16_pure", "fp16", "fp8", "int8", "int4", "int2"]
 LATE = ["fp32", "bf16", "int6", "int3", "int4_absmax", "int8_tensor", "int3_group16"]
 LATE += ["int4_absmax_group16_all", "int4_all"]
 BY_TURNS = [*SOON, *(pytest.param(name, marks=pytest.mark.long) for name in LATE)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trunk(precision, **options):

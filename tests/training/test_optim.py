@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import TINY
 
 from scaling.shapes.flops import training_flops_per_token
 from scaling.shapes.shape import ModelConfig, shape_for_width
 from scaling.training.optim import (
     OptimConfig,
-    Recipe,
     batch_rule,
     beta2_rule,
     lr_at,
@@ -19,18 +19,7 @@ from scaling.training.optim import (
 )
 
 SHAPE = shape_for_width(32, 1024, ModelConfig())
-RECIPE = Recipe(
-    lr=0.01,
-    batch_size=4,
-    steps=1000,
-    warmup_steps=50,
-    cooldown_steps=200,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.99,
-    weight_decay=0.1,
-    grad_clip=1.0,
-)
+RECIPE = replace(TINY, batch_size=4, steps=1000, warmup_steps=50, cooldown_steps=200, beta2=0.99)
 
 
 def test_cooldown_schedule_has_three_parts():

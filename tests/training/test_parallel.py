@@ -8,40 +8,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from recipes import TINY
 
 from scaling.shapes.shape import Shape
 from scaling.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from scaling.training.optim import Recipe, lr_at
+from scaling.training.optim import lr_at
 from scaling.training.parallel import host_ranks, joined, whole_weights
 from scaling.training.strategy import ParallelConfig
 from scaling.training.trunk import Branching, Point, TrunkTraining, update
 from scaling.training.worker import forkserver
 
 SHAPE = Shape(vocab_size=64, seq_len=32, n_layers=2, width=16, n_heads=2)
-RECIPE = Recipe(
-    lr=0.01,
-    batch_size=8,
-    steps=20,
-    warmup_steps=5,
-    cooldown_steps=4,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.99,
-    weight_decay=0.1,
-    grad_clip=0.3,  # at work in every step
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+RECIPE = replace(
+    TINY, steps=20, cooldown_steps=4, beta2=0.99, grad_clip=0.3
+)  # clipping at work in every step
 HORIZONS = [RECIPE, replace(RECIPE, steps=30, cooldown_steps=6)]
 STREAM = np.tile(np.random.default_rng(0).permutation(64), 400).astype(np.uint16)
 STOP = 13  # a point of the curve; where the checkpoint is
 CLOSE = 1e-5  # nats/token
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def training(plan=None, shape=SHAPE, recipes=HORIZONS, **options):

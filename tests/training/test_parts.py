@@ -6,29 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from recipes import TINY
 
 from scaling.data.config import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
 from scaling.training.cells import Cell, Trunk
-from scaling.training.optim import Recipe
 from scaling.training.parts import check_parts
 from scaling.training.trained import learned
 from scaling.training.worker import run_trunk
 
-RECIPE = Recipe(
-    lr=0.01,
-    batch_size=8,
-    steps=60,
-    warmup_steps=5,
-    cooldown_steps=12,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.0,
-    grad_clip=1.0,
-)
+RECIPE = replace(TINY, weight_decay=0.0)
 
 
 def cell_of(data):

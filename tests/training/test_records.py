@@ -46,7 +46,7 @@ def test_its_fit_reads_back_and_says_what_its_table_says(record):
 
 def test_its_fits_are_those_that_the_code_finds_today(record):
     runs, curves = read_tables(record)
-    report = fit_tables(runs, curves, FitConfig(bootstrap=0), audit=False)
+    report = fit_tables(runs, curves, FitConfig(bootstrap=0, audit=False))
     kept = pd.read_csv(record / "optima.csv").set_index(["C", "method"]).sort_index()
     now = optima_table(report).set_index(["C", "method"]).sort_index()
     assert kept.index.tolist() == now.index.tolist()

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from recipes import TINY
 
 from scaling.data.tokens import TokenData
 from scaling.models.build import build_model
@@ -11,18 +14,7 @@ from scaling.training.trained import learned, trained_model
 from scaling.training.trunk import TrunkTraining
 
 V = 13
-RECIPE = Recipe(
-    lr=0.01,
-    batch_size=8,
-    steps=30,
-    warmup_steps=5,
-    cooldown_steps=10,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.0,
-    grad_clip=1.0,
-)
+RECIPE = replace(TINY, steps=30, cooldown_steps=10, weight_decay=0.0)
 
 
 def shape_of(family="gpt", width=16):

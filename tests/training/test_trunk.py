@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import TINY
 
 from scaling.data.order import window_order
 from scaling.shapes.shape import Shape
-from scaling.training.optim import Recipe
 from scaling.training.trunk import (
     Branching,
     Outcome,
@@ -22,27 +22,9 @@ from scaling.training.trunk import (
 )
 
 SHAPE = Shape(vocab_size=16, seq_len=8, n_layers=1, width=16, n_heads=1)
-RECIPE = Recipe(
-    lr=0.01,
-    batch_size=16,
-    steps=150,
-    warmup_steps=10,
-    cooldown_steps=30,
-    schedule="cooldown",
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.1,
-    grad_clip=1.0,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+RECIPE = replace(TINY, batch_size=16, steps=150, warmup_steps=10, cooldown_steps=30)
 CYCLE = np.tile(np.arange(16, dtype=np.uint16), 2000)  # the next token is always the last plus one
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 HORIZONS = [replace(RECIPE, steps=n, cooldown_steps=n // 5) for n in (40, 90, 150)]
