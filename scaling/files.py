@@ -1,15 +1,19 @@
-"""Files: written whole or not at all, and the folder of what can be fetched or made again."""
+"""Files: written whole or not at all, sealed, and the folder of what can be made again."""
 
+import hashlib
 import os
 import platform
 import re
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import platformdirs
 
 DIGITS = 8  # of a table in a record: so many are the same on every processor
+SEALED_WHOLE = 2**28  # bytes of a file that a seal reads to the last
+SEALED_BLOCKS = 256, 2**20  # of a larger one: blocks, and bytes of each
 HOST = re.sub(r"\W", "-", platform.node())  # others may write into a shared folder
 
 
@@ -38,6 +42,27 @@ def write_table(path: Path, table: pd.DataFrame, digits: int = DIGITS) -> None:
     A table that is read back to go on from there is written in full precision instead.
     """
     write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g"))
+
+
+def seal(path: Path) -> str:
+    """Hash of a file's size and content; of a large one, of blocks spread evenly over it."""
+    size = path.stat().st_size
+    n_blocks, n_bytes = SEALED_BLOCKS
+    starts = [0] if size <= SEALED_WHOLE else np.linspace(0, size - n_bytes, n_blocks).astype(int)
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for start in starts:
+            file.seek(start)
+            digest.update(file.read(size if size <= SEALED_WHOLE else n_bytes))
+    return digest.hexdigest()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, a file or a folder, out of the way; return where it is kept."""
+    names = (f"{path.name}.damaged{n}" for n in ["", *map(str, range(2, 1000))])
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    os.replace(path, aside)
+    return aside
 
 
 def partials(path: Path) -> list[Path]:

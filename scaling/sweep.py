@@ -196,6 +196,8 @@ def train_missing(
     from scaling.training import pool
     from scaling.training.calibration import choose_compiled
 
+    for line in records.set_flawed_aside(folder, cells):
+        console.print(line, markup=False)
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         if strategy.launched():

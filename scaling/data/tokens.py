@@ -37,10 +37,11 @@ from scaling.data.tokenizer import (
     train_tokenizer,
 )
 from scaling.errors import DataError
-from scaling.files import cache_folder
+from scaling.files import cache_folder, seal, set_aside
 
 VERSION = 1  # bump by hand when cleaning, splitting, tokenising or drawing changes the ids
 SYNTHETIC_HELD_OUT_TOKENS = 2**20 + 2**12  # the noise of a validation falls with its root
+META, SEALS = "meta.json", "seals.json"  # what is known; hashes of the other files of a folder
 DECODED = 2**18  # held-out tokens that tell how many bytes a token has, where only ids are given
 
 
@@ -52,7 +53,8 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
 
     The cache is keyed by what determines the ids (for files of the user by their names, sizes and
     times). Its folders appear under their name only when complete; of several processes that ask
-    for the same ids one makes them and the others wait.
+    for the same ids one makes them and the others wait. What lies there is believed only while its
+    files are those that were written: else the folder is kept under another name, and made again.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     config = replace(config, vocab_size=read_vocab_size(config))
     key = _digest(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
-    if not folder.exists():
+    if not folder.exists() or _damaged(folder):
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -76,13 +78,50 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
             ) from error
         with folder.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # which ends with its process, however that ends
+            if folder.exists() and (names := _damaged(folder)):
+                what = f"{', '.join(names)} in {folder} is not what was written there"
+                report(f"{what}; kept as {set_aside(folder).name}, and made again")
             if not folder.exists():
                 _make(config, folder, report)
-    return _read(folder)
+    data = _read(folder)
+    _check_shards(config, data)
+    return data
+
+
+def _check_shards(config: DataConfig, data: TokenData) -> None:
+    """Refuse shards of the user that have changed while their names, sizes and times have not."""
+    if config.name == "tokens" and data.fingerprint != _print_shards(config, data.shards or {}):
+        raise DataError(
+            f"the shards of data.path={config.path} or data.valid={config.valid} are not what they "
+            "were, though their sizes and times are: copy them again, or touch them if the change "
+            "is meant"
+        )
+
+
+def _print_shards(config: DataConfig, shards: dict[str, list]) -> str:
+    prints = [fingerprint([Shard(*fields) for fields in found]) for found in shards.values()]
+    return _digest([VERSION, "tokens", *prints, config.vocab_size])
+
+
+def _damaged(folder: Path) -> list[str]:
+    """Names of the files, and of the parts, that are missing or not what was written."""
+    try:
+        seals = json.loads((folder / SEALS).read_text())
+        damaged = [name for name, kept in seals.items() if _seal(folder / name) != kept]
+        if damaged:
+            return damaged
+        parts = json.loads((folder / META).read_text()).get("parts", [])
+        return [part["data"] for part in parts if _damaged(folder.parent / part["data"])]
+    except (OSError, ValueError, AttributeError):
+        return [SEALS]
+
+
+def _seal(path: Path) -> str | None:
+    return seal(path) if path.is_file() else None
 
 
 def _read(folder: Path) -> TokenData:
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / META).read_text())
     parts = tuple(
         Part(**part | {"data": _read(folder.parent / part["data"])})
         for part in meta.pop("parts", [])
@@ -149,7 +188,10 @@ def _make(config: DataConfig, folder: Path, report: Report) -> None:
     part.mkdir(exist_ok=True)
     meta = {"name": config.name, "vocab_size": config.vocab_size}
     meta |= MAKERS.get(config.name, _make_text)(config, part, report)
-    (part / "meta.json").write_text(json.dumps(meta, indent=1))
+    (part / META).write_text(json.dumps(meta, indent=1))
+    files = sorted(file for file in part.rglob("*") if file.is_file())
+    seals = {str(file.relative_to(part)): seal(file) for file in files}
+    (part / SEALS).write_text(json.dumps(seals, indent=1))
     part.rename(folder)
 
 
@@ -228,16 +270,16 @@ def _make_tokens(config: DataConfig, part: Path, report: Report) -> Made:
         ids = Stream(shards["valid"])[:DECODED]
         text = tokenizer.decode(ids.tolist(), skip_special_tokens=True)
         bytes_per_token = len(text.encode()) / len(ids)
-    prints = [fingerprint(found) for found in shards.values()]
+    listed = {split: [[*vars(s).values()] for s in found] for split, found in shards.items()}
     return {
         "n_train": sum(shard.n_tokens for shard in shards["train"]),
         "n_valid": sum(shard.n_tokens for shard in shards["valid"]),
         "n_test": 0,
         "bytes_per_token": bytes_per_token,
         "entropy_rate": math.nan,
-        "fingerprint": _digest([VERSION, "tokens", *prints, config.vocab_size]),
+        "fingerprint": _print_shards(config, listed),
         "separator": separator,
-        "shards": {split: [[*vars(s).values()] for s in found] for split, found in shards.items()},
+        "shards": listed,
     }
 
 

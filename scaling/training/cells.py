@@ -156,11 +156,11 @@ class Event:
     """News of one trunk: what it is doing, how far it is, what one of its cells ended with."""
 
     trunk_id: str
-    kind: Literal["started", "progress", "finished", "retried"]
+    kind: Literal["started", "noticed", "progress", "finished", "retried"]
     flops: float = 0.0  # training FLOPs done by this trunk
     row: dict | None = None  # of the finished cell
     point: dict | None = None  # of the training curve, as in its table; run_id: the trunk's
-    reason: str = ""  # why it is tried again
+    reason: str = ""  # why it is tried again, or what was noticed
 
 
 def planned_row(cell: Cell, n_train: int | None = None) -> dict:

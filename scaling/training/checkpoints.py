@@ -3,17 +3,19 @@
 `checkpoints/<trunk_id>.safetensors` holds weights, Adam's moments and the training curve so far.
 Several ranks write, by torch.distributed.checkpoint, what each of them holds, into
 `checkpoints/<trunk_id>/<step>`; `facts.json`, the last file, says that all of it is there. Both are
-deleted when the trunk is done.
+deleted when the trunk is done. Both hold hashes: what is no longer what was written is kept aside.
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -27,11 +29,12 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from scaling.files import partials, write_bytes, write_text
+from scaling.files import partials, seal, set_aside, write_bytes, write_text
 from scaling.training.parallel import agree, everyone, own_rank
 from scaling.training.trunk import Point, TrunkState
 
 FACTS = "facts.json"
+HASH = "sha256"  # of facts and tensors
 UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, CheckpointException)
 
 
@@ -71,6 +74,7 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
     }
     path = checkpoint_path(folder, trunk_id)
     if not dist.is_initialized():
+        facts[HASH] = _hash(facts, state.tensors)
         write_bytes(path, save(state.tensors, {"facts": json.dumps(facts)}))
         shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # of ranks: older
         return
@@ -84,7 +88,8 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
     except CheckpointException as error:
         raise OSError(f"{place} cannot be written: {error.failures}") from error
     if own_rank() == 0:
-        facts["sizes"] = {file.name: file.stat().st_size for file in place.iterdir()}
+        facts["seals"] = {file.name: seal(file) for file in place.iterdir()}
+        facts[HASH] = _hash(facts, {})
         write_text(place / FACTS, json.dumps(facts))
         path.unlink(missing_ok=True)  # of one process: older
         for older in path.with_suffix("").iterdir():
@@ -115,26 +120,61 @@ def read_checkpoint(
     return checkpoint if everyone(checkpoint is not None) else None
 
 
+def set_damaged_aside(folder: Path, trunk_id: str) -> list[str]:
+    """Rename the checkpoints of a trunk that are not what was written; a line on each."""
+    lines = []
+    for place in _places(folder, trunk_id):
+        try:
+            found = _believe(place)
+            why = "" if found["trunk_id"] == trunk_id else "is of another trunk"
+        except UNREADABLE as error:
+            why = str(error) or type(error).__name__
+        if why:
+            lines.append(f"{place}: {why}; kept as {set_aside(place).name}, and not gone on from")
+    return lines
+
+
+def _places(folder: Path, trunk_id: str) -> list[Path]:
+    """Where checkpoints of the trunk lie; what ranks were writing when they were killed is none."""
+    path = checkpoint_path(folder, trunk_id)
+    whole = [file.parent for file in path.with_suffix("").glob(f"*/{FACTS}")]
+    return [*([path] if path.is_file() else []), *whole]
+
+
 def _newest(folder: Path, trunk_id: str) -> tuple[Path, dict | None]:
     """Path and facts of the checkpoint that went furthest; no facts where there is none."""
-    path = checkpoint_path(folder, trunk_id)
-    places = [path, *path.with_suffix("").glob("*")]
-    found = [(place, facts) for place in places for facts in _facts(place, trunk_id)]
-    return max(found, key=lambda pair: pair[1]["step"], default=(path, None))
+    found = []
+    for place in _places(folder, trunk_id):
+        with contextlib.suppress(*UNREADABLE):
+            found.append((place, _believe(place)))
+    ours = (pair for pair in found if pair[1]["trunk_id"] == trunk_id)
+    return max(ours, key=lambda pair: pair[1]["step"], default=(Path(), None))
 
 
-def _facts(path: Path, trunk_id: str) -> Iterator[dict]:
-    """Facts of a checkpoint of this trunk, or nothing: none there, not whole, another's."""
-    with contextlib.suppress(*UNREADABLE):
-        if path.is_file():
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads(file.metadata()["facts"])
-        else:
-            facts = json.loads((path / FACTS).read_text("utf-8"))
-            if any((path / name).stat().st_size != n for name, n in facts["sizes"].items()):
-                return
-        if facts["trunk_id"] == trunk_id and isinstance(facts["step"], int):
-            yield facts
+def _believe(path: Path) -> dict:
+    """Facts of a checkpoint that is what was written; one of `UNREADABLE` if it is not."""
+    tensors = {}
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    else:
+        facts = json.loads((path / FACTS).read_text("utf-8"))
+        for name, kept in facts["seals"].items():
+            if seal(path / name) != kept:
+                raise ValueError(f"{name} is not what was written")
+    if facts[HASH] != _hash(facts, tensors):
+        raise ValueError("is not what was written")
+    return facts
+
+
+def _hash(facts: dict, tensors: dict[str, Tensor]) -> str:
+    told = {name: value for name, value in facts.items() if name != HASH}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _fill(tensors: dict[str, Tensor], path: Path) -> None:

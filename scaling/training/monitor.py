@@ -42,6 +42,8 @@ class Monitor:
         if event.kind == "progress":
             self.first_flops.setdefault(event.trunk_id, event.flops)
             self.flops[event.trunk_id], self.points[event.trunk_id] = event.flops, event.point or {}
+        if event.kind == "noticed":
+            return f"{trunk.label}: {event.reason}"
         if event.kind == "retried":
             self.points.pop(event.trunk_id, None)
             return f"{trunk.label}: {event.reason}; tried again"

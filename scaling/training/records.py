@@ -1,27 +1,34 @@
 """One record per run, written atomically; a sweep is plan minus records.
 
 A record is the only thing that a run leaves: `records/<run_id>.json` with its row of the runs
-table and its training curve. So a sweep can be stopped at any moment.
+table, its training curve, and a hash of both. So a sweep can be stopped at any moment. A record
+that is not what was written, or not of the planned run, is kept aside and its run done again.
 """
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
 from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
-from scaling.files import remove_debris, write_text
+from scaling.files import remove_debris, set_aside, write_text
 from scaling.tables.runs import CURVE_COLUMNS
 from scaling.training.cells import Cell, planned_row
 
 CONFIG = "config.json"  # of a saved model; written last
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
+HASH = "sha256"  # of the rest of a record
+PLANNED = ("total_params", "tokens", "flops", "steps", "batch_tokens", "seed", "lr")
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,18 @@ CHECKPOINTS_ONLY = Keeping()
 
 def write_record(folder: Path, record: dict) -> None:
     """Write the record of one run under `folder`/records."""
-    path = folder / "records" / f"{record['row']['run_id']}.json"
-    write_text(path, json.dumps(record, indent=1))
+    path = record_path(folder, record["row"]["run_id"])
+    write_text(path, json.dumps(record | {HASH: _hash(record)}, indent=1))
+
+
+def record_path(folder: Path, run_id: str) -> Path:
+    """Return where the record of a run lies."""
+    return folder / "records" / f"{run_id}.json"
+
+
+def _hash(record: dict) -> str:
+    content = {name: value for name, value in record.items() if name != HASH}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def failure_record(cell: Cell, data: TokenData, reason: str, details: str = "") -> dict:
@@ -48,14 +65,61 @@ def failure_record(cell: Cell, data: TokenData, reason: str, details: str = "") 
 
 
 def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
-    """Records of these cells by run id; one that cannot be read counts as not there."""
+    """Records of these cells by run id; one with a `flaw` counts as not there."""
     records = {}
     for cell in cells:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((folder / "records" / f"{cell.run_id}.json").read_text("utf-8"))
-            if record["row"]["run_id"] == cell.run_id and isinstance(record["curve"], list):
-                records[cell.run_id] = record
+        path = record_path(folder, cell.run_id)
+        if path.is_file() and flaw(path, cell) is None:
+            records[cell.run_id] = json.loads(path.read_text("utf-8"))
     return records
+
+
+def set_flawed_aside(folder: Path, cells: list[Cell]) -> Iterator[str]:
+    """Rename the records of these cells that have a flaw; yield a line on each."""
+    for cell in cells:
+        path = record_path(folder, cell.run_id)
+        if path.is_file() and (why := flaw(path, cell)):
+            yield f"{path}: {why}; kept as {set_aside(path).name}, and trained again"
+
+
+def flaw(path: Path, cell: Cell) -> str | None:
+    """Say why the record of a cell cannot be believed; None if it can.
+
+    It has to be what was written, to name sizes, tokens and FLOPs as they are planned, and to have
+    a loss if it says that the run is ok. A record without a hash is an older program's.
+    """
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        row, curve = record["row"], record["curve"]
+        if row["run_id"] != cell.run_id or not isinstance(curve, list):
+            return "is the record of something else"
+        if record.get(HASH, _hash(record)) != _hash(record):
+            return "is not what was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"cannot be read ({type(error).__name__}: {error})"
+    planned = planned_row(cell)
+    for name in PLANNED:
+        if name in row and not (_is_number(row[name]) and row[name] == planned[name]):
+            return f"says {name} {row[name]!r}, the plan {planned[name]!r}"
+    if row.get("status") not in (*FINISHED, "failed"):
+        return f"says status {row.get('status')!r}"
+    if row["status"] == "ok":
+        for name in ("loss", "loss_std"):
+            if not (_is_number(row.get(name)) and 0 <= row[name] < math.inf):
+                return f"says status 'ok' and {name} {row.get(name)!r}"
+        if not all(_is_point(point) for point in curve):
+            return "has a curve with something that is no point"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_point(point: object) -> bool:
+    if not isinstance(point, dict):
+        return False
+    return all(_is_number(point.get(name)) for name in CURVE_COLUMNS if name != "run_id")
 
 
 def model_folder(folder: Path, run_id: str) -> Path:
@@ -101,10 +165,10 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     SweepError
-        Another process sweeps into this folder.
+        Another process sweeps into this folder, or its lock is a link to some other file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
+    with _open_lock(folder / ".lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -122,3 +186,13 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             remove_debris(folder)
+
+
+def _open_lock(path: Path) -> IO[str]:
+    try:
+        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        message = f"{path} is a symbolic link, which a sweep does not follow; remove it"
+        raise SweepError(message) from None

@@ -33,6 +33,7 @@ from scaling.training.checkpoints import (
     Checkpoint,
     delete_checkpoint,
     read_checkpoint,
+    set_damaged_aside,
     write_checkpoint,
 )
 from scaling.training.optim import cooldown_start
@@ -79,12 +80,17 @@ def run_trunk(
 
     Yields
     ------
-    Event "progress" at every point of a curve, one record {"row": ..., "curve": [...]} per cell
+    Event "noticed" of a checkpoint that is damaged and kept aside, "progress" at every point of a
+    curve, one record {"row": ..., "curve": [...]} per cell
     """
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     ids = data.load("train"), data.load("valid")
     training = make_training(trunk, *ids, device, compiled, plan)
+    if folder:
+        damaged = set_damaged_aside(folder, trunk.trunk_id) if own_rank() == 0 else []
+        for line in agree(damaged):
+            yield Event(trunk.trunk_id, "noticed", reason=line)
     saved = read_checkpoint(folder, trunk.trunk_id, until, training.state) if folder else None
     if saved:
         training.restore(saved.state)
