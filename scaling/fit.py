@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 from rich.console import Console
 
-from scaling import results
+from scaling import products, results
 from scaling.commandline import verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
@@ -25,6 +25,7 @@ class FitCommand:
     where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
     best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
     out: str | None = None  # folder for fits.csv and optima.csv; None: print only
+    overwrite: bool = False  # files of the folder that are not ours
     results: str = "results"
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -33,6 +34,8 @@ class FitCommand:
 def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
     console = Console(soft_wrap=True)
+    if command.out is not None:
+        products.claim(Path(command.out), results.FITS, overwrite=command.overwrite)
     runs, curves = results.read_tables(Path(command.runs), command.columns)
     if command.where is not None and not isinstance(command.where, dict):
         raise ValueError(f"where={command.where!r} must map columns: 'where={{metric: text}}'")
@@ -43,7 +46,7 @@ def main(command: FitCommand) -> None:
     print_report(console, runs, report)
     if command.out is not None:
         folder = Path(command.out)
-        results.write_fits(folder, report, results.data_hash(runs, curves, command.fit))
+        products.settle(folder, results.FITS, results.write_fits(folder, report))
         console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
 
 

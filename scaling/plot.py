@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 from rich.console import Console
 
-from scaling import results
+from scaling import products, results
 from scaling.commandline import verb
 from scaling.fitting.settings import FitConfig
 
@@ -20,6 +20,7 @@ class PlotCommand:
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     out: str | None = None  # folder for the figures; None: beside the table
     format: str = "png"  # of the figures: png, svg or pdf
+    overwrite: bool = False  # files of the folder that are not ours
     results: str = "results"
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -32,11 +33,14 @@ def main(command: PlotCommand) -> None:
     console = Console(soft_wrap=True)
     check_format(command.format)
     path = Path(command.runs)
-    runs, curves = results.read_tables(path, command.columns)
-    report = results.fit_tables(runs, curves, replace(command.fit, audit=False))  # not drawn
     beside = path if path.is_dir() else path.parent
     folder = beside if command.out is None else Path(command.out)
+    names = [f"{name}.{command.format}" for name in results.FIGURES]
+    products.claim(folder, names, overwrite=command.overwrite)
+    runs, curves = results.read_tables(path, command.columns)
+    report = results.fit_tables(runs, curves, replace(command.fit, audit=False))  # not drawn
     figures, refused = results.write_figures(folder, runs, curves, report, command.format)
+    products.settle(folder, names, [figure.name for figure in figures])
     for name, reason in refused.items():
         console.print(f"figure {name} not drawn: {reason}")
     for figure in figures:

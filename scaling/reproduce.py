@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from scaling import products
 from scaling.commandline import verb
 from scaling.files import write_table, write_text
 from scaling.pages.replication import (
@@ -18,6 +19,7 @@ from scaling.pages.replication import (
 from scaling.pages.text import print_sections
 from scaling.replication.entries import chosen_entries, replicate
 
+FILES = ("checks.csv", "audit.csv", "README.md")
 AUDIT_DIGITS = 6  # fits to fewer runs stop within 1e-7 of their optimum
 
 
@@ -29,13 +31,15 @@ class ReproduceCommand:
     bootstrap: int = 4000  # refits behind every interval
     only: list[str] | None = None  # names of entries; None: all of them
     seed: int = 0  # of the bootstrap
+    overwrite: bool = False  # files of the folder that are not ours
     results: str = "results"
 
 
 @verb("reproduce", ReproduceCommand)
 def main(command: ReproduceCommand) -> None:
     """Check entry by entry, print, write; end with an error if a check is not ok."""
-    console = Console(soft_wrap=True)
+    console, folder = Console(soft_wrap=True), Path(command.out)
+    products.claim(folder, FILES, overwrite=command.overwrite)
     done = []
     for entry in chosen_entries(command.only):
         done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
@@ -44,12 +48,12 @@ def main(command: ReproduceCommand) -> None:
     print_sections(console, [*map(grouped_section, done), core_section(checks)])
     for finding in findings_section(checks).items:  # which a reader sees last
         console.print(f"finding: {finding}", markup=False)
-    folder = Path(command.out)
     audits = [r.audit for r in done if len(r.audit)] or [pd.DataFrame(columns=["entry"])]
     write_table(folder / "checks.csv", checks)
     write_table(folder / "audit.csv", pd.concat(audits, ignore_index=True), AUDIT_DIGITS)
     page = replication_page(done, _ask_again(command), command.bootstrap, command.seed)
     write_text(folder / "README.md", page)
+    products.settle(folder, FILES, FILES)
     console.print(f"checks.csv, audit.csv and README.md are in {folder.resolve()}")
     if wrong := int((~checks.ok).sum()):
         sys.exit(f"error: {wrong} of {len(checks)} checks are not ok: see NOT OK above")

@@ -25,6 +25,10 @@ def read_tables(path: Path, columns: dict[str, str] | None = None):
     return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
 
 
+FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
+FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
+
+
 def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
     """Write runs.csv and curves.csv."""
     write_text(folder / "runs.csv", runs_to_csv(runs))
@@ -48,37 +52,28 @@ def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def write_fits(folder: Path, report: Report, made_from: str) -> None:
-    """Write a report: audit.csv, fit.json and answer.json, optima.csv and fits.csv.
+def write_fits(folder: Path, report: Report) -> list[str]:
+    """Write a report: those of `FITS` that it has; return their names.
 
     fit.json is the parametric fit, answer.json that of the method to quote; `scaling.load_fit`
-    reads both, and one that this report lacks is removed. fits.csv comes last: it says that the
-    others are there.
+    reads both.
     """
+    tables = {"fits.csv": fits_table(report), "optima.csv": optima_table(report)}
     if report.audit is not None:
-        write_text(folder / "audit.csv", report.audit.ranking.to_csv(index=False))
+        tables["audit.csv"] = report.audit.ranking
+    for name, table in tables.items():
+        write_text(folder / name, table.to_csv(index=False))
+    methods = {"fit.json": "parametric", "answer.json": report.recommended.method}
     fits = {fit.method: fit for fit in report.fits}
-    for name, method in (("fit.json", "parametric"), ("answer.json", report.recommended.method)):
-        if method in fits:
-            _with_fewer_digits(fits[method]).save(folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-    write_text(folder / "optima.csv", optima_table(report).to_csv(index=False))
-    write_text(folder / "fits.csv", fits_table(report).assign(data=made_from).to_csv(index=False))
+    kept = {name: fits[method] for name, method in methods.items() if method in fits}
+    for name, fit in kept.items():
+        _with_fewer_digits(fit).save(folder / name)
+    return [*tables, *kept]
 
 
 def _with_fewer_digits(fit: Fit) -> Fit:
     """The fit with draws as short as tables are: a file half as large."""
     return replace(fit, draws=fit.draws.map(lambda x: float(f"{x:.{DIGITS}g}")))
-
-
-def is_fitted(folder: Path, made_from: str) -> bool:
-    """Tell whether the folder holds the fits of exactly these tables and settings."""
-    try:
-        data = pd.read_csv(folder / "fits.csv", usecols=["data"], dtype=str).data
-    except (OSError, ValueError):
-        return False
-    return set(data) == {made_from}
 
 
 def write_figures(

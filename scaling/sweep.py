@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from scaling import products, results
 from scaling.commandline import PACKAGE, job_suffix, verb
 from scaling.data.config import DataConfig, check_data, read_vocab_size
 from scaling.data.curation import describe_curation
@@ -52,6 +53,7 @@ class SweepConfig:
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
+    overwrite: bool = False  # files of the folder that are not ours
     checkpoint_s: float = records.Keeping.checkpoint_s  # at least, between two checkpoints
     save_models: bool = False  # every trained model, under the folder's `models`
     track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
@@ -62,6 +64,12 @@ class SweepConfig:
     grid: GridConfig = field(default_factory=GridConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
+
+TABLES = ("config.yaml", "runs.csv", "curves.csv")
+PRODUCTS = (
+    *(*TABLES, "README.md", "conventions.csv", *results.FITS),
+    *(f"{name}.png" for name in results.FIGURES),
+)
 
 sys.path.append(str(PACKAGE / "plugins"))  # where Hydra finds our sweeper
 
@@ -76,6 +84,8 @@ def main(config: SweepConfig) -> None:
         if not config.dry_run:
             pool.follow(config.parallel, device=config.device)
         return
+    folder = Path(config.results) / (config.name or derived_name(config))
+    products.refuse_foreign(folder, PRODUCTS, overwrite=config.overwrite)
     console = Console(soft_wrap=True)
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
@@ -89,7 +99,6 @@ def main(config: SweepConfig) -> None:
     grid.check_corpus(cells, data.n_train, data.n_valid, config.allow_repeats)
     if data.parts:
         parts.check_parts(cells, data.parts, config.allow_repeats)
-    folder = Path(config.results) / (config.name or derived_name(config))
     if config.dry_run:
         seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
         about = f"about {duration(seconds)} with {workers} workers on {device}"
@@ -98,6 +107,7 @@ def main(config: SweepConfig) -> None:
         console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
     with records.locked(folder):
+        products.claim(folder, PRODUCTS, overwrite=config.overwrite)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
         train_missing(console, config, cells, data, folder, workers=workers, device=device)
         missing = finish(console, config, cells, data, folder)
@@ -240,8 +250,6 @@ def finish(
     console: Console, config: SweepConfig, cells: list[Cell], data: TokenData, folder: Path
 ) -> int:
     """Write tables, fits, figures and the page; return how many cells have no result."""
-    from scaling import results
-
     rows, points = records.collect(cells, folder)
     if "loss" not in rows:  # no cell has come to an end
         return len(cells)
@@ -253,10 +261,11 @@ def finish(
     results.write_tables(folder, runs, curves)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
         where = f"their tables are in {folder.resolve()}"
+        products.settle(folder, PRODUCTS, TABLES)
         console.print(f"{finished} runs finished, a fit needs {MIN_RUNS}; {where}")
         return missing
     made_from = results.data_hash(runs, curves, config.fit)
-    if results.is_fitted(folder, made_from):
+    if products.is_complete(folder, made_from):
         console.print(f"{folder}: fits and figures are up to date")
         optima = pd.read_csv(folder / "optima.csv")
         print_optima(console, optima, config.fit.convention(runs))
@@ -271,7 +280,9 @@ def finish(
         page = results_page(title, command, told, runs, report, conventions, figures)
         write_text(folder / "README.md", page)
         write_text(folder / "conventions.csv", conventions.to_csv(index=False))
-        results.write_fits(folder, report, made_from)  # last: it says that the rest is there
+        names = results.write_fits(folder, report)
+        written = [*TABLES, "README.md", "conventions.csv", *names, *(p.name for p in figures)]
+        products.settle(folder, PRODUCTS, written, made_from)
         print_report(console, runs, report)
         for name, reason in refused.items():
             console.print(f"figure {name} not drawn: {reason}")

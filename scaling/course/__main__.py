@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scaling import products
 from scaling.commandline import verb
 from scaling.course.figures import course_figures
 from scaling.course.page import course_page
@@ -25,6 +26,7 @@ class CourseCommand:
     tokens: str | None = None  # what it was trained on, as in 2T
     name: str = "yours"  # what your model is called
     number: float = math.pi  # shown bit by bit in every format
+    overwrite: bool = False  # files of the folder that are not ours
     results: str = "results"
 
 
@@ -35,14 +37,17 @@ def main(command: CourseCommand) -> None:
     if not math.isfinite(command.number):
         raise ValueError(f"number={command.number} must be finite: int8 has no other")
     tables = course_tables(_parse_model(command), command.number)
-    statements = statements_table(tables)
-    folder.mkdir(parents=True, exist_ok=True)
+    statements, figures = statements_table(tables), course_figures(tables)
+    written = [f"{name}.csv" for name in (*tables, "statements")]
+    written += ["README.md", *(f"{name}.png" for name in figures)]
+    products.claim(folder, written, overwrite=command.overwrite)
     for name, table in {**tables, "statements": statements}.items():
         write_table(folder / f"{name}.csv", table)
-    for name, figure in course_figures(tables).items():
+    for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
         console.print(f"{folder / name}.png", markup=False)
     write_text(folder / "README.md", course_page(tables, statements, _restate(command)))
+    products.settle(folder, written, written)
     console.print(count_verdicts(statements))
     for row in statements.loc[statements.verdict != REPRODUCED].to_dict("records"):
         console.print(f"{row['verdict']}: {row['statement']}; {write_ours(row)}", markup=False)

@@ -1,19 +1,18 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
 import functools
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scaling.files import write_text
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit
 from scaling.fitting.estimate import LEVEL, Estimate, Status
-from scaling.laws.frontier import ComputeModel, exponents, optimum
+from scaling.fitting.serial import read_parts, structure, unstructure, write_parts
+from scaling.laws.frontier import FRONTIERS, ComputeModel, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention
 
@@ -268,11 +267,9 @@ class Fit:
 
     def save(self, path: str | Path) -> None:
         """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly."""
-        parts = {"format": FORMAT} | _codec().unstructure(self)
+        parts = {"format": FORMAT} | unstructure(self)
         parts |= parts.pop("diagnosis")
-        dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-        lines = [f"{dumps(name)}:{dumps(value)}" for name, value in parts.items()]
-        write_text(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
+        write_parts(Path(path), parts)
 
     def __repr__(self) -> str:
         lines = [
@@ -303,35 +300,42 @@ def load_fit(path: str | Path) -> Fit:
     Raises
     ------
     ValueError
-        There is no such file, or it is no fit of this format.
+        There is no such file, or it is no fit of this format, or says what no fit can.
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no fit at {path}; give the path of a file that Fit.save wrote")
-    try:
-        parts = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_number)
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from error
-    if not isinstance(parts, dict) or parts.pop("format", None) != FORMAT:
+    parts = read_parts(Path(path))
+    if parts.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is no fit of format {FORMAT!r}; write it again with Fit.save")
-    parts["diagnosis"] = {f.name: parts[f.name] for f in fields(Diagnosis) if f.name in parts}
-    return _codec().structure(parts, Fit)
+    parts["diagnosis"] = {f.name: parts.pop(f.name) for f in fields(Diagnosis) if f.name in parts}
+    try:
+        fit = structure(parts, Fit)
+        _refuse_nonsense(fit)
+    except ValueError as error:
+        raise ValueError(f"{path} is no fit that can be used: {error}; fit again") from None
+    return fit
 
 
-def _codec():
-    """Dataclasses and tables as JSON's types; a number that JSON lacks as a dict with its name."""
-    from cattrs import Converter  # here, so that `import scaling` stays fast
-
-    codec = Converter()
-    codec.register_unstructure_hook(
-        float, lambda x: x if np.isfinite(x) else {"number": str(float(x))}
-    )
-    codec.register_unstructure_hook(
-        pd.DataFrame, lambda t: {name: codec.unstructure(c.tolist()) for name, c in t.items()}
-    )
-    codec.register_structure_hook(pd.DataFrame, lambda columns, _: pd.DataFrame(columns))
-    codec.register_structure_hook(float | str, lambda value, _: value)
-    return codec
-
-
-def _number(found: dict) -> Any:
-    return float(found["number"]) if [*found] == ["number"] else found
+def _refuse_nonsense(fit: Fit) -> None:
+    """Refuse what no fit says, whoever wrote it."""
+    if fit.law not in LAWS and fit.law not in FRONTIERS:
+        raise ValueError(f"law {fit.law!r} is unknown")
+    known = LAWS[fit.law].params if fit.law in LAWS else {}
+    if known and {*fit.params} != {*known}:
+        raise ValueError(f"{fit.law} has parameters {[*known]}, not {[*fit.params]}")
+    for name, value in fit.params.items():
+        free = name in known and name not in fit.constraints
+        low, high = known[name][1:3] if free else (-np.inf, np.inf)
+        if not (np.isfinite(value) and low / SLACK <= value <= high * SLACK):
+            raise ValueError(f"parameter {name} is {value}")
+    if len(fit.draws) and not {*fit.params} <= {*fit.draws}:
+        raise ValueError(f"the draws lack a parameter of {[*fit.params]}")
+    if not all(pd.api.types.is_numeric_dtype(fit.draws[name]) for name in fit.draws):
+        raise ValueError("a draw is no number")
+    if not all(np.isfinite([*astuple(fit.compute)[:4], *fit.compute.sizes])):
+        raise ValueError(f"the compute per token is {fit.compute}")
+    for name, (low, high) in fit.sampled.items():
+        if not 0 < low <= high < np.inf:
+            raise ValueError(f"{name} was sampled from {low} to {high}")
+    if fit.n_runs < 1 or not fit.inflation >= 1:
+        raise ValueError(f"{fit.n_runs} runs, intervals x{fit.inflation}")
