@@ -39,7 +39,10 @@ LONGEST = [  # test files, by the seconds that they take
 # No test depends on the speed of the machine. Where CI is set, hypothesis' own profile already
 # draws the same examples every time; ours keeps that.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any machine")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker per core; torch reads it when imported

@@ -1,6 +1,6 @@
 """Predictions that the solver can differentiate: sums of power terms, and any other formula."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Protocol
@@ -161,18 +161,24 @@ class Formula:
         """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
         theta, (batch, p) = state, state.shape
         found = self.function(Jet.seed(_columns(theta), exact), self.kept)
-        shape = self._shape(theta)
-        first = {k: np.broadcast_to(d, shape) for k, d in found.slopes.items()}
         slope, hessian = np.zeros((batch, p)), np.zeros((batch, p, p))
-        for k, one in first.items():
-            slope[:, k] = np.einsum("br,br->b", linear, one)
-            for j in (j for j in first if j <= k):
-                hessian[:, j, k] = np.einsum("br,br,br->b", squared, first[j], one)
-        for (j, k), bend in (found.bends or {}).items():
-            hessian[:, j, k] += np.einsum("br,br->b", linear, np.broadcast_to(bend, shape))
-        upper = np.triu_indices(p, 1)
-        hessian[:, upper[1], upper[0]] = hessian[:, upper[0], upper[1]]
+        names = np.array([*found.slopes])
+        first = self._stack(found.slopes.values(), batch)
+        slope[:, names] = np.matmul(first, linear[:, :, None])[:, :, 0]
+        hessian[:, names[:, None], names] = (first * squared[:, None]) @ first.transpose(0, 2, 1)
+        if found.bends:
+            j, k = np.array([*found.bends]).T
+            bend = np.matmul(self._stack(found.bends.values(), batch), linear[:, :, None])[:, :, 0]
+            hessian[:, j, k] += bend
+            hessian[:, k, j] += np.where(j == k, 0.0, bend)
         return slope, hessian
+
+    def _stack(self, arrays: Collection[Any], batch: int) -> np.ndarray:
+        """Arrays that broadcast to (batch, rows), as one of shape (batch, arrays, rows)."""
+        stacked = np.empty((batch, len(arrays), self.rows))
+        for k, array in enumerate(arrays):
+            stacked[:, k] = array
+        return stacked
 
     def _shape(self, theta) -> tuple[int, int]:
         return len(theta), self.rows

@@ -70,9 +70,10 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 @pytest.mark.long
 def test_the_plot_verb_draws_in_the_format_asked_for(grid, tmp_path):
-    grid(noise=0.01).to_csv(tmp_path / "table.csv", index=False)
+    theirs = grid(noise=0.01).rename(columns={"total_params": "size"})
+    theirs.to_csv(tmp_path / "table.csv", index=False)
     command = [sys.executable, "-m", "scaling.plot", f"runs={tmp_path / 'table.csv'}"]
-    options = [f"out={tmp_path / 'figures'}", "fit.bootstrap=0"]
+    options = [f"out={tmp_path / 'figures'}", "fit.bootstrap=0", "columns={size: N}"]
     refused = subprocess.run([*command, "format=gif"], capture_output=True, text=True)
     assert refused.stderr == "error: format=gif is unknown; use one of ['png', 'svg', 'pdf']\n"
     done = subprocess.run([*command, *options, "format=svg"], capture_output=True, text=True)

@@ -252,7 +252,7 @@ def test_bounds_hold_and_the_rest_is_optimal_on_them():
 @pytest.mark.parametrize("exponential", [False, True])
 @pytest.mark.parametrize("delta", [np.inf, 1e-3, 1e-9, 1e-15, 1e-18])
 @given(seeds, st.floats(-3, 3))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8)
 def test_exact_data_converge_whatever_their_rounding_is_in_deltas(delta, exponential, seed, log_w):
     p, truth = make_problem()
     rng = np.random.default_rng(seed)
@@ -270,7 +270,7 @@ def test_exact_data_converge_whatever_their_rounding_is_in_deltas(delta, exponen
 @pytest.mark.parametrize("delta", [np.inf, 1e-3, 1e-9])
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 @given(seeds, st.integers(0, 2))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8)
 def test_a_descent_that_stops_short_says_so(noise, delta, exponential, seed, max_iter):
     p, truth = make_problem()
     rng = np.random.default_rng(seed)

@@ -66,7 +66,7 @@ def test_every_number_of_a_format_stays(name):
 
 
 @pytest.mark.parametrize("name", TORCH)
-@settings(max_examples=300)
+@settings(max_examples=50)
 @given(values=st.lists(floats32, min_size=1, max_size=8))
 def test_projection_is_torchs(name, values):
     if name == "fp8_e4m3":  # torch before 2.13 made NaN of what lies beyond
@@ -75,7 +75,7 @@ def test_projection_is_torchs(name, values):
 
 
 @pytest.mark.parametrize("name", TORCH)
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(mantissa=st.integers(-(2**24), 2**24), exponent=st.integers(-40, 20), half=st.booleans())
 def test_ties_go_to_the_even_number(name, mantissa, exponent, half):
     """Values on, and half way between, numbers of the format, where hypothesis seldom looks."""
@@ -162,7 +162,7 @@ def test_error_of_gaussian_weights_falls_with_the_mantissa():
     assert quantisation_error(weights, "int8", "absmax") == pytest.approx(uniform, rel=0.01)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(power=st.integers(-8, 8))
 def test_absmax_error_does_not_depend_on_the_unit(power):
     weights = np.random.default_rng(1).standard_normal(64)

@@ -67,7 +67,7 @@ def test_an_assumed_utilisation_is_named_with_its_source():
     assert parse_budget("5e20").assumptions == ()
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(
     st.floats(1e15, 1e27), st.sampled_from([*DEVICES]), st.floats(0.01, 1), st.integers(1, 100_000)
 )

@@ -20,7 +20,7 @@ def options(plan, law):
 
 
 @pytest.mark.parametrize("name", SURFACES)
-@settings(max_examples=25)  # of each law
+@settings(max_examples=8)  # of each law
 @given(C=st.floats(1e19, 1e25), share=st.floats(0.01, 0.99))
 def test_repeating_helps_and_data_helps_more(name, C, share):
     law = SURFACES[name]

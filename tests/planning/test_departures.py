@@ -11,7 +11,7 @@ SURFACES = {name: get_source(name) for name in surface_sources()}
 
 
 @pytest.mark.parametrize("name", SURFACES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(C=st.floats(1e18, 1e27), factor=st.floats(0.1, 10))
 def test_leaving_the_optimum_costs(name, C, factor):
     row = departures(SURFACES[name], C, [factor]).iloc[0]
@@ -40,7 +40,7 @@ def test_a_law_of_the_optimum_only_is_refused():
         departures(get_source("hoffmann2022_envelope"), 1e21)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.floats(1e18, 1e27))
 def test_compute_is_found_again(C):
     law = SURFACES["besiroglu2024"]

@@ -13,7 +13,7 @@ SURFACES = {name: get_source(name) for name in surface_sources()}
 
 
 @pytest.mark.parametrize("name", SURFACES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(C=st.floats(1e19, 1e26), demand=st.floats(1e8, 1e15))
 def test_nothing_on_a_grid_is_cheaper(name, C, demand):
     law = SURFACES[name]

@@ -27,7 +27,7 @@ def test_known_models(N, D, verdict):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(C=st.floats(1e19, 1e26), factor=st.floats(0.01, 100))
 def test_the_optimum_is_optimal_and_nothing_else(name, C, factor):
     law = LAWS[name]

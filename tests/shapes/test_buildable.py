@@ -8,7 +8,7 @@ from scaling.shapes.flops import param_groups, training_flops_per_token
 from scaling.shapes.shape import layers_for_width
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.floats(1e8, 1e13))
 def test_a_large_shape_is_buildable_and_near(N):
     shape = nearest_shape(N, 32_000, 2048)
@@ -18,7 +18,7 @@ def test_a_large_shape_is_buildable_and_near(N):
     assert shape.n_heads % 4 == 0 or N < 1e10
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.floats(3e4, 1e8))
 def test_a_small_shape_is_buildable_and_near(N):
     built = build(N, 6 * 20 * N**2, 20 * N)
