@@ -9,10 +9,10 @@ from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import fit_lines, optima_section, print_report, results_page
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
+    FITS,
     data_hash,
     fit_conventions,
     fit_tables,
-    is_fitted,
     read_tables,
     write_figures,
     write_fits,
@@ -102,13 +102,17 @@ def read_tables_without_curves(folder, runs):
     return read_tables(folder / "foreign.csv")[1]
 
 
-def test_fits_know_what_they_were_made_from(runs, report, tmp_path):
+def test_a_folder_is_told_what_was_written(runs, report, tmp_path):
+    names = write_fits(tmp_path, report)
+    assert {p.name for p in tmp_path.iterdir()} == {*names} <= {*FITS}
+    assert "audit.csv" not in names and "answer.json" in names
+
+
+def test_tables_and_settings_decide_a_fit(runs):
     made_from = data_hash(runs, None, QUICK)
-    assert not is_fitted(tmp_path, made_from)
-    write_fits(tmp_path, report, made_from)
-    assert is_fitted(tmp_path, made_from)
-    assert not is_fitted(tmp_path, data_hash(runs.iloc[1:], None, QUICK))
-    assert not is_fitted(tmp_path, data_hash(runs, None, FitConfig(bootstrap=31, audit=False)))
+    assert made_from == data_hash(runs.copy(), None, QUICK)
+    others = [data_hash(runs.iloc[1:], None, QUICK), data_hash(runs, None, FitConfig(bootstrap=31))]
+    assert made_from not in others
 
 
 def test_convention_follows_the_table_unless_chosen(runs):

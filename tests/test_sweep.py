@@ -71,6 +71,31 @@ def test_a_second_sweep_trains_nothing_and_says_so(swept, scaling):
 
 
 @pytest.mark.long
+def test_what_is_missing_in_a_folder_is_made_again(swept, scaling, tmp_path):
+    cwd, _ = swept
+    shutil.copytree(cwd / "results", tmp_path / "results")
+    folder = tmp_path / "results" / "smoke-synthetic"
+    names = {p.name for p in folder.iterdir()}
+    for name in ("README.md", "ratio.png"):
+        (folder / name).unlink()
+    again = scaling("sweep", *TINY, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "nothing to train" in again.stdout and "fitting and drawing" in again.stdout
+    assert {p.name for p in folder.iterdir()} == names
+
+
+def test_a_page_of_the_user_is_not_overwritten(scaling, tmp_path):
+    folder = tmp_path / "results" / "smoke-synthetic"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("mine")
+    refused = scaling("sweep", *TINY, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "README.md was not written by this program" in refused.stderr
+    assert "overwrite=true" in refused.stderr and not refused.stdout
+    assert [p.name for p in folder.iterdir()] == ["README.md"]
+
+
+@pytest.mark.long
 def test_a_failed_cell_is_named_and_the_command_fails(swept, scaling, tmp_path):
     cwd, _ = swept
     source = cwd / "results" / "smoke-synthetic" / "records"

@@ -47,6 +47,12 @@ def test_parts_share_one_tokenizer(parts):
     assert prepare_tokens(mixture(parts)).fingerprint == data.fingerprint
     other = dict(zip(parts, (0.5, 0.5), strict=True))
     assert prepare_tokens(mixture(other)).fingerprint != data.fingerprint
+    damaged = data.parts[0].data.folder / "train.npy"
+    expected = np.load(damaged)
+    damaged.write_bytes(damaged.read_bytes()[:-2])
+    again = prepare_tokens(mixture(parts))
+    assert again.fingerprint == data.fingerprint
+    np.testing.assert_array_equal(again.parts[0].data.load_alone("train"), expected)
 
 
 @pytest.mark.long

@@ -173,3 +173,49 @@ def test_ids_take_as_few_bytes_as_hold_them():
 def test_data_never_imports_torch():
     program = "import scaling.data.tokens, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def flip(path):
+    """Change the lowest bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a bit of train.npy": lambda folder: flip(folder / "train.npy"),
+    "the last id of valid.npy": lambda folder: (folder / "valid.npy").write_bytes(
+        (folder / "valid.npy").read_bytes()[:-2]
+    ),
+    "meta.json": lambda folder: (folder / "meta.json").write_text("{}"),
+    "no test.npy": lambda folder: (folder / "test.npy").unlink(),
+    "no seals": lambda folder: (folder / "seals.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_ids_that_are_not_what_was_written_are_made_again(damage):
+    first = prepare_tokens(SYNTHETIC)
+    ids = {split: first.load(split)[:].copy() for split in ("train", "valid")}
+    damage(first.folder)
+    lines = []
+    again = prepare_tokens(SYNTHETIC, report=lines.append)
+    assert again == first
+    for split, expected in ids.items():
+        np.testing.assert_array_equal(again.load(split), expected)
+    aside = first.folder.with_name(f"{first.folder.name}.damaged")
+    assert aside.is_dir() and f"kept as {aside.name}, and made again" in lines[0]
+    assert prepare_tokens(SYNTHETIC, report=lines.append) == first and len(lines) == 2
+
+
+def test_shards_that_changed_behind_their_dates_are_refused(tmp_path):
+    for name, n in (("train", 50_000), ("valid", 9_000)):
+        np.save(tmp_path / f"{name}.npy", (np.arange(n) ** 2 % 60).astype(np.uint16))
+    train, valid = (str(tmp_path / f"{name}.npy") for name in ("train", "valid"))
+    config = DataConfig(name="tokens", path=train, valid=valid, vocab_size=64)
+    prepare_tokens(config)
+    before = os.stat(train)
+    flip(tmp_path / "train.npy")
+    os.utime(train, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DataError, match="are not what they were, though their sizes and times"):
+        prepare_tokens(config)

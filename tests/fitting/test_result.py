@@ -1,6 +1,11 @@
+import functools
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling.fitting.estimate import LEVEL, Estimate, interval
 from scaling.fitting.result import Bootstrap, Data, Diagnosis, Fit, load_fit
@@ -207,3 +212,81 @@ def test_what_is_no_fit_is_refused(tmp_path):
     (tmp_path / "b.json").write_text('{"format": "scaling fit 0"}')
     with pytest.raises(ValueError, match=r"b\.json is no fit of format 'scaling fit 1'"):
         load_fit(tmp_path / "b.json")
+
+
+def edited(tmp_path, change, hashed=False):
+    """Path of a saved fit with something changed in it, which an older program may have written."""
+    fit(n=5).save(path := tmp_path / "fit.json")
+    parts = json.loads(path.read_text())
+    change(parts)
+    if not hashed:
+        del parts["sha256"]
+    path.write_text(json.dumps(parts))
+    return path
+
+
+def test_an_edited_fit_is_refused(tmp_path):
+    path = edited(tmp_path, lambda parts: parts["params"].update(E=1.7), hashed=True)
+    with pytest.raises(ValueError, match=r"fit.json is not what was written there"):
+        load_fit(path)
+
+
+NONSENSE = {
+    "E -1": lambda parts: parts["params"].update(E=-1.0),
+    "alpha 0": lambda parts: parts["params"].update(alpha=0.0),
+    "beta text": lambda parts: parts["params"].update(beta="x"),
+    "another parameter": lambda parts: parts["params"].update(zeta=1.0),
+    "no law": lambda parts: parts.update(law="moore"),
+    "status": lambda parts: parts.update(status="certain"),
+    "draws of text": lambda parts: parts["draws"].update(E=["x"] * 5),
+    "draws of unequal length": lambda parts: parts["draws"].update(E=[1.0]),
+    "no draws of B": lambda parts: parts["draws"].pop("B"),
+    "sampled": lambda parts: parts["sampled"].update(C=[1e22, 1e18]),
+    "narrower": lambda parts: parts.update(inflation=0.5),
+    "no runs": lambda parts: parts.update(n_runs=0),
+    "compute": lambda parts: parts["compute"].update(kappa={"number": "nan"}),
+    "convention": lambda parts: parts["convention"].update(N="some"),
+    "unknown key": lambda parts: parts.update(zz=1),
+    "no bootstrap kind": lambda parts: parts.update(bootstrap="seed"),
+}
+
+
+@pytest.mark.parametrize("change", NONSENSE.values(), ids=NONSENSE)
+def test_what_no_fit_says_is_refused_in_one_line(change, tmp_path):
+    path = edited(tmp_path, change)
+    with pytest.raises(
+        ValueError, match=r"fit.json is no fit that can be used: .*; fit again"
+    ) as e:
+        load_fit(path)
+    assert "\n" not in str(e.value)
+
+
+def places(value, path=()):
+    """Paths to everything in a JSON value, of lists to the first two entries."""
+    yield path
+    keys = [*value] if isinstance(value, dict) else []
+    for key in [0, 1][: len(value)] if isinstance(value, list) else keys:
+        yield from places(value[key], (*path, key))
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_any_edit_is_refused_or_leaves_a_fit_that_answers(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("fit")
+    json_values = st.one_of(
+        st.none(), st.booleans(), st.integers(-3, 3), st.floats(), st.text(max_size=3),
+        st.just([]), st.just({}), st.just({"number": "x"}), st.just([[1]]),
+    )  # fmt: skip
+
+    def change(parts):
+        *path, last = data.draw(st.sampled_from([p for p in places(parts) if p]))
+        inside = functools.reduce(lambda found, key: found[key], path, parts)
+        inside[last] = data.draw(json_values)
+        parts.setdefault("sha256", "")
+
+    try:
+        found = load_fit(edited(folder, change))
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert repr(found) and found.tokens_per_param(1e20).value > 0

@@ -3,6 +3,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from scaling.training.checkpoints import (
@@ -10,6 +13,7 @@ from scaling.training.checkpoints import (
     checkpoint_path,
     delete_checkpoint,
     read_checkpoint,
+    set_damaged_aside,
     write_checkpoint,
 )
 from scaling.training.trunk import Point, TrunkState
@@ -60,6 +64,42 @@ def test_one_that_cannot_be_read_is_none(tmp_path, damage):
         garbled = bytes(np.random.default_rng(0).integers(0, 256, 200, dtype=np.uint8))
         path.write_bytes({"empty": b"", "truncated": whole[:-20], "garbled": garbled}[damage])
     assert read(tmp_path, until=100) is None
+
+
+def test_what_is_damaged_is_named_and_kept_aside(tmp_path):
+    path = checkpoint_path(tmp_path, ID)
+    assert set_damaged_aside(tmp_path, ID) == []
+    write_checkpoint(tmp_path, ID, checkpoint())
+    assert set_damaged_aside(tmp_path, ID) == []
+    path.write_bytes(path.read_bytes()[:-20])
+    [line] = set_damaged_aside(tmp_path, ID)
+    assert str(path) in line and "damaged, and not gone on from" in line
+    assert [p.name for p in path.parent.iterdir()] == [f"{ID}.safetensors.damaged"]
+    assert read(tmp_path, until=100) is None
+
+
+def test_a_foreign_nan_is_not_gone_on_from(tmp_path):
+    kept = checkpoint()
+    write_checkpoint(tmp_path, ID, kept)
+    with safe_open(path := checkpoint_path(tmp_path, ID), framework="pt") as file:
+        facts, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["weights.0"][1] = float("nan")
+    save_file(tensors, path, facts)
+    assert read(tmp_path, until=100) is None
+    assert "is not what was written" in set_damaged_aside(tmp_path, ID)[0]
+
+
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_no_bit_of_a_checkpoint_changes_unnoticed(tmp_path_factory, place, bit):
+    folder, kept = tmp_path_factory.mktemp("checkpoint"), checkpoint()
+    write_checkpoint(folder, ID, kept)
+    path = checkpoint_path(folder, ID)
+    changed = bytearray(path.read_bytes())
+    changed[place % len(changed)] ^= 1 << bit
+    path.write_bytes(changed)
+    if found := read(folder, until=100):  # nothing that counts has changed
+        assert found.points == kept.points and found.state.step == 40
+        assert all(torch.equal(t, kept.state.tensors[n]) for n, t in found.state.tensors.items())
 
 
 def test_an_interrupted_write_leaves_the_old_one(tmp_path, monkeypatch):

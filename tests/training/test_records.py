@@ -1,158 +1,139 @@
-"""What lies under results/ in git: complete, readable, and what the code of today says of it."""
+"""What lies in a record is believed only while it is what was written, and of the planned run."""
 
-import numpy as np
-import pandas as pd
+import json
+
 import pytest
-from test_readme import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scaling.fitting.isoflop import fit_isoflop
-from scaling.fitting.optima import optima_table
-from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import load_fit
-from scaling.fitting.settings import FitConfig, FitSettings
-from scaling.results import fit_tables, read_tables
-from scaling.tables.observations import observations, refuse_mixed_objectives
-from scaling.tables.runs import load_runs
-from scaling.training.optim import lr_rule
+from scaling.errors import SweepError
+from scaling.training.cells import planned_row
+from scaling.training.optim import OptimConfig
+from scaling.training.records import (
+    HASH,
+    flaw,
+    locked,
+    not_yet_run,
+    read_records,
+    record_path,
+    set_flawed_aside,
+    write_record,
+)
 
-RECORDS = ["demo-enwik8-cpu", "reference-enwik8-cpu", "synthetic-cpu"]
-
-
-@pytest.fixture(scope="module", params=RECORDS)
-def record(request):
-    return ROOT / "results" / request.param
-
-
-def quantities(folder, method):
-    fits = pd.read_csv(folder / "fits.csv")
-    chosen = fits[(fits.method == method) & fits.C.isna()]
-    return chosen.set_index("quantity")
+POINT = {"step": 1, "tokens": 256, "flops": 1e6, "loss": 3.5, "lr": 0.01}
 
 
-def test_a_record_is_complete_and_holds_no_debris(record):
-    names = {p.name for p in record.iterdir() if p.name[0] != "." and p.name != "records"}
-    figures = {f"{name}.png" for name in ("compute", "isoflop", "contour", "ratio")}
-    tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
-    assert figures | tables | {"audit.csv", "fit.json"} <= names
-    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png"}
+@pytest.fixture(scope="module")
+def cell(plan_noise):
+    return plan_noise([2e8, 3e8], OptimConfig(batch_tokens=256))[0]
 
 
-def test_its_fit_reads_back_and_says_what_its_table_says(record):
-    fit = load_fit(record / "fit.json")
-    kept = quantities(record, "parametric")
-    assert {name: kept.value[name] for name in fit.params} == fit.params
-    assert fit.param("E").low == pytest.approx(kept.low["E"])
+def record_of(cell):
+    row = planned_row(cell, 40_000) | {"status": "ok", "reason": "", "loss": 3.4, "loss_std": 0.01}
+    return {"row": row, "curve": [POINT | {"run_id": cell.run_id}]}
 
 
-def test_its_fits_are_those_that_the_code_finds_today(record):
-    runs, curves = read_tables(record)
-    report = fit_tables(runs, curves, FitConfig(bootstrap=0, audit=False))
-    kept = pd.read_csv(record / "optima.csv").set_index(["C", "method"]).sort_index()
-    now = optima_table(report).set_index(["C", "method"]).sort_index()
-    assert kept.index.tolist() == now.index.tolist()
-    for quantity in ("N_opt", "D_opt", "L_opt", "tokens_per_param"):
-        np.testing.assert_allclose(kept[quantity], now[quantity], rtol=1e-5)
+def edit(path, change):
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
 
 
-def test_every_run_of_it_finished(record):
-    runs, curves = read_tables(record)
-    assert (runs.status == "ok").all()
-    assert curves is not None
-    assert set(curves.run_id) == set(runs.run_id)
+def test_what_is_written_is_believed(cell, tmp_path):
+    write_record(tmp_path, record_of(cell))
+    assert flaw(record_path(tmp_path, cell.run_id), cell) is None
+    found = read_records(tmp_path, [cell])[cell.run_id]
+    assert found["row"] == json.loads(json.dumps(record_of(cell)["row"]))
+    assert [*set_flawed_aside(tmp_path, [cell])] == []
+    assert not_yet_run([cell], tmp_path) == []
 
 
-def test_every_bowl_of_the_demo_closes():
-    optima = pd.read_csv(ROOT / "results" / "demo-enwik8-cpu" / "optima.csv")
-    bowls = optima[optima.method == "isoflop_bowl"]
-    assert bowls.status.tolist() == ["ok"] * 4
-    assert (bowls.N_opt.diff().dropna() > 0).all()
+def test_a_record_without_a_hash_is_an_older_programs(cell, tmp_path):
+    write_record(tmp_path, record_of(cell))
+    edit(record_path(tmp_path, cell.run_id), lambda record: record.pop(HASH))
+    assert not_yet_run([cell], tmp_path) == []
 
 
-def test_the_entropy_rate_of_the_synthetic_source_is_found():
-    """The interval of E holds the truth and is narrower than half of what is left to learn."""
-    folder = ROOT / "results" / "synthetic-cpu"
-    page = (folder / "README.md").read_text()
-    truth = float(page.split("true entropy rate of the source: ")[1].split(" ")[0])
-    E = quantities(folder, "parametric").loc["E"]
-    lowest = pd.read_csv(folder / "runs.csv").loss.min()
-    assert E.low < truth < E.high
-    assert E.high - E.low < (lowest - truth) / 2
+NONSENSE = {
+    "no number": ("loss", float("nan")),
+    "null": ("loss", None),
+    "negative": ("loss", -1.0),
+    "endless": ("loss", float("inf")),
+    "a list": ("loss", [3.4]),
+    "text": ("loss", "3.4"),
+    "true": ("loss", True),
+    "no error": ("loss_std", float("nan")),
+    "other tokens": ("tokens", 7),
+    "other sizes": ("total_params", 1.5),
+    "other FLOPs": ("flops", "many"),
+    "another seed": ("seed", 17),
+    "a new status": ("status", "great"),
+    "a status that is a list": ("status", ["ok"]),
+}
 
 
-def test_the_learning_rate_rule_stays_within_its_measured_bracket():
-    verdicts = pd.read_csv(ROOT / "results" / "lr-bracket-enwik8-cpu" / "verdicts.csv")
-    for row in verdicts.itertuples():
-        assert row.rule_lr == pytest.approx(lr_rule(row.N, row.batch_tokens))
-    answered = verdicts[verdicts.status == "ok"]
-    assert len(answered) >= 0.8 * len(verdicts)
-    assert (verdicts[verdicts.status != "ok"].N < 19_000).all()
-    assert (np.abs(np.log(answered.rule_lr / answered.best_lr)) < np.log(2)).all()
-    assert answered.rule_costs.median() < 0.002
-    assert (answered.rule_costs < 0.025).all()
+@pytest.mark.parametrize("hashed", [True, False], ids=["edited", "written so"])
+@pytest.mark.parametrize(("name", "value"), NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_is_trained_again(name, value, hashed, cell, tmp_path):
+    write_record(tmp_path, record_of(cell))
+    path = record_path(tmp_path, cell.run_id)
+    edit(path, lambda record: record["row"].update({name: value}))
+    if not hashed:
+        edit(path, lambda record: record.pop(HASH))
+        assert name in str(flaw(path, cell))
+    assert not_yet_run([cell], tmp_path) == [cell]
+    [line] = set_flawed_aside(tmp_path, [cell])
+    assert str(path) in line and f"{path.name}.damaged" in line
+    assert not path.exists() and path.with_name(f"{path.name}.damaged").exists()
+    assert [*set_flawed_aside(tmp_path, [cell])] == []
 
 
-def test_counting_the_head_takes_kaplans_exponent_down():
-    stairs = pd.read_csv(ROOT / "results" / "staircase-enwik8-cpu" / "stairs.csv")
-    a = stairs.pivot(index="step", columns="method", values="a")
-    first, second = stairs.step.unique()[:2]
-    for method in ("envelope", "parametric"):
-        assert a[method][first] - a[method][second] > 0.1
-    assert a.isoflop.dropna().between(0.4, 0.6).all()
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"null", b'{"row": 3, "curve": []}', b"\xff\xfe", b"[" * 10**5]
+)
+def test_what_is_no_record_is_kept_aside_under_a_name_of_its_own(content, cell, tmp_path):
+    path = record_path(tmp_path, cell.run_id)
+    path.parent.mkdir()
+    for name in (f"{path.name}.damaged", f"{path.name}.damaged2"):
+        path.write_bytes(content)
+        [line] = set_flawed_aside(tmp_path, [cell])
+        assert name in line and "\n" not in line
+    assert len([*path.parent.iterdir()]) == 2
 
 
-def test_the_published_fits_are_all_as_expected():
-    checks = pd.read_csv(ROOT / "results" / "published" / "checks.csv")
-    assert checks.ok.all()
-    assert (checks.verdict == "reproduced").sum() >= 12
-    ratio = checks[(checks.entry == "epoch2024") & checks.quantity.str.contains("tokens_per_param")]
-    assert (ratio.ours.sub(17.92).abs() < 0.005).any()
+def test_a_curve_with_something_else_in_it_is_no_curve(cell, tmp_path):
+    record = record_of(cell)
+    for point in ("x", {"step": 1}, POINT | {"loss": "low"}):
+        write_record(tmp_path, record | {"curve": [point]})
+        assert "no point" in str(flaw(record_path(tmp_path, cell.run_id), cell))
 
 
-def test_the_benchmark_reached_its_targets():
-    table = pd.read_csv(ROOT / "results" / "benchmark-fit" / "benchmark.csv")
-    seconds = table[table.rows == 240].set_index(["task", "solver"]).cpu_s
-    assert seconds["fit", "L-BFGS-B"] > 100 * seconds["fit", "ours"]
-    assert seconds["refits", "L-BFGS-B"] > 50 * seconds["refits", "ours"]
-    assert seconds["refits", "ours"] < 4
+@pytest.fixture(scope="module")
+def written(cell, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("record")
+    write_record(folder, record_of(cell))
+    path = record_path(folder, cell.run_id)
+    return path, path.read_bytes()
 
 
-def test_default_intervals_cover():
-    """Of the methods whose intervals a reader may trust; 2.1 points of binomial error each."""
-    table = pd.read_csv(ROOT / "results" / "coverage" / "coverage.csv")
-    here = table[table.default & table.quantity.isin(["N_opt", "tokens_per_param"])]
-    here = here[here.groupby("design").C.transform("min") == here.C]
-    shares = here[here.method.isin(["parametric", "isoflop_power"])].share
-    assert len(shares) == 24
-    assert shares.between(0.80, 0.97).all()
-    assert shares.mean() > 0.86
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_no_bit_of_a_record_changes_unnoticed(written, cell, place, bit):
+    path, whole = written
+    changed = bytearray(whole)
+    changed[place % len(whole)] ^= 1 << bit
+    path.write_bytes(changed)
+    if flaw(path, cell) is None:  # white space between the values
+        assert json.loads(changed) == json.loads(whole)
 
 
-def test_bowls_cover_under_laws_that_are_not_theirs():
-    """On average over truths; at eight times the largest budget no method does."""
-    table = pd.read_csv(ROOT / "results" / "coverage" / "truths.csv")
-    known = table[(table.quantity == "N_opt") & (table.truth != "Chinchilla")]
-    shares = known.groupby(["method", "times"]).share.mean()
-    assert shares["isoflop_power"][[1, 2]].between(0.80, 0.97).all()
-    assert shares["isoflop"][[1, 2]].between(0.80, 0.97).all()
-    assert shares["isoflop_power"][8] < 0.85
-
-
-def test_every_bowl_of_the_reference_closes_and_the_ratio_rises():
-    optima = pd.read_csv(ROOT / "results" / "reference-enwik8-cpu" / "optima.csv")
-    bowls = optima[optima.method == "isoflop_bowl"].sort_values("C")
-    assert bowls.status.tolist() == ["ok"] * 7
-    assert (bowls.N_opt.diff().dropna() > 0).all()
-    assert bowls.tokens_per_param.iloc[-1] > 1.4 * bowls.tokens_per_param.iloc[0]
-
-
-@pytest.mark.parametrize(("family", "budgets"), [("gpt", 7), ("bert", 3), ("t5", 5)])
-def test_every_family_closes_its_bowls(family, budgets):
-    """Two more budgets of BERT are on a plateau and are left out."""
-    runs = load_runs(ROOT / "results" / "families" / "runs.csv")
-    mine = runs[runs.family == family]
-    fit = fit_isoflop(Prepared.of(observations(mine)[0]), FitSettings(bootstrap=0))
-    assert (fit.minima.status == "ok").all()
-    assert len(fit.minima) == budgets
-    assert (mine.predicted_tokens <= mine.input_tokens).all()
-    with pytest.raises(ValueError, match="whose losses cannot be compared"):
-        refuse_mixed_objectives(runs)
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("7")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / ".lock").symlink_to(target)
+    with (
+        pytest.raises(SweepError, match="symbolic link, which a sweep does not follow; remove it"),
+        locked(tmp_path / "results"),
+    ):
+        pass
+    assert target.read_text() == "7"
