@@ -1,4 +1,4 @@
-"""What the verbs share: a typed configuration from conf/, and errors as one line."""
+"""What the verbs share: a typed configuration from conf/, help, and errors as one line."""
 
 import contextlib
 import functools
@@ -6,51 +6,116 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from scaling.errors import DataError, FitError
+from scaling.keys import help_text, list_keys, suggest
 from scaling.tables.observations import RunsWarning
 
 Config = TypeVar("Config")
+FLAGS = (  # of Hydra
+    *("--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r", "--multirun"),
+    *("-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
+)
+LAUNCHERS = {  # choice of dispatch -> Hydra's name of its launcher, and the extra that brings it
+    "slurm": ("submitit_slurm", "slurm"),
+    "submitit_local": ("submitit_local", "slurm"),
+    "ray": ("ray", "ray"),
+}
 PACKAGE = Path(__file__).parent
+PLUGINS = str(PACKAGE / "plugins")
 CONF = str(next(f for f in (PACKAGE / "conf", PACKAGE.parent / "conf") if f.is_dir()))
+# Verbs that read tables: a group of Hydra's, such as family, cannot be a key of theirs as well.
+TABLES = f"{CONF}/tables"
+SETTINGS = {  # run where you are called, leave no folder behind, number and name jobs
+    "run": {"dir": "."},
+    "sweep": {"dir": "${results}/multirun", "subdir": "."},
+    "output_subdir": None,
+    "sweeper": {"_target_": "hydra_plugins.scaling_sweeper.ScalingSweeper"},
+}
 
 
 def verb(
-    name: str, schema: type[Config]
+    name: str, schema: type[Config], conf: str = CONF
 ) -> Callable[[Callable[[Config], None]], Callable[[], None]]:
-    """Make a function of a configuration a command line, which conf/`name`.yaml composes.
+    """Make a function of a configuration a command line, which `conf`/`name`.yaml composes.
 
     The YAML calls the configuration's dataclass `name`_schema.
     """
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    ConfigStore.instance().store(name="settings", package="hydra", node=SETTINGS)
+    sys.path += [] if PLUGINS in sys.path else [PLUGINS]  # where Hydra finds our sweeper
+    groups = offered_groups(name, conf)
+    known = [key.name for key in list_keys(schema)] + [*groups]
 
     def decorate(act: Callable[[Config], None]) -> Callable[[], None]:
-        @hydra.main(version_base=None, config_path=CONF, config_name=name)
+        @hydra.main(version_base=None, config_path=conf, config_name=name)
         @functools.wraps(act)
         def composed(config: DictConfig) -> None:
-            with one_line_errors():  # the jobs of a multirun fail one by one
+            with one_line_errors(known):  # the jobs of a multirun fail one by one
                 act(resolve(config, schema))
 
         @functools.wraps(act)
         def main() -> None:
-            with one_line_errors():
+            with one_line_errors(known):
+                if {"--help", "-h"} & {*sys.argv[1:]}:
+                    about = sys.modules[act.__module__].__doc__ or ""
+                    return print(help_text(schema, name, about, groups))
+                if "--version" in sys.argv[1:]:
+                    return print(f"scaling-laboratory {version('scaling-laboratory')}")
+                refuse_flags(sys.argv[1:])
+                sys.argv[1:] = complete_lists(sys.argv[1:], schema)
                 composed()
 
         return main
 
     return decorate
+
+
+def offered_groups(name: str, conf: str = CONF) -> dict[str, tuple[str, list[str]]]:
+    """Groups of conf/ that a verb composes: name -> (default, choices)."""
+    found = {}
+    for entry in OmegaConf.load(f"{conf}/{name}.yaml").defaults:
+        for group, default in entry.items() if isinstance(entry, DictConfig) else ():
+            if not str(group).startswith("override"):
+                files = sorted((Path(conf) / str(group)).glob("*.yaml"))
+                found[str(group)] = str(default), [file.stem for file in files]
+    return found
+
+
+def refuse_flags(words: Sequence[str]) -> None:
+    """Refuse a word with a dash that is none of Hydra's; ValueError says what there is."""
+    if unknown := [w for w in words if w[:1] == "-" and w.partition("=")[0] not in FLAGS]:
+        like = suggest(unknown[0], ["--help", "--version", "--cfg", "--multirun"])
+        raise ValueError(f"unknown option {unknown[0]!r}{like}; keys are given as KEY=VALUE")
+
+
+def complete_lists(words: list[str], schema: type) -> list[str]:
+    """Put brackets around one value, or several, where a key takes a list; not in a multirun."""
+    if {"-m", "--multirun"} & {*words}:
+        return words
+    lists = {key.name for key in list_keys(schema) if key.is_list}
+
+    def complete(word: str) -> str:
+        key, equals, value = word.partition("=")
+        bare = equals and key in lists and value not in ("", "null") and value[0] not in "[$"
+        return f"{key}=[{value}]" if bare else word
+
+    return [complete(word) for word in words]
 
 
 def resolve(composed: DictConfig, schema: type[Config]) -> Config:
@@ -66,7 +131,8 @@ def resolve(composed: DictConfig, schema: type[Config]) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
     if unknown := sorted(_unknown_keys(config)):
-        raise ValueError(f"unknown configuration keys {unknown}; --help lists the known ones")
+        like = suggest(unknown[0], (key.name for key in list_keys(schema)))
+        raise ValueError(f"unknown configuration keys {unknown}; --help lists the known ones{like}")
     return config
 
 
@@ -79,6 +145,16 @@ def _unknown_keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _unknown_keys(value, f"{prefix}{name}.")
 
 
+def job_folder(folder: str | Path) -> Path:
+    """Return the folder, or in a multirun (`-m`) one beside it for each of its jobs."""
+    return Path(f"{folder}{job_suffix()}")
+
+
+def make_console() -> Console:
+    """Give the terminal, on which what a user calls things is printed as it is."""
+    return Console(soft_wrap=True, markup=False)
+
+
 def job_suffix() -> str:
     """What tells the jobs of a multirun (`-m`) apart, fit for a folder's name; empty without."""
     hydra = HydraConfig.get()
@@ -88,10 +164,10 @@ def job_suffix() -> str:
 
 
 @contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(known: Sequence[str] = ()) -> Iterator[None]:
     """Let a user's mistake, missing data or an interrupt end a verb with one line, no traceback.
 
-    A warning about a runs table is one line too.
+    A warning about a runs table is one line too. An unknown key is compared with the `known` ones.
     """
 
     def show(message, category, *_):
@@ -104,17 +180,46 @@ def one_line_errors() -> Iterator[None]:
             warnings.showwarning = show
             yield
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {explain(error)}")
+        sys.exit(f"error: {explain(error, known)}")
     except (ValueError, DataError, FitError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {' '.join(str(error).splitlines())}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, known: Sequence[str] = ()) -> str:
     """Say in one line what Hydra refuses in several, and what it would take."""
-    cause = error.__cause__
-    lines = [str(e).strip().splitlines()[0].rstrip(".") for e in (error, cause) if e is not None]
+    causes = [e for e in (error, error.__cause__) if e is not None]
+    lines = [(str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".") for e in causes]
+    told = "; ".join(lines).replace("Error merging override ", "")
+    for group, (module, extra) in LAUNCHERS.items():
+        if f"hydra/launcher/{module}" in told:
+            return f"dispatch={group} needs pip install 'scaling-laboratory[{extra}]'"
     if isinstance(error, MissingConfigException):
         return f"{lines[0]}; choose one of {', '.join(error.options or [])}"
-    return f"{'; '.join(lines)}; --help lists the keys and their values"
+    if found := re.search(r"Could not override '([^']+)'", told):
+        return (
+            f"unknown key {found[1]!r}{suggest(found[1], known)}; --help lists the keys and their "
+            "values"
+        )
+    words = [word for word in sys.argv[1:] if "=" in word]
+    if isinstance(error, OverrideParseException):
+        word = error.override
+        key, equals, value = word.partition("=")
+        if not equals:
+            return f"{word!r} is no KEY=VALUE{suggest(word, known)}; --help lists the keys"
+        return f"{word!r} cannot be read; quote the value: {_quoted(key, value)}"
+    for word in words:
+        key, _, value = word.partition("=")
+        if f"'{word}'" in told and "Ambiguous" in told:
+            of_lists = f"give a list as '{key}=[{value}]', " if key in known else ""
+            return f"{word!r} is several values: {of_lists}a job for each with -m"
+        if f"override {word}" in lines[0] and "to string" in lines[-1]:
+            return f"{word!r}: {lines[-1]}; quote a text: {_quoted(key, value)}"
+    return f"{told}; --help lists the keys and their values"
+
+
+def _quoted(key: str, value: str) -> str:
+    """Write a text so that neither the shell nor Hydra takes it apart."""
+    inside = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+    return f"\"{key}='{inside}'\""

@@ -1,5 +1,6 @@
 """Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
 
+import math
 from collections.abc import Iterable
 
 
@@ -23,3 +24,11 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Refuse a value that is none of the choices; ValueError names them all."""
     if value not in choices:
         raise ValueError(f"{name}={value!r}: choose one of {tuple(choices)}")
+
+
+def check_range(name: str, value: float | None, low: float, high: float = math.inf) -> None:
+    """Refuse a number below `low`, above `high`, NaN or infinite; None passes."""
+    if value is None or (low <= value <= high and math.isfinite(value)):
+        return
+    upper = "" if high == math.inf else f" and at most {high:g}"
+    raise ValueError(f"{name}={value} must be at least {low:g}{upper}")

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-from rich.console import Console
 
 from scaling import products, results
-from scaling.commandline import verb
+from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
 from scaling.tables.runs import choose_rows
@@ -26,16 +25,16 @@ class FitCommand:
     best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
     out: str | None = None  # folder for fits.csv and optima.csv; None: print only
     overwrite: bool = False  # files of the folder that are not ours
-    results: str = "results"
+    results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-@verb("fit", FitCommand)
+@verb("fit", FitCommand, TABLES)
 def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
-    console = Console(soft_wrap=True)
+    console = make_console()
     if command.out is not None:
-        products.claim(Path(command.out), results.FITS, overwrite=command.overwrite)
+        products.claim(job_folder(command.out), results.FITS, overwrite=command.overwrite)
     runs, curves = results.read_tables(Path(command.runs), command.columns)
     if command.where is not None and not isinstance(command.where, dict):
         raise ValueError(f"where={command.where!r} must map columns: 'where={{metric: text}}'")
@@ -45,7 +44,7 @@ def main(command: FitCommand) -> None:
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
     if command.out is not None:
-        folder = Path(command.out)
+        folder = job_folder(command.out)
         products.settle(folder, results.FITS, results.write_fits(folder, report))
         console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-from rich.console import Console
 
-from scaling.commandline import verb
+from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.plans import plan_sections
@@ -52,13 +51,13 @@ class PlanCommand:
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
-    results: str = "results"
+    results: str = "results"  # where folders are made
 
 
-@verb("plan", PlanCommand)
+@verb("plan", PlanCommand, TABLES)
 def main(command: PlanCommand) -> None:
     """Plan, print, write."""
-    console = Console(soft_wrap=True)
+    console = make_console()
     devices = _read_devices(command)
     plan = answer(_read_command(command, devices))
     placement = _place_shape(command, plan, devices)
@@ -66,11 +65,11 @@ def main(command: PlanCommand) -> None:
     print_sections(console, sections)
     if command.json is not None:
         write_text(Path(command.json), _write_json(plan, placement))
-        console.print(f"JSON: {Path(command.json).resolve()}", markup=False)
+        console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget}\n\n{markdown(sections)}\n"
         write_text(Path(command.markdown), page)
-        console.print(f"Markdown: {Path(command.markdown).resolve()}", markup=False)
+        console.print(f"Markdown: {Path(command.markdown).resolve()}")
 
 
 def _read_devices(command: PlanCommand) -> dict[str, Device]:

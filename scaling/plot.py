@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-from rich.console import Console
 
 from scaling import products, results
-from scaling.commandline import verb
+from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
 
 
@@ -21,20 +20,20 @@ class PlotCommand:
     out: str | None = None  # folder for the figures; None: beside the table
     format: str = "png"  # of the figures: png, svg or pdf
     overwrite: bool = False  # files of the folder that are not ours
-    results: str = "results"
+    results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-@verb("plot", PlotCommand)
+@verb("plot", PlotCommand, TABLES)
 def main(command: PlotCommand) -> None:
     """Read, fit, draw."""
     from scaling.figures.saving import check_format  # here, so that a wrong option is told at once
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     check_format(command.format)
     path = Path(command.runs)
     beside = path if path.is_dir() else path.parent
-    folder = beside if command.out is None else Path(command.out)
+    folder = beside if command.out is None else job_folder(command.out)
     names = [f"{name}.{command.format}" for name in results.FIGURES]
     products.claim(folder, names, overwrite=command.overwrite)
     runs, curves = results.read_tables(path, command.columns)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
-from rich.console import Console
 
-from scaling.commandline import verb
+from scaling.commandline import job_folder, make_console, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
@@ -40,7 +39,7 @@ class QuantiseCommand:
     calibration: int = 256  # training windows that set the scales of activations
     out: str | None = None  # folder of the smaller model; None: beside the model
     data: DataConfig = field(default_factory=DataConfig)
-    results: str = "results"
+    results: str = "results"  # where folders are made
 
 
 @verb("quantise", QuantiseCommand)
@@ -54,7 +53,9 @@ def main(command: QuantiseCommand) -> None:
         )
     if min(command.windows, command.calibration) < 2:
         raise ValueError("windows and calibration must be at least 2")
-    target = Path(command.out) if command.out else source.with_name(name_folder(source, storage))
+    target = (
+        job_folder(command.out) if command.out else source.with_name(name_folder(source, storage))
+    )
     if target.resolve() == source.resolve():
         raise ValueError(f"out={target} is the model itself; give another folder")
     from scaling.figures.rounding import weights_figure
@@ -62,7 +63,7 @@ def main(command: QuantiseCommand) -> None:
     from scaling.training.saved import load_model
     from scaling.training.shrinking import shrink, weight_grids
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     data = prepare_tokens(command.data, report=console.print)
     found = shrink(
         source,
@@ -77,7 +78,7 @@ def main(command: QuantiseCommand) -> None:
     name, weights, grids = weight_grids(load_model(source)[0])
     save_figure(weights_figure(weights, grids, name), target / "weights.png")
     write_text(target / "README.md", write_card(source, found, sections))
-    console.print(f"model, weights.png, README.md: {target.resolve()}", markup=False)
+    console.print(f"model, weights.png, README.md: {target.resolve()}")
 
 
 def read_storage(command: QuantiseCommand) -> Storage:

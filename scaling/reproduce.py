@@ -2,13 +2,11 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from scaling import products
-from scaling.commandline import verb
+from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.files import write_table, write_text
 from scaling.pages.replication import (
     core_section,
@@ -32,22 +30,22 @@ class ReproduceCommand:
     only: list[str] | None = None  # names of entries; None: all of them
     seed: int = 0  # of the bootstrap
     overwrite: bool = False  # files of the folder that are not ours
-    results: str = "results"
+    results: str = "results"  # where folders are made
 
 
-@verb("reproduce", ReproduceCommand)
+@verb("reproduce", ReproduceCommand, TABLES)
 def main(command: ReproduceCommand) -> None:
     """Check entry by entry, print, write; end with an error if a check is not ok."""
-    console, folder = Console(soft_wrap=True), Path(command.out)
+    console, folder = make_console(), job_folder(command.out)
     products.claim(folder, FILES, overwrite=command.overwrite)
     done = []
     for entry in chosen_entries(command.only):
         done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
-        console.print(done[-1].describe(), markup=False)
+        console.print(done[-1].describe())
     checks = pd.concat([r.checks for r in done], ignore_index=True)
     print_sections(console, [*map(grouped_section, done), core_section(checks)])
     for finding in findings_section(checks).items:  # which a reader sees last
-        console.print(f"finding: {finding}", markup=False)
+        console.print(f"finding: {finding}")
     audits = [r.audit for r in done if len(r.audit)] or [pd.DataFrame(columns=["entry"])]
     write_table(folder / "checks.csv", checks)
     write_table(folder / "audit.csv", pd.concat(audits, ignore_index=True), AUDIT_DIGITS)

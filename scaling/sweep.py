@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling import products, results
-from scaling.commandline import PACKAGE, job_suffix, verb
+from scaling.commandline import job_folder, make_console, verb
 from scaling.data.config import DataConfig, check_data, read_vocab_size
 from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
-from scaling.errors import check_choice
+from scaling.errors import SweepError, check_choice, check_range
 from scaling.files import write_text
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
@@ -43,7 +43,7 @@ class SweepConfig:
     """Everything one sweep needs; None means "derive it"."""
 
     name: str | None = None  # folder under `results`; None: the grid's name, and data unless enwik8
-    results: str = "results"
+    results: str = "results"  # where the folder is made
     device: str = "auto"  # auto, cpu, cuda
     precision: str = (
         "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
@@ -71,8 +71,6 @@ PRODUCTS = (
     *(f"{name}.png" for name in results.FIGURES),
 )
 
-sys.path.append(str(PACKAGE / "plugins"))  # where Hydra finds our sweeper
-
 
 @verb("sweep", SweepConfig)
 def main(config: SweepConfig) -> None:
@@ -84,9 +82,9 @@ def main(config: SweepConfig) -> None:
         if not config.dry_run:
             pool.follow(config.parallel, device=config.device)
         return
-    folder = Path(config.results) / (config.name or derived_name(config))
+    folder = job_folder(Path(config.results) / (config.name or derived_name(config)))
     products.refuse_foreign(folder, PRODUCTS, overwrite=config.overwrite)
-    console = Console(soft_wrap=True)
+    console = make_console()
     launch = dispatch.chosen_launch()  # where jobs go elsewhere, their device is resolved there
     device = pool.resolve_device("auto" if launch else config.device)
     refuse_device(config.precision, device)
@@ -122,8 +120,10 @@ def check(config: SweepConfig) -> None:
     check_choice("compile", config.compile, CHOICES["compile"])
     check_choice("device", config.device.partition(":")[0], CHOICES["device"])
     check_data(config.data)
-    if config.workers is not None and config.workers < 1:
-        raise ValueError(f"workers={config.workers} must be at least 1")
+    check_range("workers", config.workers, 1)
+    check_range("valid_tokens", config.valid_tokens, 1)
+    check_range("checkpoint_s", config.checkpoint_s, 0)
+    check_range("model.seq_len", config.model.seq_len, 2)
     config.fit.settings()
     strategy.check_parallel(config.parallel, config.precision)
     strategy.check_launch(config.parallel)
@@ -135,10 +135,10 @@ def check(config: SweepConfig) -> None:
 
 
 def derived_name(config: SweepConfig) -> str:
-    """Name the folder after the grid, data and family unless default, and a multirun's job."""
+    """Name the folder after the grid, data and family unless default."""
     data = "" if config.data.name == DataConfig.name else f"-{config.data.name}"
     family = "" if config.model.family == ModelConfig.family else f"-{config.model.family}"
-    return config.grid.name + data + family + job_suffix()
+    return config.grid.name + data + family
 
 
 def plan_cells(config: SweepConfig, vocab_size: int, fingerprint: str) -> list[Cell]:
@@ -207,7 +207,7 @@ def train_missing(
     from scaling.training.calibration import choose_compiled
 
     for line in records.set_flawed_aside(folder, cells):
-        console.print(line, markup=False)
+        console.print(line)
     todo = records.not_yet_run(cells, folder, config.save_models)
     if not todo:
         if strategy.launched():
@@ -262,6 +262,9 @@ def finish(
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
         where = f"their tables are in {folder.resolve()}"
         products.settle(folder, PRODUCTS, TABLES)
+        if not finished and not missing:
+            reason = runs.reason.iloc[0]
+            raise SweepError(f"no run of {len(runs)} has a loss to fit: {reason}; {where}")
         console.print(f"{finished} runs finished, a fit needs {MIN_RUNS}; {where}")
         return missing
     made_from = results.data_hash(runs, curves, config.fit)

@@ -2,12 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-
-from rich.console import Console
 
 from scaling import products
-from scaling.commandline import verb
+from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.course.figures import course_figures
 from scaling.course.page import course_page
 from scaling.course.statements import REPRODUCED, count_verdicts, statements_table, write_ours
@@ -27,13 +24,13 @@ class CourseCommand:
     name: str = "yours"  # what your model is called
     number: float = math.pi  # shown bit by bit in every format
     overwrite: bool = False  # files of the folder that are not ours
-    results: str = "results"
+    results: str = "results"  # where folders are made
 
 
-@verb("course", CourseCommand)
+@verb("course", CourseCommand, TABLES)
 def main(command: CourseCommand) -> None:
     """Compute, draw, write, print the statements that differ."""
-    console, folder = Console(soft_wrap=True), Path(command.out)
+    console, folder = make_console(), job_folder(command.out)
     if not math.isfinite(command.number):
         raise ValueError(f"number={command.number} must be finite: int8 has no other")
     tables = course_tables(_parse_model(command), command.number)
@@ -45,12 +42,12 @@ def main(command: CourseCommand) -> None:
         write_table(folder / f"{name}.csv", table)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
-        console.print(f"{folder / name}.png", markup=False)
+        console.print(f"{folder / name}.png")
     write_text(folder / "README.md", course_page(tables, statements, _restate(command)))
     products.settle(folder, written, written)
     console.print(count_verdicts(statements))
     for row in statements.loc[statements.verdict != REPRODUCED].to_dict("records"):
-        console.print(f"{row['verdict']}: {row['statement']}; {write_ours(row)}", markup=False)
+        console.print(f"{row['verdict']}: {row['statement']}; {write_ours(row)}")
     console.print(f"README.md is in {folder.resolve()}")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from scaling.errors import check_range
 from scaling.fitting.criterion import Criterion
 from scaling.tables.observations import Convention, default_convention
 
@@ -41,13 +42,15 @@ class FitConfig:
     C: str | None = None  # counted, 6ND, as_given
     residual: str = "log"  # of the parametric fit: log (of L) or linear
     loss: str = "huber"  # of the residual: huber, l1 or mse
-    huber_delta: float = 1e-3
+    huber_delta: float = 1e-3  # residual beyond which a run counts less
     bootstrap: int = 1000  # refits behind every interval
     seed: int = 0  # of the bootstrap
     audit: bool = True  # predict larger budgets from smaller ones by every law: some seconds
 
     def settings(self) -> FitSettings:
-        """What the estimators are told."""
+        """What the estimators are told; ValueError for a choice or number that is none."""
+        Convention(self.N or "as_given", self.C or "as_given")  # refuses what is no choice
+        check_range("fit.seed", self.seed, 0)
         criterion = Criterion(self.residual, self.loss, self.huber_delta)
         return FitSettings(criterion, self.bootstrap, seed=self.seed)
 

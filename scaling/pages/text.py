@@ -1,5 +1,6 @@
 """A page is sections of text, items and tables; here for the terminal and as Markdown."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ def markdown(sections: Iterable[Section], level: int = 2) -> str:
 
 
 def _markdown_parts(section: Section, level: int) -> list[str]:
-    parts = [*section.text]
+    parts = [plain(text) for text in section.text]
     parts += [markdown_list(section.items)] if section.items else []
     parts += [f"![{section.title}]({stem}.png)" for stem in section.figures]
     for table in section.tables:
@@ -113,12 +114,18 @@ def _markdown_parts(section: Section, level: int) -> list[str]:
 
 def markdown_list(items: Iterable[str]) -> str:
     """Return a list of items in Markdown."""
-    return "\n".join(f"- {item}" for item in items)
+    return "\n".join(f"- {plain(item)}" for item in items)
+
+
+def plain(text: str) -> str:
+    """Text as one line in which a name that others gave is no tag, link or image."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.splitlines()))
+    return text.replace("](", "]\\(")
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown; a "|" within a cell is escaped."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines = [[plain(cell).replace("|", "\\|") for cell in line] for line in (header, *rows)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

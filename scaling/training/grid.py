@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scaling.data.objectives import OBJECTIVES, make_objective
+from scaling.errors import check_range
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
 from scaling.training.cells import Cell
@@ -23,18 +24,18 @@ CHOICES = {
 class GridConfig:
     """IsoFLOP budgets and the sizes trained at each."""
 
-    name: str = "demo"
+    name: str = "demo"  # of the folder
     budgets: list[float] = field(default_factory=list)  # counted training FLOPs
     sizes: int = 6  # models per budget
     span: float = 3.0  # sizes lie between N* / span and N* * span
     optimum_params: float = 115e3  # where N* is expected at `optimum_flops`
-    optimum_flops: float = 1e12
+    optimum_flops: float = 1e12  # C, see optimum_params
     optimum_exponent: float = 0.48  # N* ~ C^exponent
     ladder: list[int] | None = None  # widths to pick from, so that budgets share trunks; None: all
     widths: list[int] | None = None  # these widths at every budget instead; None: by `span`
-    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds: list[int] = field(default_factory=lambda: [0])  # each cell once with every seed
     noise_budget: float | None = None  # one of `budgets`, trained with `noise_seeds` as well
-    noise_seeds: list[int] = field(default_factory=list)
+    noise_seeds: list[int] = field(default_factory=list)  # which tell the noise of a seed
     arm_widths: list[int] = field(default_factory=list)  # a fixed-N arm: these widths, each
     arm_tokens_per_param: list[float] = field(default_factory=list)  # at these ratios
     min_steps: int = 100  # a cell with fewer optimizer steps is refused
@@ -153,8 +154,19 @@ def _check(grid: GridConfig) -> None:
         raise ValueError(f"grid.budgets={budgets} must list positive FLOPs")
     if len(set(budgets)) < len(budgets):
         raise ValueError(f"grid.budgets={budgets} names a budget twice")
-    if grid.sizes < 1 or grid.span <= 1:
-        raise ValueError(f"grid.sizes={grid.sizes} and grid.span={grid.span} must be >= 1 and > 1")
+    for name in ("widths", "ladder", "arm_widths"):
+        widths = getattr(grid, name) or []
+        if widths == [] and getattr(grid, name) is not None and name != "arm_widths":
+            raise ValueError(f"grid.{name}=[] names no width; give some, or null")
+        if any(width < 1 for width in widths) or len(set(widths)) < len(widths):
+            raise ValueError(f"grid.{name}={widths} must list different widths of at least 1")
+    check_range("grid.sizes", grid.sizes, 1)
+    check_range("grid.min_steps", grid.min_steps, 1)
+    if not 1 < grid.span < math.inf:
+        raise ValueError(f"grid.span={grid.span} must be finite and above 1")
+    for name in ("optimum_params", "optimum_flops"):
+        check_range(f"grid.{name}", getattr(grid, name), 1)
+    check_range("grid.optimum_exponent", grid.optimum_exponent, 0, 1)
     if not grid.seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(
             f"grid.seeds={grid.seeds} and {noise} must list different seeds, 0 or above"

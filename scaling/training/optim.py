@@ -25,10 +25,10 @@ class OptimConfig:
     schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
     cooldown: float = 0.2  # share of the steps in the cooldown
     warmup_steps: int | None = None  # None: warmup_rule
-    beta1: float = 0.9
+    beta1: float = 0.9  # of AdamW
     beta2: float | None = None  # None: beta2_rule
     weight_decay: float = 0.0  # 0.1 costs 0.01-0.02 nats in one pass over 1e6 tokens
-    grad_clip: float = 1.0
+    grad_clip: float = 1.0  # norm above which gradients are scaled down
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,10 @@ def _check(config: OptimConfig) -> None:
     for name, limit in limits.items():
         value = getattr(config, name)
         if value is not None and not 0 < value < limit:
-            raise ValueError(f"optim.{name}={value} must lie between 0 and {limit}")
+            raise ValueError(
+                f"optim.{name}={value} must be above 0"
+                + (f" and below {limit}" if limit < math.inf else "")
+            )
     for name in ("beta1", "beta2", "weight_decay", "cooldown"):
         value = getattr(config, name)
         if value is not None and not 0 <= value < 1:

@@ -35,6 +35,8 @@ from scaling.training.worker import (
 
 MEASURED_STEPS = 50
 ATTEMPTS = 2  # of a trunk whose worker was killed
+LOST = 255  # exit code of a worker whose forkserver is gone
+STARTS = 3  # of a process, where the forkserver is killed meanwhile
 PATIENCE_S = 10.0  # with the other ranks of a trunk after one has ended badly
 
 
@@ -129,8 +131,9 @@ class _Job:
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal that is not ours has ended one of the ranks."""
-        return any(code is not None and code < 0 for code in self.exitcodes)
+        """Whether a signal that is not ours has ended one of the ranks, or what starts them."""
+        signalled = any(code is not None and code < 0 for code in self.exitcodes)
+        return signalled or (LOST in self.exitcodes and not self.failures)
 
     @property
     def ending(self) -> Failure:
@@ -139,6 +142,8 @@ class _Job:
         if first is not None and not self.was_killed:
             return first
         code = min((code for code in self.exitcodes if code is not None), default=0)
+        if code == LOST and not self.failures:
+            return Failure("the process that starts workers was killed", "", 0.0)
         return Failure(how_it_ended(code), first.details if first else "", 0.0)
 
 
@@ -230,8 +235,14 @@ def _start(
         receive, send = context.Pipe(duplex=False)
         train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
         arguments = (train, plan, device, rank, port, send)
-        process = context.Process(target=work, args=arguments, daemon=True)
-        process.start()
+        for left in reversed(range(STARTS)):
+            process = context.Process(target=work, args=arguments, daemon=True)
+            try:
+                process.start()
+                break
+            except (OSError, EOFError):  # a killed forkserver is started again by the next try
+                if not left:
+                    raise
         job.processes.append(process)
         send.close()
         yield receive

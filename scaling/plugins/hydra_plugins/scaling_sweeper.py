@@ -24,7 +24,7 @@ JOB_OVERRIDES = [  # a job leaves no folder where it runs, and does not log
     "hydra/job_logging=disabled",
     "hydra/hydra_logging=disabled",
 ]
-NAMED = ("grid", "data", "family")  # which name a sweep's folder already
+NAMED = ("grid", "data", "family", "name", "out")  # which name a folder already
 INTERRUPTED = 130  # exit code of a verb that the keyboard stopped
 
 
@@ -45,7 +45,7 @@ class ScalingSweeper(BasicSweeper):
         self.here.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run every combination; exit 1 at the end where one of them did not succeed."""
+        """Run every combination, and say how each ended; exit 1 where one did not succeed."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides(arguments)
@@ -54,12 +54,20 @@ class ScalingSweeper(BasicSweeper):
             for combination in self.split_arguments(overrides, None)[0]
         ]
         self.validate_batch_is_legal(combinations)
-        failed = [not self._succeeds(c, number) for number, c in enumerate(combinations)]
-        if any(failed):
+        swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
+        names = [
+            " ".join(word for word in c if word.partition("=")[0].lstrip("+~") in swept)
+            for c in combinations
+        ]
+        done = [self._succeeds(c, n, names[n]) for n, c in enumerate(combinations)]
+        print(f"{len(done)} jobs, {sum(done)} of them done")
+        for name, succeeded in zip(names, done, strict=True):
+            print(f"  {'done' if succeeded else 'FAILED'}: {name}")
+        if not all(done):
             sys.exit(1)
 
-    def _succeeds(self, combination: Sequence[str], number: int) -> bool:
-        """Run the verb on one combination; say on stderr why it failed."""
+    def _succeeds(self, combination: Sequence[str], number: int, name: str) -> bool:
+        """Run the verb on one combination; say on stderr which job failed, and why."""
         try:
             with carried_by(self._launch()):
                 _ = self.here.launch([combination], number)[0].return_value
@@ -67,7 +75,7 @@ class ScalingSweeper(BasicSweeper):
             if end.code == INTERRUPTED:
                 raise
             if isinstance(end.code, str):
-                print(end.code, file=sys.stderr)
+                print(f"job {number}, {name}: {end.code}", file=sys.stderr)
             return not end.code
         return True
 
