@@ -11,7 +11,7 @@ from scaling import results
 from scaling.commandline import verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
-from scaling.tables.runs import choose_rows
+from scaling.tables.runs import check_where
 
 
 @dataclass
@@ -33,12 +33,12 @@ class FitCommand:
 def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
     console = Console(soft_wrap=True)
-    runs, curves = results.read_tables(Path(command.runs), command.columns)
-    if command.where is not None and not isinstance(command.where, dict):
-        raise ValueError(f"where={command.where!r} must map columns: 'where={{metric: text}}'")
-    named = {"family": command.family, "objective": command.objective} | (command.where or {})
+    where = check_where(command.where)
+    named = {"family": command.family, "objective": command.objective, **where}
     wanted = {name: value for name, value in named.items() if value is not None}
-    runs = choose_rows(runs, wanted, command.best_of)
+    runs, curves = results.read_tables(
+        Path(command.runs), command.columns, where=wanted, best_of=command.best_of
+    )
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
     if command.out is not None:

@@ -18,6 +18,8 @@ class PlotCommand:
 
     runs: str = MISSING  # a CSV file, or a results folder with runs.csv
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
+    where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
+    best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
     out: str | None = None  # folder for the figures; None: beside the table
     format: str = "png"  # of the figures: png, svg or pdf
     results: str = "results"
@@ -32,7 +34,9 @@ def main(command: PlotCommand) -> None:
     console = Console(soft_wrap=True)
     check_format(command.format)
     path = Path(command.runs)
-    runs, curves = results.read_tables(path, command.columns)
+    runs, curves = results.read_tables(
+        path, command.columns, where=command.where, best_of=command.best_of
+    )
     report = results.fit_tables(runs, curves, replace(command.fit, audit=False))  # not drawn
     beside = path if path.is_dir() else path.parent
     folder = beside if command.out is None else Path(command.out)
