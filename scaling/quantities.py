@@ -40,7 +40,10 @@ def parse_quantity(
         The text is no number with a known suffix, or its unit is another one.
     """
     if isinstance(text, int | float | np.number) and not isinstance(text, bool):
-        return float(text)
+        try:
+            return float(text)
+        except OverflowError:
+            raise ValueError(f"{name} is beyond the largest number, 1.8e308") from None
     found = _QUANTITY.fullmatch(text.strip()) if isinstance(text, str) else None
     if not found or (found["unit"] or units[0]).lower() not in units:
         raise ValueError(

@@ -147,7 +147,9 @@ def parse_budget(
     price = float("nan")
     if price_per_hour is not None:
         price = positive_quantity(price_per_hour, "price_per_hour")
-    text = f"{budget:g} FLOPs" if isinstance(budget, int | float) else str(budget).strip()
+    text = str(budget).strip()
+    if isinstance(budget, int | float):
+        text = f"{parse_quantity(budget, 'budget'):g} FLOPs"
     body, rate = _split_rate(text)
     kind, found = _match_form(body)
     if rate is not None and kind in ("flops", "pf_days"):

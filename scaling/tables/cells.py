@@ -55,5 +55,6 @@ def find_unread(values: pd.Series, numbers: pd.Series) -> pd.Series:
 
 def as_whole(numbers: pd.Series) -> pd.Series:
     """As int64 where all are whole and fit, as they are otherwise."""
-    fits = np.isfinite(numbers) & (numbers.abs() < WHOLE) & (numbers % 1 == 0)
-    return numbers.astype("int64") if fits.all() else numbers
+    x = numbers.to_numpy()
+    fits = np.isfinite(x).all() and (np.abs(x) < WHOLE).all() and (x % 1 == 0).all()
+    return numbers.astype("int64") if fits else numbers

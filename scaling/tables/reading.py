@@ -3,15 +3,10 @@
 What a file is says its content, not its name. Memory is bounded, whatever a file claims to hold.
 """
 
-import bz2
 import csv
-import gzip
 import io
 import json
-import lzma
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,13 +16,13 @@ from typing import Any
 import pandas as pd
 
 from scaling.tables.observations import RunsWarning
+from scaling.tables.packed import shorten, unpack
 
-MOST_BYTES = 2**27  # of a table, decompressed: a million rows of 128 characters
 MOST_CELLS = 10**7
 MOST_NAMES = 100_000  # characters of the first line that are looked at
-CHUNK = 2**10  # bytes; a block of zstd can unfold to 32,000 times its size
 SEPARATORS = ",;\t|"
 EXTRA = "pip install -e '.[tables]', or save it as CSV"
+EMPTY = "the file is empty; a runs table has a line of names and one per run"
 AS_CSV = "save the table as CSV, in UTF-8"
 DECIMAL_COMMA = r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?"
 DECIMAL_POINT = r"[-+]?\d+\.\d+(?:[eE][-+]?\d+)?"
@@ -55,13 +50,15 @@ def read_file(path: Path) -> pd.DataFrame:
         package that is not installed. The message begins with its path.
     """
     with _told_of(path):
-        data = _unpack(path)
+        data = unpack(path)
         if not data.strip():
-            raise ValueError("the file is empty; a runs table has a line of names and one per run")
+            raise ValueError(EMPTY)
         for magic, read in BINARY.items():
             if data.startswith(magic):
                 return _name_columns(read(data))
         text = _decode(data)
+        if not text.strip():
+            raise ValueError(EMPTY)
         for start, why in FOREIGN.items():
             if text.lstrip().startswith(start):
                 raise ValueError(why)
@@ -83,89 +80,11 @@ def _told_of(path: Path) -> Iterator[None]:
     except RecursionError as error:
         raise ValueError(f"{path}: its values are nested too deep; {AS_CSV}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {_shorten(error)}") from error
+        raise ValueError(f"{path}: {shorten(error)}") from error
     except OSError as error:
         if error.errno is not None:  # of the disk: it names the file itself
             raise
-        raise ValueError(f"{path}: {_shorten(error)}; fetch or write it again") from error
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-# ---------------------------------------------------------------- what is packed
-
-
-def _unpack(path: Path) -> bytes:
-    with path.open("rb") as file:
-        head = file.read(8)
-        file.seek(0)
-        unpack = next((way for magic, way in PACKED.items() if head.startswith(magic)), None)
-        try:
-            data = file.read(MOST_BYTES + 1) if unpack is None else unpack(file)
-        except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"it is compressed and damaged or truncated ({_shorten(error)}); fetch it again"
-            ) from error
-    if len(data) > MOST_BYTES:
-        raise ValueError(
-            f"it holds more than {MOST_BYTES >> 20} MiB; a runs table has one row per run: keep "
-            "the rows and columns that are needed"
-        )
-    if data[257:262] == b"ustar":
-        raise ValueError("it is a tar archive; unpack it and name the table in it")
-    return data
-
-
-def _unzip(file: Any) -> bytes:
-    with zipfile.ZipFile(file) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        names = [member.filename for member in members]
-        if "xl/workbook.xml" in names:  # Excel: as it is, if it does not unfold beyond bounds
-            is_large = sum(member.file_size for member in members) > MOST_BYTES
-            file.seek(0)
-            return b"\0" * (MOST_BYTES + 1) if is_large else file.read(MOST_BYTES + 1)
-        if len(members) != 1:
-            raise ValueError(f"it is a zip archive of {len(members)} files; unpack the table")
-        try:
-            with archive.open(members[0]) as packed:
-                return packed.read(MOST_BYTES + 1)
-        except (RuntimeError, NotImplementedError) as error:  # encrypted, or by an unknown method
-            raise ValueError(f"it cannot be unzipped ({_shorten(error)})") from error
-
-
-def _unpack_zstd(file: Any) -> bytes:
-    zstandard = import_module("zstandard")  # of the extra `tables`
-    found, unpacker = bytearray(), zstandard.ZstdDecompressor().decompressobj()
-    while len(found) <= MOST_BYTES and (chunk := file.read(CHUNK)):
-        if unpacker.eof:  # another frame
-            chunk = unpacker.unused_data + chunk
-            unpacker = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            found += unpacker.decompress(chunk)
-        except zstandard.ZstdError as error:
-            raise ValueError(f"it is compressed and damaged ({_shorten(error)})") from error
-    if len(found) <= MOST_BYTES and not unpacker.eof:
-        raise EOFError
-    return bytes(found)
-
-
-def _open_with(module: Any) -> Callable[[Any], bytes]:
-    def unpack(file: Any) -> bytes:
-        with module.open(file) as unpacked:
-            return unpacked.read(MOST_BYTES + 1)
-
-    return unpack
-
-
-PACKED: dict[bytes, Callable[[Any], bytes]] = {
-    b"\x1f\x8b": _open_with(gzip),
-    b"\xfd7zXZ\0": _open_with(lzma),
-    b"BZh": _open_with(bz2),
-    b"PK\x03\x04": _unzip,
-    b"\x28\xb5\x2f\xfd": _unpack_zstd,
-}
+        raise ValueError(f"{path}: {shorten(error)}; fetch or write it again") from error
 
 
 # ---------------------------------------------------------------- text
@@ -200,12 +119,13 @@ def _read_delimited(text: str) -> pd.DataFrame:
                 skipinitialspace=True,
             )
         except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
-            raise ValueError(f"{_shorten(error)}; every row needs as many cells as names") from None
+            raise ValueError(f"{shorten(error)}; every row needs as many cells as names") from None
     names = table.iloc[0].fillna("").str.strip()
     if names.map(_is_number).all():
         raise ValueError(f"the first line, {first[:80]!r}, names no columns; add a line of names")
-    table = table.iloc[1:].reset_index(drop=True).set_axis(_fill(names), axis=1)
-    return _with_points(table) if separator == ";" else table
+    table = table.iloc[1:].reset_index(drop=True)
+    table = _with_points(table) if separator == ";" else table
+    return table.set_axis(_fill(names), axis=1)
 
 
 def _find_separator(first: str) -> str:
@@ -265,7 +185,7 @@ def _read_lines(text: str, error: Exception) -> list[Any]:
         try:
             records += [json.loads(line, object_pairs_hook=_refuse_twice)] if line.strip() else []
         except (ValueError, RecursionError) as at:
-            told = f"line {number} is no JSON ({_shorten(at)})" if records else _shorten(error)
+            told = f"line {number} is no JSON ({shorten(at)})" if records else shorten(error)
             raise ValueError(f"it looks like JSON, but {told}") from None
     return records
 
@@ -292,7 +212,7 @@ def _told_as(kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a damaged file makes their readers raise anything
-        raise ValueError(f"it is damaged or truncated {kind} ({_shorten(error)})") from error
+        raise ValueError(f"it is damaged or truncated {kind} ({shorten(error)})") from error
 
 
 def _read_parquet(data: bytes) -> pd.DataFrame:

@@ -261,9 +261,9 @@ def _type_foreign(values: pd.Series) -> pd.Series:
 
 def _tell_unread(table: pd.DataFrame, name: str, numbers: pd.Series) -> None:
     """Refuse text where a fit needs a number, with that text; warn of it elsewhere."""
-    unread = numbers.isna()
-    if unread.any():
-        unread = find_unread(pd.Series(table[name]), numbers)
+    if not numbers.isna().any():
+        return
+    unread = find_unread(pd.Series(table[name]), numbers)
     if "status" in table:
         unread &= table.status == "ok"
     if not unread.any():
@@ -279,6 +279,8 @@ def _tell_unread(table: pd.DataFrame, name: str, numbers: pd.Series) -> None:
 def _leave_out_empty(runs: pd.DataFrame) -> pd.DataFrame:
     """Give runs without a number that every fit needs the status 'failed', and tell which."""
     finished, needed = runs.status == "ok", [name for name in CHECKED if name in runs]
+    if np.isfinite(runs[needed].to_numpy(float)).all():
+        return runs
     lost = {name: finished & runs[name].isna() for name in needed}
     lost["loss"] |= finished & np.isinf(runs.loss)
     gone = pd.DataFrame(lost).any(axis=1)

@@ -26,6 +26,8 @@ def read_states(table: pd.DataFrame) -> pd.DataFrame:
     ValueError
         `status` holds other words.
     """
+    if "status" in table and {*map(str, table.status)} <= {*STATUSES}:
+        return table
     for name in sorted(map(str, table), key=lambda name: name != "status"):
         if name.lower() not in NAMES:
             continue

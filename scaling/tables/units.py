@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.papers import PF_DAY
+from scaling.tables.runs import few
 
 APART = (0.2, 5.0)  # of C / (6ND): no way of counting FLOPs lies outside for dense models
 NEAR = np.log(1.5)  # a factor of `FACTORS` is meant within this
@@ -122,7 +123,7 @@ def _doubt_compute(obs: pd.DataFrame, N: pd.Series) -> Iterator[Oddity]:
         runs = [*obs.run_id[outside]]
         worst = ratio[outside][np.argmax(np.abs(np.log(ratio[outside])))]
         yield Oddity(
-            f"C / (6ND) is {worst:.3g} in run_id {runs[:3]} ({len(runs)} runs), unlike the others: "
+            f"C / (6ND) is {worst:.3g} in run_id {few(runs)}, unlike the others: "
             f"{name_factor(worst)}",
             True,
         )
@@ -151,7 +152,7 @@ def _doubt_losses(obs: pd.DataFrame) -> Iterator[Oddity]:
     high = (most < obs.L).to_numpy()
     if high.any():
         losses, runs = obs.L[high], [*obs.run_id[high]]
-        told = ", ".join(f"{loss:.4g}" for loss in losses[:3])
+        told = few(float(f"{loss:.4g}") for loss in losses)
         known = bool(np.isfinite(vocab_size[high]).all())  # so that bits and perplexity differ
         in_bits = known and bool((losses * np.log(2) <= most[high]).all())
         chance = "ln(vocab_size)" if known else "ln(262144) = 12.48"
@@ -161,7 +162,7 @@ def _doubt_losses(obs: pd.DataFrame) -> Iterator[Oddity]:
             else "a perplexity? Take its natural logarithm"
         )
         yield Oddity(
-            f"loss {told} of run_id {runs[:3]} ({len(runs)} runs) is above {chance}, what "
+            f"loss {told} of run_id {few(runs)} is above {chance}, what "
             f"guessing costs: is it {unit}, or have these runs learnt nothing?",
             2 * len(runs) > len(obs),
         )

@@ -1,8 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from scaling.quantities import parse_quantity
 from scaling.tables.cells import as_whole, find_unread, read_numbers
@@ -34,8 +32,7 @@ def test_what_is_no_number_is_unread():
     assert find_unread(values, read_numbers(values)).tolist() == [True] * 3 + [False] * 2
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 10**15))
+@pytest.mark.parametrize("number", [1, 999, 1000, 70_650_045, 10**12 + 1, 10**15])
 def test_the_planner_and_a_table_read_alike(number):
     for text in (f"{number:,}", f"{number / 1e6:.9f}M", f"{number}.0"):
         [read] = read_numbers(pd.Series([text]))

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from made_tables import made
 
-from scaling.tables import reading
+from scaling.tables import packed, reading
 from scaling.tables.runs import load_runs
 
 TABLE = made()
@@ -108,7 +108,8 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, begins):
     def refuse(name):
         raise ImportError(f"No module named {name!r}", name=name.partition(".")[0])
 
-    monkeypatch.setattr(reading, "import_module", refuse)
+    for module in (reading, packed):
+        monkeypatch.setattr(module, "import_module", refuse)
     (tmp_path / "runs").write_bytes(begins + b"rest")
     with pytest.raises(
         ValueError,
@@ -170,11 +171,11 @@ def test_an_archive_of_several_files_is_refused(tmp_path):
 
 
 def test_a_table_beyond_bounds_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(packed, "MOST_BYTES", 2**20)
     monkeypatch.setattr(reading, "MOST_CELLS", 1000)
     path = tmp_path / "a.csv"
-    for packed in (b"1" * 2**21, gzip.compress(b"1" * 2**21), lzma.compress(b"1" * 2**21)):
-        path.write_bytes(packed)
+    for data in (b"1" * 2**21, gzip.compress(b"1" * 2**21), lzma.compress(b"1" * 2**21)):
+        path.write_bytes(data)
         with pytest.raises(ValueError, match="holds more than 1 MiB"):
             load_runs(path)
     for many in (b"N,D\n" + b"1,2\n" * 600, json.dumps([{f"n{i}": 1} for i in range(40)]).encode()):
