@@ -321,3 +321,30 @@ def test_sizes_from_compute_and_tokens_are_as_many_as_were_trained():
     )
     runs = load_runs(pd.DataFrame({"C": 6 * N * D, "D": D, "loss": 3.0 + 1 / D}))
     assert sorted(set(runs.params)) == [123456789.0, 7.77e8, 3.1e9]
+
+
+def test_sizes_beyond_int64_are_sizes(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("N,D,loss\n44895712000000000000,1e9,3\n9223372036854775808,1e9,3.5\n")
+    runs = load_runs(path)
+    assert runs.params.tolist() == [44895712e12, 2.0**63]
+    assert observations(runs)[0].C.tolist() == [6 * N * 1e9 for N in runs.params]
+
+
+def test_equal_weights_weigh_nothing_however_large():
+    weightless = observations(load_runs(FOREIGN))[0]
+    pd.testing.assert_frame_equal(
+        observations(load_runs(FOREIGN.assign(weight=1e300)))[0], weightless
+    )
+    with pytest.raises(
+        ValueError, match=r"weight \[1e\+300\] of run_id \['row0002'\] is no 1 / vari"
+    ):
+        load_runs(FOREIGN.assign(weight=[1.0, 1e300, 2.0]))
+
+
+def test_text_where_no_fit_needs_a_number_is_told():
+    with pytest.warns(
+        RunsWarning, match=r"lr \['3e-4, cosine'\] in run_id \['row0002'\] is no number"
+    ):
+        runs = load_runs(FOREIGN.assign(lr=["1e-3", "3e-4, cosine", ""]))
+    assert runs.lr.iloc[0] == 1e-3 and np.isnan(runs.lr.iloc[1])
