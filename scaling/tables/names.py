@@ -13,7 +13,7 @@ from scaling.tables.cells import find_unread, read_numbers
 from scaling.tables.observations import RunsWarning
 
 SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
-WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+WORD = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|\d+")  # of numSteps, GFLOPs, val/loss
 PLUS = re.compile(r"(?<!\d[eE])\+|\+(?!\d)")  # but not that of 1e+9
 FILLERS = {"n", "num", "number", "of", "total", "global", "train", "training", "effective", "max"}
 

@@ -108,6 +108,7 @@ def test_a_role_is_one_column_only():
         (("num_params", "tokens_seen", "val/loss"), "num_params: N"),
         (("model_size", "trainTokens", "eval_nll"), "trainTokens: D"),
         (("params_embedding", "x", "train_loss"), "train_loss: loss"),
+        (("modelParams", "totalGFLOPs", "loss"), "totalGFLOPs: C"),
     ],
 )
 def test_likely_columns_are_suggested(names, hint):

@@ -57,6 +57,7 @@ def test_a_mapping_renames_foreign_columns():
         columns={"params": "N", "tokens": "D"}), FOREIGN)  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(st.lists(positive, min_size=1, max_size=5), st.floats(1e-9, 99.0), st.text(max_size=9))
 def test_runs_read_back_exactly(tmp_path_factory, flops, loss, name):
     n, name = len(flops), "".join(c for c in name if c.isprintable()) + "x"
@@ -202,6 +203,7 @@ def test_another_convention_derives_the_budget_again():
 NEEDED = [("N", "params"), ("D", "tokens"), ("C", "flops"), ("loss", "loss")]
 
 
+@settings(max_examples=30)
 @given(
     st.sampled_from([-np.inf, 0.0, -0.0]) | st.floats(max_value=0.0, allow_infinity=False),
     st.sampled_from(NEEDED),
