@@ -13,6 +13,7 @@ from scaling.tables.units import Oddity, doubt_units
 
 MIN_LADDER = 6  # runs, from which a table without two runs of one budget is odd
 STRAIGHT = 0.02  # rms of ln D around a power of N, below which D follows N
+ATTENTION = ("n_layers", "seq_len", "width")
 SCATTER = 0.02  # of L between rows of one (N, D); seeds scatter by a tenth of that
 NOT_SPLIT = (OUTCOMES - {"seed", "name"}) | {"N", "D", "params", "tokens"}
 
@@ -45,11 +46,22 @@ def find_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[
     tuple of Oddity. Grave are rows of which several tell of one model, and impossible units.
     """
     rows = None if runs is None else _keep_rows(obs, runs)
-    all_params = None
-    if rows is not None and "total_params" in rows and "params" not in rows:
-        all_params = rows.total_params.astype(float)
-    found = tuple(map(Oddity, _doubt_design(obs))) + tuple(doubt_units(obs, all_params))
+    counted = None if rows is None else _count_params(rows)
+    found = tuple(map(Oddity, _doubt_design(obs))) + tuple(doubt_units(obs, counted))
     return found if runs is None or rows is None else found + tuple(_doubt_rows(runs, rows))
+
+
+def _count_params(rows: pd.DataFrame) -> pd.Series | None:
+    """All parameters of a table of ours, and what a token costs in attention, as if it were some.
+
+    Scores and sums over T positions are 12 L T d FLOPs per token, those of 2 L T d parameters.
+    """
+    if "total_params" not in rows or "params" in rows:
+        return None
+    N = rows.total_params.astype(float)
+    if not {*ATTENTION} <= {*rows.columns}:
+        return N
+    return N + 2 * rows[[*ATTENTION]].astype(float).prod(axis=1)
 
 
 def _keep_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

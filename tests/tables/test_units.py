@@ -114,3 +114,12 @@ def test_the_planner_refuses_tables_and_fits_alike(tmp_path):
         fit = fit_parametric(prepare(table), FitSettings(bootstrap=0))
     with pytest.raises(ValueError, match=r"cannot plan: its C / \(6ND\) is 1e-09: C is in GFLOPs"):
         get_source(fit)
+
+
+def test_attention_of_tiny_models_is_no_oddity():
+    counted = TABLE.drop(columns="N").assign(n_layers=2, width=8, seq_len=512, total_params=2000)
+    counted["flops"] = 6.0 * (counted.total_params + 2 * 2 * 8 * 512) * TABLE.D
+    told = doubts(counted.drop(columns="C"))
+    assert not any("6ND" in odd.text or odd.is_grave for odd in told if "(N, D)" not in odd.text)
+    wrong = doubts(counted.drop(columns="C").assign(flops=counted.flops / 1e9))
+    assert any("GFLOPs" in odd.text and odd.is_grave for odd in wrong)
