@@ -24,6 +24,7 @@ from scaling.tables.units import is_apart, name_factor
 SHIPPED = Path(__file__).with_name("besiroglu2024.json")
 TOTAL = "all parameters, embeddings included"
 NOMINAL = Convention("total", "6ND")
+ATTENTION = 100.0  # times 6N: more than it ever costs a token of a model that is trained
 REPEATS = ("R_D", "R_N")
 UNKNOWN = float("nan")
 
@@ -287,12 +288,17 @@ def _wrap_fit(fit: Fit, name: str) -> LawSource:
 
 
 def _refuse_units(fit: Fit, name: str) -> None:
-    """Refuse a fit whose compute per token is no FLOPs of its N."""
+    """Refuse a fit whose compute per token is no FLOPs of its N.
+
+    Attention makes tiny models dearer than 6ND: where all parameters are counted, only what is
+    beyond its share is refused.
+    """
     if fit.convention.N not in ("total", "as_given") or "N" not in fit.sampled:
         return
     log_N = float(np.log(fit.sampled["N"]).mean())
     ratio = float(np.exp(fit.compute.tangent(log_N)[0] - log_N)) / 6.0
-    if is_apart(ratio):
+    dearest = ATTENTION if fit.convention.N == "total" else 1.0
+    if is_apart(ratio) and not 1 < ratio < dearest:
         raise ValueError(
             f"law {name!r} cannot plan: its C / (6ND) is {ratio:.3g}: {name_factor(ratio)}"
         )

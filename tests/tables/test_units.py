@@ -1,5 +1,7 @@
 """Units that cannot be are named, with the mapping that mends them; the planner refuses them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_tables import answer, made, true_optimum
@@ -8,7 +10,7 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import prepare
 from scaling.fitting.settings import FitSettings
 from scaling.planning.sources import get_source
-from scaling.tables.observations import RunsWarning, observations
+from scaling.tables.observations import Convention, RunsWarning, observations
 from scaling.tables.oddities import find_oddities
 from scaling.tables.runs import load_runs
 from scaling.tables.units import FACTORS, name_factor
@@ -114,6 +116,10 @@ def test_the_planner_refuses_tables_and_fits_alike(tmp_path):
         fit = fit_parametric(prepare(table), FitSettings(bootstrap=0))
     with pytest.raises(ValueError, match=r"cannot plan: its C / \(6ND\) is 1e-09: C is in GFLOPs"):
         get_source(fit)
+    dear = replace(fit, compute=replace(fit.compute, kappa=fit.compute.kappa * 2e10))
+    with pytest.raises(ValueError, match=r"C / \(6ND\) is 20: is C in FLOPs"):
+        get_source(dear)
+    assert get_source(replace(dear, convention=Convention("total", "counted"))).fit.n_runs == 15
 
 
 def test_attention_of_tiny_models_is_no_oddity():
