@@ -212,8 +212,7 @@ def explain(error: Exception, known: Sequence[str] = ()) -> str:
     for word in words:
         key, _, value = word.partition("=")
         if f"'{word}'" in told and "Ambiguous" in told:
-            of_lists = f"give a list as '{key}=[{value}]', " if key in known else ""
-            return f"{word!r} is several values: {of_lists}a job for each with -m"
+            return f"{word!r} is several values: give a job for each with -m"
         if f"override {word}" in lines[0] and "to string" in lines[-1]:
             return f"{word!r}: {lines[-1]}; quote a text: {_quoted(key, value)}"
     return f"{told}; --help lists the keys and their values"

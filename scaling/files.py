@@ -1,6 +1,7 @@
 """Files: written whole or not at all, sealed, and the folder of what can be made again."""
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ import pandas as pd
 import platformdirs
 
 DIGITS = 8  # of a table in a record: so many are the same on every processor
+SEALS = "seals.json"  # of a folder, see `seal_folder`
 SEALED_WHOLE = 2**28  # bytes of a file that a seal reads to the last
 SEALED_BLOCKS = 256, 2**20  # of a larger one: blocks, and bytes of each
 HOST = re.sub(r"\W", "-", platform.node())  # others may write into a shared folder
@@ -55,6 +57,23 @@ def seal(path: Path) -> str:
             file.seek(start)
             digest.update(file.read(size if size <= SEALED_WHOLE else n_bytes))
     return digest.hexdigest()
+
+
+def seal_folder(folder: Path) -> None:
+    """Write `SEALS`, the seals of all files under a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    seals = {str(file.relative_to(folder)): seal(file) for file in files}
+    write_text(folder / SEALS, json.dumps(seals, indent=1))
+
+
+def broken_seals(folder: Path) -> list[str]:
+    """Names of the files of a sealed folder that are missing or not what was written."""
+    try:
+        seals = json.loads((folder / SEALS).read_text("utf-8"))
+        kept = {name: folder / name for name in seals}
+        return [n for n, file in kept.items() if not file.is_file() or seal(file) != seals[n]]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return [SEALS]
 
 
 def set_aside(path: Path) -> Path:

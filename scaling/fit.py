@@ -10,7 +10,7 @@ from scaling import products, results
 from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
-from scaling.tables.runs import choose_rows
+from scaling.tables.runs import check_where
 
 
 @dataclass
@@ -34,17 +34,19 @@ def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
     console = make_console()
     if command.out is not None:
-        products.claim(job_folder(command.out), results.FITS, overwrite=command.overwrite)
-    runs, curves = results.read_tables(Path(command.runs), command.columns)
-    if command.where is not None and not isinstance(command.where, dict):
-        raise ValueError(f"where={command.where!r} must map columns: 'where={{metric: text}}'")
-    named = {"family": command.family, "objective": command.objective} | (command.where or {})
+        folder = job_folder(command.out)
+        products.refuse_foreign(folder, results.FITS, overwrite=command.overwrite)
+    where = check_where(command.where)
+    named = {"family": command.family, "objective": command.objective, **where}
     wanted = {name: value for name, value in named.items() if value is not None}
-    runs = choose_rows(runs, wanted, command.best_of)
+    runs, curves = results.read_tables(
+        Path(command.runs), command.columns, where=wanted, best_of=command.best_of
+    )
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
     if command.out is not None:
         folder = job_folder(command.out)
+        products.claim(folder, results.FITS, overwrite=command.overwrite)
         products.settle(folder, results.FITS, results.write_fits(folder, report))
         console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
 

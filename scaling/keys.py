@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 WIDTH = 100  # of the help, at most
+CLOSE = 0.75  # likeness of names from which one is suggested for the other
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known key an unknown one is like; empty if it is like none."""
     known = [*known]
     last = {key.rpartition(".")[2]: key for key in reversed(known)}
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    near += [last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
+    near += [
+        last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=CLOSE)
+    ]
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

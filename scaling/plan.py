@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from scaling.planning.request import PlanRequest, read_request
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
-ASKED += ("vocab_size", "ffn", "tied")
+ASKED += ("vocab_size", "ffn", "tied", "columns", "where", "best_of")
 
 
 @dataclass
@@ -28,6 +28,9 @@ class PlanCommand:
 
     budget: Any = MISSING  # 5.76e23, '3640 PF-days', '512 A100 for 30 days at 40 %', '$2M on H100'
     law: str = "besiroglu2024"  # a published law, or a path: fit JSON, runs table, results folder
+    columns: Any = None  # of law=TABLE: {their name: ours}
+    where: Any = None  # of law=TABLE: {column: value}; keeps the rows of this value
+    best_of: list[str] = field(default_factory=list)  # of law=TABLE: [N, D] keeps the lowest loss
     compare: bool = True  # all published laws beside it
     data_limit: Any = None  # unique tokens at hand
     kept_share: Any = None  # share of raw text that curation keeps: the course names 0.01 to 0.03

@@ -17,6 +17,8 @@ class PlotCommand:
 
     runs: str = MISSING  # a CSV file, or a results folder with runs.csv
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
+    where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
+    best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
     out: str | None = None  # folder for the figures; None: beside the table
     format: str = "png"  # of the figures: png, svg or pdf
     overwrite: bool = False  # files of the folder that are not ours
@@ -35,9 +37,12 @@ def main(command: PlotCommand) -> None:
     beside = path if path.is_dir() else path.parent
     folder = beside if command.out is None else job_folder(command.out)
     names = [f"{name}.{command.format}" for name in results.FIGURES]
-    products.claim(folder, names, overwrite=command.overwrite)
-    runs, curves = results.read_tables(path, command.columns)
+    products.refuse_foreign(folder, names, overwrite=command.overwrite)
+    runs, curves = results.read_tables(
+        path, command.columns, where=command.where, best_of=command.best_of
+    )
     report = results.fit_tables(runs, curves, replace(command.fit, audit=False))  # not drawn
+    products.claim(folder, names, overwrite=command.overwrite)
     figures, refused = results.write_figures(folder, runs, curves, report, command.format)
     products.settle(folder, names, [figure.name for figure in figures])
     for name, reason in refused.items():

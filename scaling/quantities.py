@@ -9,9 +9,11 @@ SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 WRITTEN = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 TOKENS, PARAMETERS, FLOPS = ("tokens",), ("parameters", "params"), ("flops", "flop")
 UNITS = TOKENS + PARAMETERS + FLOPS
+_GROUPED = r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?"  # 70,650,045
+_DECIMAL_COMMA = r"0*,\d+|\d+,(?:\d{1,2}|\d{4,})"  # no group of thousands: 5,76
+_NUMBER = rf"[-+]?(?:(?P<grouped>{_GROUPED})|{_DECIMAL_COMMA}|\d[\d_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _QUANTITY = re.compile(
-    r"(?P<number>[-+]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?P<suffix>[kmbgt]?)"
-    rf"(?:\s*(?P<unit>{'|'.join(UNITS)}))?",
+    rf"(?P<number>{_NUMBER})\s*(?P<suffix>[kmbgt]?)(?:\s*(?P<unit>{'|'.join(UNITS)}))?",
     re.IGNORECASE,
 )
 
@@ -21,7 +23,8 @@ def parse_quantity(
 ) -> float:
     """Read a number with a suffix k, M, B (or G), T and a unit: '1.4T tokens' -> 1.4e12.
 
-    Upper and lower case mean the same: 'm' is million. A comma groups thousands.
+    Upper and lower case mean the same: 'm' is million. A comma before exactly three digits groups
+    thousands ('5,760' is 5760), any other is a decimal comma ('5,76' is 5.76).
 
     Parameters
     ----------
@@ -36,15 +39,19 @@ def parse_quantity(
     ValueError
         The text is no number with a known suffix, or its unit is another one.
     """
-    if isinstance(text, int | float | np.number):
-        return float(text)
-    found = _QUANTITY.fullmatch(text.strip())
+    if isinstance(text, int | float | np.number) and not isinstance(text, bool):
+        try:
+            return float(text)
+        except OverflowError:
+            raise ValueError(f"{name} is beyond the largest number, 1.8e308") from None
+    found = _QUANTITY.fullmatch(text.strip()) if isinstance(text, str) else None
     if not found or (found["unit"] or units[0]).lower() not in units:
         raise ValueError(
             f"{name} {text!r} is no quantity; write 70B, 1.4T tokens, 100k or 5.76e23 (suffixes "
             f"k, M, B, T; unit none or {', '.join(units)})"
         )
-    number = float(found["number"].replace(",", "").replace("_", ""))
+    point = "" if found["grouped"] else "."
+    number = float(found["number"].replace(",", point).replace("_", ""))
     return number * SUFFIXES.get(found["suffix"].lower(), 1.0)
 
 

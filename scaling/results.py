@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,12 +16,13 @@ from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 
-def read_tables(path: Path, columns: dict[str, str] | None = None):
-    """Read the runs table of a CSV file or a results folder, and the curves beside it or None."""
-    if columns is not None and not isinstance(columns, dict):
-        raise ValueError(f"columns={columns!r} must map names: 'columns={{size: N, toks: D}}'")
+def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any):
+    """Read the runs table of a file or a results folder, and the curves beside it or None.
+
+    `columns` and what is `chosen` (`where`, `best_of`) as `scaling.load_runs` takes them.
+    """
     file = path / "runs.csv" if path.is_dir() else path
-    runs = load_runs(file, columns or None)
+    runs = load_runs(file, columns, **chosen)
     beside = file.with_name("curves.csv")
     return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
 

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
-from scaling.commandline import CONF, resolve
+from scaling.commandline import CONF, TABLES, resolve
 from scaling.data.config import read_vocab_size
 from scaling.fit import FitCommand
 from scaling.sweep import SweepConfig, plan_cells
@@ -24,8 +24,8 @@ LAUNCHERS = {  # what a choice of dispatch needs, and the extra that brings it
 }
 
 
-def composed(*overrides, name="sweep"):
-    with initialize_config_dir(CONF, version_base=None):
+def composed(*overrides, name="sweep", conf=CONF):
+    with initialize_config_dir(conf, version_base=None):
         return compose(name, overrides=list(overrides))
 
 
@@ -67,4 +67,4 @@ def test_an_unknown_key_is_refused():
 
 def test_a_missing_value_is_named():
     with pytest.raises(ValueError, match="runs must be given: add runs=VALUE"):
-        resolve(composed(name="fit"), FitCommand)
+        resolve(composed(name="fit", conf=TABLES), FitCommand)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from scaling.results import read_tables
 from scaling.tables.runs import choose_rows, load_runs
 
 
@@ -31,3 +32,11 @@ def test_a_wish_that_the_table_cannot_meet_is_refused(runs):
     foreign = load_runs(pd.DataFrame({"N": [1e6], "D": [1e7], "loss": [3.0]}))
     with pytest.raises(ValueError, match="objective: DataFrame has no such column"):
         choose_rows(foreign, {"objective": "clm"})
+
+
+def test_a_table_is_read_with_a_mapping_and_a_filter(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_text("size\tD\tloss\tkind\n1M\t2e7\t3,5\ta\n2M\t2e7\t3,25\tb\n2M\t4e7\t3\tb\n")
+    runs, curves = read_tables(path, {"size": "N"}, where={"kind": "b"}, best_of=["size"])
+    assert runs.params.tolist() == [2e6] and runs.loss.tolist() == [3.0] and curves is None
+    assert runs.attrs["filter"] == "kind == b and lowest loss of each N"

@@ -17,6 +17,8 @@ TRAINING = {"training", "models", "data", "shapes", "tables"} | GROUND
 MAY_IMPORT = {
     name: set() for name in GROUND
 } | {  # package (or module at the top) -> what it may use
+    "keys": set(),
+    "products": {"files"},
     # a table in, laws and figures out; no torch
     "laws": {"laws"} | GROUND,
     "tables": {"tables", "laws"} | GROUND,
@@ -28,20 +30,21 @@ MAY_IMPORT = {
     "figures": {"figures"} | FITTING,
     "pages": PAGES,
     "results": PAGES,
-    "course": {"course", "commandline"} | PAGES,
+    "course": {"course", "commandline", "products"} | PAGES,
     # rows out
     "models": {"models", "shapes"},
     "data": {"data", "shapes"} | GROUND,
     "training": TRAINING,
     "plugins": {"training"},  # Hydra's hands: a sweeper
     # the verbs
-    "commandline": {"tables"} | GROUND,
-    "fit": {"commandline", "results"} | PAGES,
+    "commandline": {"keys", "tables"} | GROUND,
+    "fit": {"commandline", "products", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
-    "plot": {"commandline", "results"} | PAGES,
+    "plot": {"commandline", "products", "results"} | PAGES,
     "quantise": {"commandline"} | PAGES | TRAINING,
-    "reproduce": {"commandline", "results"} | PAGES,
-    "sweep": {"commandline", "results"} | PAGES | TRAINING,
+    "reproduce": {"commandline", "products", "results"} | PAGES,
+    "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
+    "__main__": {"keys"},  # all of them by their names
     "__init__": PLANNING,
 }
 VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sweep"}

@@ -21,6 +21,11 @@ from scaling.quantities import (
         ("100k", 1e5),
         ("3,640", 3640.0),
         (".5M", 5e5),
+        ("1,4B", 1.4e9),  # a comma groups thousands only before exactly three digits
+        ("1,400B", 1.4e12),
+        ("5,76e23", 5.76e23),
+        ("70,650,045.5", 70650045.5),
+        ("0,125", 0.125),
         (7, 7.0),
     ],
 )
@@ -39,7 +44,9 @@ def test_a_larger_number_never_reads_smaller(value, factor):
     assert small < large
 
 
-@pytest.mark.parametrize("text", ["70 bananas", "B70", "", "1.4TT", "--3", "1e", "nan"])
+@pytest.mark.parametrize(
+    "text", ["70 bananas", "B70", "", "1.4TT", "--3", "1e", "nan", "1234,567", "1,23,456", True]
+)
 def test_what_is_no_quantity_is_refused(text):
     with pytest.raises(ValueError, match=r"is no quantity; write 70B, 1.4T tokens"):
         parse_quantity(text)

@@ -17,6 +17,7 @@ from verbs import SECONDS
 from scaling.training.records import locked
 
 ROOT = Path(__file__).parents[1]
+NS = np.array([3e4, 1e5, 3e5, 1e6])
 IMPORTS = {"sweep": "import scaling.training.pool, scaling.results, torch._dynamo"}
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -231,8 +232,25 @@ def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path)
 
 
 MISTAKES = {
-    "gird=smoke": "Could not override 'gird'; Key 'gird' not in 'SweepConfig'; --help lists the",
-    "foo=1": "Key 'foo' not in 'SweepConfig'",
+    "gird=smoke": "unknown key 'gird'; did you mean 'grid'?; --help lists the keys and their",
+    "foo=1": "unknown key 'foo'; --help",
+    "optim.shcedule=cosine": "did you mean 'optim.schedule'?",
+    "name=[/x]": "quote a text: \"name='[/x]'\"",
+    "name=a=b": "'name=a=b' cannot be read; quote the value: \"name='a=b'\"",
+    "grid=demo,smoke": "'grid=demo,smoke' is several values: give a job for each with -m",
+    "smoke": "'smoke' is no KEY=VALUE",
+    "--hlep": "unknown option '--hlep'; did you mean '--help'?",
+    "grid.widths=[8,8,12]": "grid.widths=[8, 8, 12] must list different widths of at least 1",
+    "grid.widths=-8": "grid.widths=[-8] must list different widths of at least 1",
+    "grid.min_steps=0": "grid.min_steps=0 must be at least 1",
+    "grid.span=nan": "grid.span=nan must be finite and above 1",
+    "model.seq_len=0": "model.seq_len=0 must be at least 2",
+    "valid_tokens=0": "valid_tokens=0 must be at least 1",
+    "checkpoint_s=nan": "checkpoint_s=nan must be at least 0",
+    "fit.loss=hubber": "loss='hubber' is unknown; use one of",
+    "fit.N=some": "convention N='some' is unknown",
+    "fit.bootstrap=1000000000": "bootstrap",
+    "optim.lr=1e9": "optim.lr=1000000000.0 must be above 0 and below 10",
     "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
     "grid.budgets=[x]": "Value 'x' of type 'str' could not be converted to Float",
     "optim.lr=abc": "Value 'abc' of type 'str' could not be converted to Float",
@@ -264,11 +282,11 @@ for words in (["--help"], ["--cfg", "job"], *([mistake] for mistake in {[*MISTAK
             main()
         except SystemExit as end:
             code = end.code
-    if "=" in words[0]:
+    if words[0] not in ("--help", "--cfg"):
         assert not printed.getvalue()
         print(code)
     else:
-        assert "budgets:" in printed.getvalue()
+        assert "budgets" in printed.getvalue()
 sys.exit("torch" in sys.modules)
 """
     done = subprocess.run(
@@ -308,3 +326,40 @@ def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):
     assert len(set(folders)) == 2
     assert "optim.lr_scale=1" in folders[0]
     assert "optim.lr_scale=2" in folders[1]
+
+
+def test_jobs_of_a_named_multirun_have_folders_and_an_end_each(scaling, tmp_path):
+    swept = ["name=mine", "dry_run=true", "optim.lr_scale=0.5,-1"]
+    jobs = scaling("sweep", "-m", *TINY, *swept, cwd=tmp_path)
+    assert jobs.returncode == 1
+    assert "results/mine-optim.lr_scale=0.5. " in jobs.stdout
+    assert "2 jobs, 1 of them done\n  done: optim.lr_scale=0.5\n  FAILED: optim.lr_scale=-1" in (
+        jobs.stdout
+    )
+    assert jobs.stderr == ("job 1, optim.lr_scale=-1: error: optim.lr_scale=-1.0 must be above 0\n")
+
+
+def test_jobs_of_a_fit_have_folders_each(scaling, tmp_path):
+    rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in NS * 20]
+    pd.DataFrame(rows, columns=["N", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
+    options = ["runs=mine.csv", "out=fits", "fit.bootstrap=0", "fit.audit=false"]
+    jobs = scaling("fit", "-m", *options, "fit.loss=huber,mse", cwd=tmp_path)
+    assert jobs.returncode == 0, jobs.stderr
+    assert "2 jobs, 2 of them done" in jobs.stdout
+    folders = {path.name for path in tmp_path.glob("fits*")}
+    assert folders == {"fits-fit.loss=huber", "fits-fit.loss=mse"}
+
+
+def test_a_family_of_a_table_is_fitted_by_its_name(scaling, tmp_path):
+    rows = [
+        (f, N, D, s + 60 * N**-0.35 + 200 * D**-0.35)
+        for f, s in (("gpt", 2), ("bert", 1))
+        for N in NS
+        for D in NS * 20
+    ]
+    table = pd.DataFrame(rows, columns=["family", "N", "D", "loss"])
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    options = ["runs=mine.csv", "fit.bootstrap=0", "fit.audit=false"]
+    fit = scaling("fit", *options, "family=bert", cwd=tmp_path)
+    assert fit.returncode == 0, fit.stderr
+    assert "E 1" in fit.stdout

@@ -37,11 +37,11 @@ from scaling.data.tokenizer import (
     train_tokenizer,
 )
 from scaling.errors import DataError
-from scaling.files import cache_folder, seal, set_aside
+from scaling.files import broken_seals, cache_folder, seal_folder, set_aside
 
 VERSION = 1  # bump by hand when cleaning, splitting, tokenising or drawing changes the ids
 SYNTHETIC_HELD_OUT_TOKENS = 2**20 + 2**12  # the noise of a validation falls with its root
-META, SEALS = "meta.json", "seals.json"  # what is known; hashes of the other files of a folder
+META = "meta.json"  # what is known of the ids
 DECODED = 2**18  # held-out tokens that tell how many bytes a token has, where only ids are given
 
 
@@ -105,19 +105,10 @@ def _print_shards(config: DataConfig, shards: dict[str, list]) -> str:
 
 def _damaged(folder: Path) -> list[str]:
     """Names of the files, and of the parts, that are missing or not what was written."""
-    try:
-        seals = json.loads((folder / SEALS).read_text())
-        damaged = [name for name, kept in seals.items() if _seal(folder / name) != kept]
-        if damaged:
-            return damaged
-        parts = json.loads((folder / META).read_text()).get("parts", [])
-        return [part["data"] for part in parts if _damaged(folder.parent / part["data"])]
-    except (OSError, ValueError, AttributeError):
-        return [SEALS]
-
-
-def _seal(path: Path) -> str | None:
-    return seal(path) if path.is_file() else None
+    if names := broken_seals(folder):
+        return names
+    parts = json.loads((folder / META).read_text()).get("parts", [])
+    return [part["data"] for part in parts if _damaged(folder.parent / part["data"])]
 
 
 def _read(folder: Path) -> TokenData:
@@ -189,9 +180,7 @@ def _make(config: DataConfig, folder: Path, report: Report) -> None:
     meta = {"name": config.name, "vocab_size": config.vocab_size}
     meta |= MAKERS.get(config.name, _make_text)(config, part, report)
     (part / META).write_text(json.dumps(meta, indent=1))
-    files = sorted(file for file in part.rglob("*") if file.is_file())
-    seals = {str(file.relative_to(part)): seal(file) for file in files}
-    (part / SEALS).write_text(json.dumps(seals, indent=1))
+    seal_folder(part)
     part.rename(folder)
 
 

@@ -19,7 +19,7 @@ from scaling.tables.observations import (
     refuse_mixed_objectives,
     refuse_too_few,
 )
-from scaling.tables.oddities import Oddity, warn_of_oddities
+from scaling.tables.oddities import Oddity, find_oddities, warn_of_oddities
 from scaling.tables.runs import load_runs
 
 VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
@@ -86,13 +86,22 @@ def prepare(
     *,
     where: Mapping[str, Any] | None = None,
     best_of: Sequence[str] = (),
+    strict: bool = False,
 ) -> Prepared:
-    """Read a runs table as `load_runs` takes it, and refuse or warn of what no fit can use."""
+    """Read a runs table as `load_runs` takes it, and refuse or warn of what no fit can use.
+
+    ValueError also, if `strict`, for what makes every answer doubtful: impossible units, rows that
+    are no final losses.
+    """
     runs = load_runs(runs, columns, where=where, best_of=best_of)
     convention = convention or default_convention(runs)
     obs, excluded = observations(runs, convention)
     refuse_mixed_objectives(runs)
     refuse_too_few(runs)
+    grave = [odd.text for odd in find_oddities(obs, runs) if odd.is_grave] if strict else []
+    if grave:
+        source = runs.attrs.get("source", "the runs table")
+        raise ValueError(f"{source} cannot be planned from: {'; '.join(grave)}")
     odd = warn_of_oddities(obs, runs)
     rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
     digest = hashlib.sha256(rows.tobytes()).hexdigest()

@@ -1,6 +1,6 @@
 """One law, or every method, on any runs table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -102,6 +102,8 @@ def fit_law(
     law: str = "chinchilla",
     *,
     columns: dict[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    best_of: Sequence[str] = (),
     convention: Convention | None = None,
     residual: str = "log",
     loss: str = "huber",
@@ -118,7 +120,7 @@ def fit_law(
     runs : path, registry name or DataFrame, as `scaling.load_runs` takes it
     law : str
         Key of `scaling.laws.table.LAWS`.
-    columns : dict, their name -> our name, optional
+    columns, where, best_of : as `scaling.load_runs` takes them, optional
     convention : Convention, optional
         What N and C mean; the table's default if omitted.
     residual : {"log", "linear"}
@@ -141,7 +143,7 @@ def fit_law(
     Fit; errors as in `scaling.fitting.parametric.fit_parametric`.
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
-    prepared = prepare(runs, columns, convention)
+    prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
     return fit_parametric(prepared, settings, law=law, constraints=constraints)
 
 
@@ -151,6 +153,8 @@ def profile_law(
     law: str = "chinchilla",
     *,
     columns: dict[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    best_of: Sequence[str] = (),
     convention: Convention | None = None,
     residual: str = "log",
     loss: str = "huber",
@@ -163,7 +167,10 @@ def profile_law(
     little. Parameters as in `fit_law`, result and errors as in
     `scaling.fitting.profile.profile_parametric`.
     """
-    criterion, prepared = Criterion(residual, loss, huber_delta), prepare(runs, columns, convention)
+    criterion, prepared = (
+        Criterion(residual, loss, huber_delta),
+        prepare(runs, columns, convention, where=where, best_of=best_of),
+    )
     return profile_parametric(prepared, name, criterion, law=law, constraints=constraints)
 
 
@@ -172,6 +179,8 @@ def fit_all(
     curves: pd.DataFrame | None = None,
     *,
     columns: dict[str, str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    best_of: Sequence[str] = (),
     convention: Convention | None = None,
     residual: str = "log",
     loss: str = "huber",
@@ -199,7 +208,12 @@ def fit_all(
         repeated where tokens were; or their refusals.
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
-    return report_on(prepare(runs, columns, convention), curves, settings, audit=audit)
+    return report_on(
+        prepare(runs, columns, convention, where=where, best_of=best_of),
+        curves,
+        settings,
+        audit=audit,
+    )
 
 
 def report_on(

@@ -8,6 +8,8 @@ from scaling.errors import check_range
 from scaling.fitting.criterion import Criterion
 from scaling.tables.observations import Convention, default_convention
 
+MOST_REFITS = 100_000  # beyond, intervals do not change and memory ends
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -17,7 +19,7 @@ class FitSettings:
     ----------
     criterion : Criterion
         Of parametric fits.
-    bootstrap : int, >= 0
+    bootstrap : int, 0 to `MOST_REFITS`
         Refits behind every interval; 0 for the point estimate alone.
     kind : {"seed", "wild", "pairs"}, optional
         Kind of bootstrap; the estimator's own default if omitted.
@@ -29,6 +31,12 @@ class FitSettings:
     bootstrap: int = 1000
     kind: str | None = None
     seed: int = 0
+
+    def __post_init__(self):
+        if isinstance(self.bootstrap, bool) or not 0 <= self.bootstrap <= MOST_REFITS:
+            raise ValueError(
+                f"bootstrap={self.bootstrap!r} must be a number of refits from 0 to {MOST_REFITS:,}"
+            )
 
 
 DEFAULTS = FitSettings()

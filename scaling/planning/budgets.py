@@ -82,7 +82,7 @@ def conversions(
 # ---------------------------------------------------------------- parsing
 
 _NUMBER = r"(?P<amount>[-+]?[\d.,]+(?:e[-+]?\d+)?(?:\s*[kmbgt](?![a-z0-9]))?)"
-_TIME = r"(?P<time>[\d.]+)\s*(?P<unit>h|hour|day|week)s?"
+_TIME = r"(?P<time>[\d.,]+)\s*(?P<unit>h|hour|day|week)s?"
 _DEVICE = r"(?P<device>[A-Za-z][\w.-]*)"
 _CURRENCY = "(?:usd|eur|gbp|chf|dollars?|euros?|[$€£])"
 _FORMS = {
@@ -96,7 +96,7 @@ _FORMS = {
     }.items()
 }
 _RATE = re.compile(
-    r"\s+at\s+(?P<rate>[\d.]+)\s*(?P<unit>%|[TP]FLOP/?s)?(?:\s*(?:utili[sz]ation|MFU))?$",
+    r"\s+at\s+(?P<rate>[\d.,]+)\s*(?P<unit>%|[TP]FLOP/?s)?(?:\s*(?:utili[sz]ation|MFU))?$",
     re.IGNORECASE,
 )
 _ANY_DEVICE = ("gpu", "gpus", "device", "accelerator", "tpu")
@@ -147,7 +147,9 @@ def parse_budget(
     price = float("nan")
     if price_per_hour is not None:
         price = positive_quantity(price_per_hour, "price_per_hour")
-    text = f"{budget:g} FLOPs" if isinstance(budget, int | float) else str(budget).strip()
+    text = str(budget).strip()
+    if isinstance(budget, int | float):
+        text = f"{parse_quantity(budget, 'budget'):g} FLOPs"
     body, rate = _split_rate(text)
     kind, found = _match_form(body)
     if rate is not None and kind in ("flops", "pf_days"):
@@ -181,7 +183,10 @@ def _split_rate(text: str) -> tuple[str, tuple[float, str] | None]:
     found = _RATE.search(text)
     if not found:
         return text, None
-    return text[: found.start()], (float(found["rate"]), (found["unit"] or "").lower())
+    return text[: found.start()], (
+        parse_quantity(found["rate"], "rate"),
+        (found["unit"] or "").lower(),
+    )
 
 
 def _match_form(body: str) -> tuple[str, dict[str, str]]:

@@ -113,6 +113,8 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
     law : str, Path or Fit
         A published law by name (`scaling.planning.sources.SOURCES`), the path of a fit JSON, of a
         runs table or of a results folder, or a Fit.
+    columns, where, best_of
+        Of a runs table, as `scaling.load_runs` takes them.
     data_limit : float or str, unique tokens, optional
         "709B"; see `scaling.planning.data_limits.plan_data`.
     repeat : bool, default True

@@ -57,7 +57,8 @@ def read_request(
     )
     given = {name for name in READERS if options.get(name) is not None}
     read = {name: READERS[name](options[name]) for name in given}
-    return PlanRequest(spent, get_source(law), **options | read)
+    reading = {name: options.pop(name, None) for name in ("columns", "where", "best_of")}
+    return PlanRequest(spent, get_source(law, **reading), **options | read)
 
 
 def _read_demand(text: Quantity) -> float:

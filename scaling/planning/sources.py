@@ -19,10 +19,12 @@ from scaling.laws.frontier import QUANTITIES, ComputeModel, optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
 from scaling.tables.observations import C_MEANING, N_MEANING, Convention
+from scaling.tables.units import is_apart, name_factor
 
 SHIPPED = Path(__file__).with_name("besiroglu2024.json")
 TOTAL = "all parameters, embeddings included"
 NOMINAL = Convention("total", "6ND")
+ATTENTION = 100.0  # times 6N: more than it ever costs a token of a model that is trained
 REPEATS = ("R_D", "R_N")
 UNKNOWN = float("nan")
 
@@ -179,21 +181,31 @@ def surface_sources() -> list[str]:
     return [name for name, make in SOURCES.items() if make().has_surface]
 
 
-def get_source(law: LawLike) -> LawSource:
+def get_source(law: LawLike, **reading: Any) -> LawSource:
     """A law by name, by path or as a fit.
 
     Parameters
     ----------
     law : str, Path, Fit or LawSource
         A key of `SOURCES`; a JSON file that `Fit.save` wrote; a results folder (its fit.json or,
-        where the runs do not bear that law, its answer.json; else a fit of its runs.csv); a CSV
-        file of runs, likewise; or a Fit.
+        where the runs do not bear that law, its answer.json; else a fit of its runs.csv); a table
+        of runs, likewise; or a Fit.
+    **reading
+        Of a table: `columns`, `where` and `best_of` of `scaling.load_runs`.
 
     Raises
     ------
     ValueError
-        Neither a known name nor a path; a fit without a compute-optimal frontier.
+        Neither a known name nor a path; a fit without a compute-optimal frontier, or of a C that
+        is no FLOPs; a table with `scaling.tables.units` that cannot be.
     """
+    reading = {name: value for name, value in reading.items() if value}
+    if isinstance(law, str | Path) and law not in SOURCES and is_table(Path(law)):
+        return _wrap_fit(_fit_table(Path(law), **reading), str(law))
+    if reading:
+        raise ValueError(
+            f"{', '.join(reading)} are for law=TABLE, which reads a table of runs; {law!r} is none"
+        )
     if isinstance(law, LawSource):
         return law
     if isinstance(law, Fit):
@@ -209,19 +221,28 @@ def get_source(law: LawLike) -> LawSource:
     return _wrap_fit(_read(path), str(law))
 
 
+def is_table(path: Path) -> bool:
+    """Whether a path is a table of runs, or a folder with one and without a fit."""
+    if path.is_dir():
+        return (path / "runs.csv").is_file() and not (path / "fit.json").is_file()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(64).lstrip()
+    return path.suffix != ".json" or begins[:1] != b"{"
+
+
 def _read(path: Path) -> Fit:
     if not path.is_dir():
-        return _fit_table(path) if path.suffix == ".csv" else load_fit(path)
+        return load_fit(path)
     if not (path / "fit.json").is_file():
-        if (path / "runs.csv").is_file():
-            return _fit_table(path / "runs.csv")
         raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
     fit, answer = load_fit(path / "fit.json"), path / "answer.json"
     return _replace_law(fit, load_fit(answer)) if _fails(fit) and answer.is_file() else fit
 
 
-def _fit_table(path: Path) -> Fit:
-    data = prepare(path)
+def _fit_table(path: Path, **reading: Any) -> Fit:
+    data = prepare(path / "runs.csv" if path.is_dir() else path, strict=True, **reading)
     fit = fit_parametric(data)
     if not _fails(fit):
         return fit
@@ -260,9 +281,27 @@ def _wrap_fit(fit: Fit, name: str) -> LawSource:
         fit.exponents()
     except ValueError as error:
         raise ValueError(f"law {name!r} cannot plan: {error}") from error
+    _refuse_units(fit, name)
     N_meaning, C_meaning = N_MEANING[fit.convention.N], C_MEANING[fit.convention.C]
     citation = f"{fit.method} fit of {fit.law} to {fit.data.source or 'a runs table'}"
     return LawSource(name, fit, citation, N_meaning, C_meaning, fit.note, repeats)
+
+
+def _refuse_units(fit: Fit, name: str) -> None:
+    """Refuse a fit whose compute per token is no FLOPs of its N.
+
+    Attention makes tiny models dearer than 6ND: where all parameters are counted, only what is
+    beyond its share is refused.
+    """
+    if fit.convention.N not in ("total", "as_given") or "N" not in fit.sampled:
+        return
+    log_N = float(np.log(fit.sampled["N"]).mean())
+    ratio = float(np.exp(fit.compute.tangent(log_N)[0] - log_N)) / 6.0
+    dearest = ATTENTION if fit.convention.N == "total" else 1.0
+    if is_apart(ratio) and not 1 < ratio < dearest:
+        raise ValueError(
+            f"law {name!r} cannot plan: its C / (6ND) is {ratio:.3g}: {name_factor(ratio)}"
+        )
 
 
 # ---------------------------------------------------------------- side by side

@@ -15,6 +15,7 @@ from scaling.shapes.shape import (
 )
 
 LARGE = 1e8  # parameters: from here on heads of 128
+LARGEST = 1e14  # parameters; the shapes to try grow as N^0.6
 HEAD_WIDTH = 128
 STEPS = ((1e11, 1024), (1e10, 512), (LARGE, HEAD_WIDTH), (0.0, WIDTH_STEP))  # of widths, from N on
 DEPTHS = (0.8, 1.25)  # layers over those of the ladder
@@ -68,7 +69,7 @@ def build(
     Raises
     ------
     ValueError
-        A context longer than D, or N too small for the vocabulary.
+        A context longer than D, N too small for the vocabulary or beyond `LARGEST`.
     """
     assumptions = []
     if vocab_size is None:
@@ -121,12 +122,16 @@ def nearest_shape(
     Raises
     ------
     ValueError
-        The vocabulary alone takes more than N.
+        The vocabulary alone takes more than N, or N is beyond `LARGEST`.
 
     Notes
     -----
     Heads of 128 are those of the largest shapes of Hoffmann et al. 2022, table A9.
     """
+    if N > LARGEST:
+        raise ValueError(
+            f"N={N:.3g} is beyond {LARGEST:g} parameters, the largest that is searched"
+        )
     step = _look_up(STEPS, N)
     choices = []
     for width in _list_widths(N, step):

@@ -76,6 +76,8 @@ class Convention:
 
 def default_convention(runs: pd.DataFrame) -> Convention:
     """N total and C counted for our tables; as given (C = 6ND without a C) for foreign ones."""
+    if "params" in runs:  # which is N by its name or by a mapping, whatever stands beside
+        return Convention("as_given", "as_given" if "flops" in runs else "6ND")
     if "total_params" in runs:
         return Convention("total", "counted" if "flops" in runs else "6ND")
     if "non_embedding_params" in runs:
@@ -145,7 +147,8 @@ def observations(
     C = 6.0 * N * D if convention.C == "6ND" else runs.flops.astype(float)
     obs = pd.DataFrame({"run_id": runs.run_id, "N": N, "D": D, "C": C, "L": runs.loss})
     obs["budget"] = _assign_budgets(runs, C, planned=convention.C == "counted")
-    obs["weight"] = runs["weight"].astype(float) if "weight" in runs else 1.0
+    equal = "weight" not in runs or np.ptp(runs["weight"]) == 0  # as without, however large
+    obs["weight"] = 1.0 if equal else runs["weight"].astype(float)
     trunk = runs["trunk_id"] if "trunk_id" in runs else pd.Series("", index=runs.index)
     chain = find_chains(runs.assign(N=N))
     obs["cluster"] = trunk.where(trunk != "", runs.run_id if chain is None else chain[1])

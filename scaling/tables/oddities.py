@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,28 +9,29 @@ import pandas as pd
 from scaling.tables.noise import find_plateaus, on_plateau
 from scaling.tables.observations import OUTCOMES, RunsWarning, find_chains
 from scaling.tables.runs import few
+from scaling.tables.units import Oddity, doubt_units
 
 MIN_LADDER = 6  # runs, from which a table without two runs of one budget is odd
 STRAIGHT = 0.02  # rms of ln D around a power of N, below which D follows N
+ATTENTION = ("n_layers", "seq_len", "width")
 SCATTER = 0.02  # of L between rows of one (N, D); seeds scatter by a tenth of that
 NOT_SPLIT = (OUTCOMES - {"seed", "name"}) | {"N", "D", "params", "tokens"}
 
 
-class Oddity(NamedTuple):
-    """What is odd and what to do about it; whether no answer should be quoted until then."""
-
-    text: str
-    is_grave: bool = False
-
-
 def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[Oddity, ...]:
-    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant.
+    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant: `find_oddities`."""
+    found = find_oddities(obs, runs)
+    for oddity in found:
+        warnings.warn(oddity.text, RunsWarning, stacklevel=3)
+    return found
+
+
+def find_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[Oddity, ...]:
+    """Find what a table may hold but is seldom meant.
 
     Copies of a row; one compute budget only (all C within a factor 1.25), or D that follows N in
-    every run; one run per budget; N or D that look like billions; losses that look like bits. The
-    last is a guess from their size: above ln(vocab_size), what guessing evenly costs, or below 1.5
-    in every row though no model reaches 1e10 parameters (no guess is made for a vocabulary of up to
-    1,000, whose tokens are as short as characters).
+    every run; one run per budget; numbers in other units than FLOPs, parameters, tokens and
+    nats/token, as `scaling.tables.units.doubt_units` guesses from their size.
 
     With the table itself, also rows of one (N, D) that differ far beyond noise, with the column
     that tells them apart; checkpoints of a run; repeated tokens.
@@ -43,30 +43,37 @@ def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tup
 
     Returns
     -------
-    tuple of Oddity, what it warned of. Grave are rows of which several tell of one model.
+    tuple of Oddity. Grave are rows of which several tell of one model, and impossible units.
     """
-    found = tuple(Oddity(text) for text in _find_oddities(obs))
-    found += () if runs is None else tuple(_doubt_rows(obs, runs))
-    for oddity in found:
-        warnings.warn(oddity.text, RunsWarning, stacklevel=3)
-    return found
+    rows = None if runs is None else _keep_rows(obs, runs)
+    counted = None if rows is None else _count_params(rows)
+    found = tuple(map(Oddity, _doubt_design(obs))) + tuple(doubt_units(obs, counted))
+    return found if runs is None or rows is None else found + tuple(_doubt_rows(runs, rows))
 
 
-def _find_oddities(obs: pd.DataFrame) -> Iterator[str]:
-    copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
-    if copies:
-        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
-    yield from _doubt_design(obs)
-    for symbol, meaning, least in (("N", "parameters", 1e4), ("D", "tokens", 1e5)):
-        if (largest := obs[symbol].to_numpy(float).max()) < least:
-            yield (
-                f"{symbol} is at most {largest:g} {meaning}; if these are millions or billions, "
-                "multiply the column by 1e6 or 1e9"
-            )
-    yield from _doubt_units(obs)
+def _count_params(rows: pd.DataFrame) -> pd.Series | None:
+    """All parameters of a table of ours, and what a token costs in attention, as if it were some.
+
+    Scores and sums over T positions are 12 L T d FLOPs per token, those of 2 L T d parameters.
+    """
+    if "total_params" not in rows or "params" in rows:
+        return None
+    N = rows.total_params.astype(float)
+    if not {*ATTENTION} <= {*rows.columns}:
+        return N
+    return N + 2 * rows[[*ATTENTION]].astype(float).prod(axis=1)
+
+
+def _keep_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table that became observations, with their N and D."""
+    kept = runs.loc[(runs.status == "ok") & ~on_plateau(runs, find_plateaus(runs))]
+    return kept.reset_index(drop=True).assign(N=obs.N, D=obs.D)
 
 
 def _doubt_design(obs: pd.DataFrame) -> Iterator[str]:
+    copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
+    if copies:
+        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
     log_N, log_D = (np.log(obs[symbol].to_numpy(float)) for symbol in "ND")
     if obs.C.max() <= 1.25 * obs.C.min():
         yield (
@@ -91,7 +98,7 @@ def _is_straight(log_N: np.ndarray, log_D: np.ndarray) -> bool:
     return len(log_N) > 3 and float(np.std(log_D - slope * log_N - height)) < STRAIGHT
 
 
-def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Oddity]:
+def _doubt_rows(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Oddity]:
     finished, plateaus = runs.status == "ok", find_plateaus(runs)
     for C, std in plateaus.items():
         left = int((finished & (runs.flops_budget == C)).sum())
@@ -99,8 +106,6 @@ def _doubt_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Oddity]:
             f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
             f"of which no law of N and D speaks; its {left} runs are left out"
         )
-    kept = runs.loc[finished & ~on_plateau(runs, plateaus)]
-    rows = kept.reset_index(drop=True).assign(N=obs.N, D=obs.D)
     chain = find_chains(rows)
     if chain is not None:
         yield Oddity(
@@ -152,19 +157,3 @@ def _find_separator(rows: pd.DataFrame) -> str | None:
     order = [n for n in text if n not in many] + [n for n in ("lr",) if n in found]
     order += [n for n in found if n not in {*text, "lr", "seed"}] + many
     return next(iter(order), "seed" if "seed" in found else None)
-
-
-def _doubt_units(obs: pd.DataFrame) -> Iterator[str]:
-    vocab_size = np.asarray(obs["vocab_size"] if "vocab_size" in obs else [np.inf] * len(obs))
-    high = obs[np.exp(obs.L) > vocab_size]
-    if len(high):
-        yield (
-            f"loss {few(high.L)} of run_id {few(high.run_id)} is above ln(vocab_size); if it is "
-            "in bits, multiply it by ln 2 = 0.6931; else these runs have learnt nothing"
-        )
-    if float(obs.L.max()) < 1.5 and float(obs.N.max()) < 1e10 and vocab_size.min() > 1000:
-        yield (
-            f"every loss is below 1.5 (from {obs.L.min():g} to {obs.L.max():g}), unusual in "
-            "nats/token at this size; bits/byte times ln 2 = 0.6931 times the bytes per token are "
-            "nats/token"
-        )

@@ -1,6 +1,7 @@
 """The runs table: one row per trained model; the one door between training and fitting."""
 
 import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scaling.quantities import parse_quantity
+from scaling.tables.cells import as_whole, find_unread, read_numbers
+from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns
+from scaling.tables.observations import RunsWarning
 from scaling.tables.published import PUBLISHED, read_published
+from scaling.tables.reading import read_file
+from scaling.tables.states import read_states
 
 
 class Column(NamedTuple):
@@ -29,9 +36,9 @@ CURVE_COLUMNS = {
     "loss": Column("float64", "nats/token", "smoothed training loss"),
     "lr": Column("float64", "", "learning rate of this step"),
 }
-STATUSES = ("ok", "diverged", "failed")
 SIZES = ("total_params", "non_embedding_params")  # N of our own tables
-SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
+CHECKED = (*SIZES, "params", "block_params", "tokens", "flops", "loss")
+WEIGHTS = (1e-30, 1e30)  # least and most of a weight where they differ: 1 / variance of ln L
 
 
 def load_runs(
@@ -45,12 +52,13 @@ def load_runs(
 
     Parameters
     ----------
-    source : path of a CSV file, name of a published table, or DataFrame
+    source : path of a file as `scaling.tables.reading` takes it, published table, or DataFrame
         Needs `loss` (nats/token) and either our parameter columns and `tokens`, or two of `N`
         (parameters), `D` (tokens), `C` (FLOPs); the third follows from C = 6ND. The names are
         those of `scaling.tables.published.PUBLISHED`; a file of that name comes first.
     columns : dict, their name -> our name, optional
-        Our names are those of `COLUMNS` or the symbols N, D, C, L.
+        Our names are those of `COLUMNS` or the symbols N, D, C, L; sums and products may stand for
+        a name, as `scaling.tables.names.map_columns` says.
     where, best_of : rows to keep, as in `choose_rows`
 
     Returns
@@ -59,32 +67,36 @@ def load_runs(
         Without an N of ours its parameters stand in `params` (convention "as given") and run_id is
         row0001, row0002, ... unless given. `attrs` says where the rows come from: source (the
         file's name, the table's name, or "DataFrame"), filter (in words, "" if none) and excluded
-        (list of [run_id, reason]); a published table adds citation, url and sha256.
+        (list of [run_id, reason]); a published table adds citation, url and sha256. Runs without
+        one of the numbers that are needed get the status failed, with a warning.
 
     Raises
     ------
     ValueError
-        A column is missing, not a number, not finite or not positive; a run_id repeats; a status
-        is unknown.
+        A file cannot be read; a column is missing, no number or not positive; a run_id repeats; a
+        status is unknown.
     scaling.tables.published.PublishedDataError
         A published table cannot be had.
     """
     runs = _read(source)
     origin = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
     attrs = {"source": origin, "filter": "", "excluded": []} | runs.attrs
-    if lacking := sorted(set(columns or {}) - set(runs.columns)):
-        raise ValueError(f"columns {lacking} of the mapping are not in the table {[*runs.columns]}")
-    if strange := sorted(set((columns or {}).values()) - set(COLUMNS) - set(SYMBOLS)):
-        raise ValueError(f"mapping to unknown columns {strange}; use N, D, C, loss or {[*COLUMNS]}")
-    runs = runs.rename(columns=columns or {}).rename(columns=SYMBOLS)
-    if twice := sorted(set(runs.columns[runs.columns.duplicated()])):
-        raise ValueError(f"two columns of the table both mean {twice}; drop or remap one of each")
+    runs = map_columns(runs, columns or {}, {*COLUMNS})
     if "run_id" not in runs:
         runs.insert(0, "run_id", [f"row{i + 1:04d}" for i in range(len(runs))])
-    runs = runs if "status" in runs else runs.assign(status="ok")
-    runs = validate(_derive_missing(_convert_types(runs, COLUMNS)))
+    runs = _derive_missing(_convert_types(read_states(runs), COLUMNS))
     runs.attrs = attrs
-    return choose_rows(runs, where, best_of)
+    ours = columns or {}  # a column is also known by the name that it had
+    asked = {ours.get(name, name): value for name, value in check_where(where).items()}
+    runs = validate(_leave_out_empty(choose_rows(runs, asked)))
+    return choose_rows(runs, best_of=[ours.get(name, name) for name in best_of])
+
+
+def check_where(where: Any) -> Mapping[str, Any]:
+    """What to keep of which column, empty if nothing is said; ValueError if it is no mapping."""
+    if where is not None and not isinstance(where, Mapping):
+        raise ValueError(f"where={where!r} must map columns to values: 'where={{metric: text}}'")
+    return where or {}
 
 
 def choose_rows(
@@ -110,9 +122,10 @@ def choose_rows(
     filters = [attrs.get("filter", "")]
     for name, wanted in (where or {}).items():
         column, values = _find_column(runs, name), wanted if isinstance(wanted, list) else [wanted]
-        same = runs[column].astype(str).isin([str(value) for value in values])
         if pd.api.types.is_numeric_dtype(runs[column]):
-            same = runs[column].isin([float(value) for value in values])
+            same = runs[column].isin([parse_quantity(value, f"where: {name}") for value in values])
+        else:
+            same = runs[column].astype(str).str.lower().isin([str(v).lower() for v in values])
         if not bool(same.any()):
             known = few(sorted(set(runs[column])))
             raise ValueError(f"{name}={wanted}: {attrs.get('source', 'the table')} has {known}")
@@ -173,13 +186,10 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
     if runs.run_id.duplicated().any():
         twice = sorted(set(runs.run_id[runs.run_id.duplicated()]))
         raise ValueError(
-            f"run_id must be unique; repeated: {few(twice)}; drop the older rows, "
-            "or where they are checkpoints of one run map its name to trunk_id instead"
+            f"run_id must be unique; repeated: {few(twice)}; where rows are checkpoints of one run "
+            "map its name to trunk_id instead, else give every row an id of its own"
         )
-    if (bad := ~runs.status.isin(STATUSES)).any():
-        found = sorted(set(runs.status[bad]))
-        raise ValueError(f"unknown status {found} in {few(runs.run_id[bad])}; use {STATUSES}")
-    finished = runs[runs.status == "ok"]
+    finished = runs.loc[runs.status == "ok"]
     for name in {*_list_checked(runs)}:
         rows = finished
         if name == "flops_budget":  # which a run may lack
@@ -190,6 +200,8 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
                 f"{name} must be finite and positive; it is {few(values[bad])} in run_id "
                 f"{few(rows.run_id[bad])}; correct these rows or give them status 'failed'"
             )
+    if "weight" in finished and np.ptp(finished.weight) > 0:
+        _refuse_weights(finished)
     if (bad := finished.loss >= 100).any():
         raise ValueError(
             f"loss {few(finished.loss[bad])} in run_id {few(finished.run_id[bad])} is no "
@@ -198,17 +210,27 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
+def _refuse_weights(finished: pd.DataFrame) -> None:
+    if (bad := ~finished.weight.between(*WEIGHTS)).any():
+        raise ValueError(
+            f"weight {few(finished.weight[bad])} of run_id {few(finished.run_id[bad])} is no "
+            f"1 / variance of ln L: it must lie between {WEIGHTS[0]:g} and {WEIGHTS[1]:g}"
+        )
+
+
 def _read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True)
-    if not Path(source).is_file():
-        if str(source) in PUBLISHED:
-            return read_published(str(source))
-        raise ValueError(
-            f"there is no runs table at {source}; give the path of a CSV file or the name of a "
-            f"published table, {[*PUBLISHED]}"
-        )
-    return pd.read_csv(source, dtype="str")  # as text: Python's float() reads it back exactly
+        table = source.reset_index(drop=True)
+        table.columns = pd.Index([str(name) for name in table.columns])
+        return table
+    if Path(source).is_file():
+        return read_file(Path(source))
+    if str(source) in PUBLISHED:
+        return read_published(str(source))
+    raise ValueError(
+        f"there is no runs table at {source}; give the path of a file (CSV, JSON, Parquet, Excel) "
+        f"or the name of a published table, {[*PUBLISHED]}"
+    )
 
 
 def _convert_types(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
@@ -218,43 +240,81 @@ def _convert_types(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFr
         dtype = columns[name].dtype if name in columns else "any"
         if dtype == "str":
             typed[name] = values.astype(object).where(values.notna(), "").astype("str")
-        elif dtype != "any" or pd.api.types.is_string_dtype(values):
-            number = _read_number(values)
-            foreign_text = dtype == "any" and number.isna().any()
-            whole = dtype != "float64" and np.isfinite(number).all() and (number % 1 == 0).all()
-            typed[name] = values if foreign_text else number.astype("int64") if whole else number
+        elif dtype != "any":
+            numbers = read_numbers(values)
+            _tell_unread(table, name, numbers)
+            typed[name] = numbers if dtype == "float64" else as_whole(numbers)
+        elif not pd.api.types.is_numeric_dtype(values):
+            typed[name] = _type_foreign(values)
     return table.assign(**typed)
 
 
-def _read_number(values: pd.Series) -> pd.Series:
+def _type_foreign(values: pd.Series) -> pd.Series:
+    """Numbers where every cell is one, else text where a cell is something that has no hash."""
     try:
-        return values.astype("float64")
-    except (TypeError, ValueError):
-        return pd.Series(pd.to_numeric(values, errors="coerce"), dtype="float64")
+        numbers = values.astype("float64")
+    except (TypeError, ValueError, OverflowError):
+        is_text = pd.api.types.is_string_dtype(values)
+        return values if is_text else values.map(str).astype("str")
+    return values if numbers.isna().any() else as_whole(numbers)
+
+
+def _tell_unread(table: pd.DataFrame, name: str, numbers: pd.Series) -> None:
+    """Refuse text where a fit needs a number, with that text; warn of it elsewhere."""
+    if not numbers.isna().any():
+        return
+    unread = find_unread(pd.Series(table[name]), numbers)
+    if "status" in table:
+        unread &= table.status == "ok"
+    if not unread.any():
+        return
+    told = f"{name} {few(table.loc[unread, name])} in run_id {few(table.run_id[unread])} "
+    if name in (*CHECKED, "flops_budget", "weight") or "status" not in table:
+        raise ValueError(
+            f"{told}is no number; write 3.028, 70.7M or 1.4e9, or give these rows status 'failed'"
+        )
+    warnings.warn(f"{told}is no number, and taken as unknown", RunsWarning, stacklevel=4)
+
+
+def _leave_out_empty(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give runs without a number that every fit needs the status 'failed', and tell which."""
+    finished, needed = runs.status == "ok", [name for name in CHECKED if name in runs]
+    if np.isfinite(runs[needed].to_numpy(float)).all():
+        return runs
+    lost = {name: finished & runs[name].isna() for name in needed}
+    lost["loss"] |= finished & np.isinf(runs.loss)
+    gone = pd.DataFrame(lost).any(axis=1)
+    if not gone.any():
+        return runs
+    told = [f"{name} is missing or infinite in run_id {few(runs.run_id[rows])}"
+            for name, rows in lost.items() if rows.any()]  # fmt: skip
+    if not (finished & ~gone).any():
+        raise ValueError(f"no run has all of {needed}: {'; '.join(told)}")
+    message = f"{gone.sum()} of {len(runs)} runs are left out: {'; '.join(told)}"
+    warnings.warn(message, RunsWarning, stacklevel=3)
+    why = pd.Series("", index=runs.index) if "reason" not in runs else runs.reason
+    for name, rows in lost.items():
+        why = why.mask(rows, f"{name} is missing or infinite")
+    return runs.assign(status=runs.status.mask(gone, "failed"), reason=why)
 
 
 def _derive_missing(runs: pd.DataFrame) -> pd.DataFrame:
-    ours = "total_params" in runs or "non_embedding_params" in runs
-    if not ours and "params" not in runs and {"tokens", "flops"} <= {*runs.columns}:
+    runs = derive_tokens(runs)
+    ours = any(name in runs for name in (*SIZES, "params"))
+    if not ours and {"tokens", "flops"} <= {*runs.columns}:
         params = runs.flops / (6.0 * runs.tokens)
         runs = runs.assign(params=params.map("{:.12g}".format).astype(float))  # one N, one value
-    if not ours and "tokens" not in runs and {"params", "flops"} <= {*runs.columns}:
+    if "tokens" not in runs and {"params", "flops"} <= {*runs.columns}:
         runs = runs.assign(tokens=runs.flops / (6.0 * runs.params))
     lacking = [name for name in ("tokens", "loss") if name not in runs]
     lacking += [] if ours or "params" in runs else ["N"]
     if lacking:
-        raise ValueError(
-            f"runs table lacks {lacking}; it has {[*runs.columns]}. It needs loss and two of N, D, "
-            "C: name them so, or map them with columns={'their name': 'N', ...}"
-        )
+        raise ValueError(explain_lack(runs, lacking))
     return runs
 
 
 def _list_checked(runs: pd.DataFrame) -> list[str]:
-    candidates = ("total_params", "non_embedding_params", "params", "block_params", "tokens")
-    return [
-        name for name in (*candidates, "flops", "flops_budget", "loss", "weight") if name in runs
-    ]
+    return [name for name in (*CHECKED, "flops_budget", "weight") if name in runs]
 
 
 def few(values) -> str:

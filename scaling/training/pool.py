@@ -235,17 +235,22 @@ def _start(
         receive, send = context.Pipe(duplex=False)
         train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
         arguments = (train, plan, device, rank, port, send)
-        for left in reversed(range(STARTS)):
-            process = context.Process(target=work, args=arguments, daemon=True)
-            try:
-                process.start()
-                break
-            except (OSError, EOFError):  # a killed forkserver is started again by the next try
-                if not left:
-                    raise
-        job.processes.append(process)
+        job.processes.append(_started(context, arguments))
         send.close()
         yield receive
+
+
+def _started(context: ForkServerContext, arguments: tuple) -> BaseProcess:
+    """Start a worker; a forkserver that was killed is started again by the next try."""
+    for left in reversed(range(STARTS)):
+        process = context.Process(target=work, args=arguments, daemon=True)
+        try:
+            process.start()
+            return process
+        except (OSError, EOFError):
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _settle(

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import made, true_optimum
 
 from scaling.fitting.criterion import Criterion
 from scaling.fitting.isoflop import fit_isoflop
@@ -332,3 +333,11 @@ def test_repeated_tokens_are_fitted_by_their_law(runs):
         report = fit_all(runs.assign(epochs=epochs, loss=loss), bootstrap=0, audit=False)
     assert report["repeated"].law == "repeated"
     assert report["repeated"].params["alpha"] == pytest.approx(0.35, rel=1e-3)
+
+
+def test_rows_are_chosen_where_a_law_is_fitted():
+    table = made()
+    other = pd.concat([table.assign(kind="a"), table.assign(kind="b", loss=table.loss / 2)])
+    one = fit_law(other, where={"kind": "b"}, bootstrap=0)
+    assert float(one.L_opt(6.4e19).value) == pytest.approx(true_optimum(6.4e19)[1] / 2, rel=1e-3)
+    assert one.data.filter == "kind == b"

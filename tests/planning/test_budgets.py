@@ -37,6 +37,10 @@ MINE = {"Abacus": Device("Abacus", {"bf16": 1e12}, 1e9)}
         ("8 B200 for 1 hour at 50 %", 8 * HOUR * 2250e12 * 0.5),
         ("8 TPUv4 for 1 hour at 50 %", 8 * HOUR * 275e12 * 0.5),
         ("1 A100 for 1 h at 0.1 PFLOP/s", HOUR * 1e14),
+        ("5,76e23", 5.76e23),  # no comma that groups thousands
+        ("5,760,000e17", 5.76e23),
+        ("8 H100 for 1,5 days at 40,5 %", 8 * 36 * HOUR * 989e12 * 0.405),
+        ("1,7M H100 hours at 38 %", 1.7e6 * HOUR * 989e12 * 0.38),
     ],
 )
 def test_a_budget_in_any_currency(text, flops):
@@ -136,3 +140,50 @@ def test_nonsense_is_refused_by_name(text, options, match):
 def test_a_budget_is_read_already():
     budget = parse_budget("1 PF-day")
     assert parse_budget(budget) is budget
+
+
+WRITTEN = [
+    "5,76e23",
+    "512",
+    "1.7M",
+    "1,000",
+    "x",
+    "H100",
+    "A100-hours",
+    "for",
+    "30 days",
+    "at",
+    "40 %",
+]
+WRITTEN += [
+    "$2M",
+    "on",
+    "PF-days",
+    "1e400",
+    "nan",
+    "-",
+    ".",
+    ",",
+    "e5",
+    "1.2.3",
+    "TFLOP/s",
+    "\n",
+    "²",
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from(WRITTEN) | st.text(max_size=3), min_size=1, max_size=6), st.booleans()
+)
+def test_any_text_is_a_budget_or_one_line(parts, spaced):
+    try:
+        assert parse_budget((" " if spaced else "").join(parts), price_per_hour=2).flops > 0
+    except ValueError as error:
+        assert "\n" not in str(error) and "float" not in str(error)
+
+
+@pytest.mark.parametrize("budget", [None, True, [1], float("inf"), 10**400, "1" * 5000])
+def test_what_is_no_number_is_no_budget(budget):
+    with pytest.raises(ValueError, match="budget"):
+        parse_budget(budget)

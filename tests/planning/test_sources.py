@@ -1,14 +1,23 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_tables import made, true_optimum
 
 from scaling import fit_all, fit_law, load_fit, make_plan
 from scaling.laws.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
 from scaling.planning.budgets import parse_budget
-from scaling.planning.sources import SHIPPED, SOURCES, compare_laws, get_source, surface_sources
+from scaling.planning.sources import (
+    SHIPPED,
+    SOURCES,
+    compare_laws,
+    get_source,
+    is_table,
+    surface_sources,
+)
 from scaling.tables.runs import runs_to_csv
 
 CHINCHILLA = 5.76e23
@@ -160,3 +169,35 @@ def test_budgets_and_laws_are_the_users():
     assert table.C[0] == pytest.approx(512 * 30 * 86400 * 156e12)
     with pytest.raises(ValueError, match="law 'mine' is neither"):
         get_source("mine")
+
+
+def test_a_table_with_names_of_its_own_is_planned_from(tmp_path):
+    N_opt, L_opt = true_optimum(6.4e19)
+    table = made().rename(columns={"N": "size", "D": "toks", "loss": "val"}).drop(columns="C")
+    both = pd.concat([table.assign(kind="text"), table.assign(kind="code", val=table.val / 3)])
+    path = tmp_path / "runs.tsv"
+    both.to_csv(path, sep="\t", index=False)
+    columns = {"size": "N", "toks": "D", "val": "loss"}
+    plan = make_plan(6.4e19, path, columns=columns, where={"kind": "text"})
+    assert plan.N_opt.value == pytest.approx(N_opt, rel=0.01)
+    assert plan.L_opt.value == pytest.approx(L_opt, rel=0.005)
+    with pytest.raises(ValueError, match=r"cannot be planned from: .*'kind' tells them apart"):
+        make_plan(6.4e19, path, columns=columns)
+    with pytest.raises(ValueError, match=r"perhaps columns=\{toks: D, val: loss, size: N\}"):
+        make_plan(6.4e19, path)
+    with pytest.raises(ValueError, match=r"columns are for law=TABLE.*'besiroglu2024' is none"):
+        make_plan(6.4e19, columns=columns)
+
+
+def test_a_list_of_records_is_a_table_and_no_fit(tmp_path):
+    (tmp_path / "runs.json").write_text(made().to_json(orient="records"))
+    assert is_table(tmp_path / "runs.json")
+    fit_law(made(), bootstrap=0).save(tmp_path / "fit.json")
+    assert not is_table(tmp_path / "fit.json")
+
+
+@pytest.mark.parametrize("budget", [1e60, "1e300"])
+def test_a_budget_beyond_all_reason_is_answered(budget):
+    plan = make_plan(budget)
+    assert plan.shape is None and plan.status == "extrapolated"
+    assert any("beyond 1e+14 parameters" in note for note in plan.notes)

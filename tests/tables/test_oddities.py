@@ -25,7 +25,7 @@ def usual(**changes):
         (usual(N=[0.07, 1, 7, 70]), "N is at most 70 parameters; .*billions"),
         (usual(D=[2, 4, 8, 1400]), "D is at most 1400 tokens; .*billions"),
         (usual(loss=[1.2, 1.1, 1.0, 0.9]), r"every loss is below 1.5 \(from 0.9 to 1.2\)"),
-        (usual(vocab_size=30), r"\[3.5\] of run_id \['row0001'\] is above ln\(vocab_size\)"),
+        (usual(vocab_size=30), r"\[3.5\] of run_id \['row0001'\] is above ln\(vocab_size\).*bits"),
     ],
 )
 def test_oddities_are_told_and_fitted(table, message):
