@@ -37,7 +37,7 @@ class ReproduceCommand:
 def main(command: ReproduceCommand) -> None:
     """Check entry by entry, print, write; end with an error if a check is not ok."""
     console, folder = make_console(), job_folder(command.out)
-    products.claim(folder, FILES, overwrite=command.overwrite)
+    products.refuse_foreign(folder, FILES, overwrite=command.overwrite)
     done = []
     for entry in chosen_entries(command.only):
         done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
@@ -47,6 +47,7 @@ def main(command: ReproduceCommand) -> None:
     for finding in findings_section(checks).items:  # which a reader sees last
         console.print(f"finding: {finding}")
     audits = [r.audit for r in done if len(r.audit)] or [pd.DataFrame(columns=["entry"])]
+    products.claim(folder, FILES, overwrite=command.overwrite)
     write_table(folder / "checks.csv", checks)
     write_table(folder / "audit.csv", pd.concat(audits, ignore_index=True), AUDIT_DIGITS)
     page = replication_page(done, _ask_again(command), command.bootstrap, command.seed)

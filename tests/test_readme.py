@@ -110,7 +110,8 @@ def test_how_often_intervals_hold_is_what_the_record_says():
 
 def test_everything_in_its_tree_exists_and_nothing_is_left_out():
     tree = README.split("```text\n")[1].split("```")[0]
-    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
+    heads = (re.split(r"  +(?=\S)", line.strip())[0] for line in tree.splitlines() if line.strip())
+    named = {name.rstrip("/") for head in heads for name in head.split(", ")}
     top = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")} - {"dist"}
     modules = {p.name for p in (ROOT / "scaling").iterdir() if p.name[0] not in "_."}
     assert top | modules <= {Path(n).name for n in named}

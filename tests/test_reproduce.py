@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from scaling.products import MANIFEST
+from scaling.reproduce import FILES
+
 ROOT = Path(__file__).parents[1]
 QUICK = ["only=[cerebras2023]", "bootstrap=50"]
 
@@ -20,7 +23,7 @@ def test_it_checks_prints_and_writes(verb, tmp_path):
     assert "finding: cerebras2023" in done.stdout
     assert done.stderr.startswith("warning: D follows N in all 7 runs")
     assert done.stderr.count("\n") == 1
-    assert {p.name for p in tmp_path.iterdir()} == {"checks.csv", "audit.csv", "README.md"}
+    assert {p.name for p in tmp_path.iterdir()} == {*FILES, MANIFEST}
     checks = pd.read_csv(tmp_path / "checks.csv")
     assert checks.ok.all()
     assert {"entry", "quantity", "published", "ours", "low", "high", "verdict"} <= {*checks.columns}

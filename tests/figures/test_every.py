@@ -120,7 +120,7 @@ def test_convention_and_units_are_on_the_figure(figures, report, name):
 
 def test_another_convention_shows(runs, curves):
     convention = Convention("non_embedding", "6ND")
-    other = runs.assign(non_embedding_params=runs.total_params // 2)
+    other = runs.assign(non_embedding_params=runs.total_params * 4 // 5)
     figures, _ = all_figures(
         other, curves, fit_all(other, bootstrap=0, convention=convention, audit=False)
     )

@@ -91,10 +91,10 @@ def test_rules_are_monotone():
     [
         (dict(rules="horizons"), r"optim.rules='horizons': choose one of"),
         (dict(schedule="linear"), r"optim.schedule='linear': choose one of"),
-        (dict(lr=0.0), "optim.lr=0.0 must lie between 0 and 10"),
-        (dict(lr=float("nan")), "optim.lr=nan must lie between"),
+        (dict(lr=0.0), "optim.lr=0.0 must be above 0 and below 10"),
+        (dict(lr=float("nan")), "optim.lr=nan must be above 0"),
         (dict(batch_tokens=100), "optim.batch_tokens=100 must be a multiple of 128"),
-        (dict(batch_tokens=0), "optim.batch_tokens=0 must lie between"),
+        (dict(batch_tokens=0), "optim.batch_tokens=0 must be above 0"),
         (dict(beta2=1.0), "optim.beta2=1.0 must be at least 0 and below 1"),
         (dict(cooldown=-0.1), "optim.cooldown=-0.1 must be at least 0"),
         (dict(warmup_steps=-1), "optim.warmup_steps=-1 must not be negative"),
