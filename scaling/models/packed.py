@@ -33,7 +33,7 @@ def pack_model(
 ) -> dict[str, Tensor]:
     """Parameters by name, a tied head once; of what is quantised the codes and scales instead.
 
-    The scales are those that training has learned, where it has. `parameters` stand for those of a
+    The scales are those that it was trained with, where it was rounded then. `parameters` stand for those of a
     model that lies on several ranks.
     """
     parameters = parameters or dict(model.named_parameters())
@@ -42,9 +42,8 @@ def pack_model(
         assert storage is not None
         if (weight := tensors.pop(f"{name}.weight", None)) is None:
             continue  # a tied head has gone with its table
-        quantiser = part.quantiser
-        learned = quantiser.scale if isinstance(quantiser, FakeQuantiser) else None
-        codes, scale = encode(weight, storage, learned)
+        trained = part.quantiser.scale_of(weight) if isinstance(part.quantiser, FakeQuantiser) else None
+        codes, scale = encode(weight, storage, trained)
         tensors[name + CODES] = pack(codes, storage.bits) if storage.is_integer else codes
         if scale is not None:
             tensors[name + SCALE] = scale.detach()
