@@ -10,7 +10,7 @@ from scaling.pages.text import Column, Section, Table, markdown, shown, shown_in
 from scaling.planning.few_bits import SHIPPED
 from scaling.quantities import format_quantity as short
 from scaling.tables.runs import runs_to_csv
-from scaling.training.records import model_folder
+from scaling.training.records import CONFIG, model_folder
 from scaling.training.saved import load_model
 from scaling.training.shrinking import weight_grids
 
@@ -20,7 +20,7 @@ TEST = {False: "reproduced", True: "not reproduced"}
 
 def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
     """Write the record: runs, costs, fits, laws, figures and README.md; the planner's laws too."""
-    law, (cost, _, table) = fits["trained_in_bits"], rounding["all"]
+    law, (cost, _, _, table) = fits["trained_in_bits"], rounding["all", "bits"]
     write_text(folder / "runs.csv", runs_to_csv(runs))
     kept = ["run_id", "N", "D", "ratio", "bits", "scales", "seed", "L", "added", "share"]
     write_table(folder / "shares.csv", shares[kept])
@@ -32,18 +32,20 @@ def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
         fit.save(SHIPPED[fit.law])
     save_figure(trained_bits_figure(learned, law), folder / "trained.png")
     save_figure(rounding_figure(table, cost), folder / "rounding.png")
-    fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"])
-    name, weights, grids = weight_grids(load_model(model_folder(folder, fp32.run_id.iloc[-1]))[0])
-    save_figure(weights_figure(weights, grids, name), folder / "weights.png")
+    fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"]).run_id
+    if kept := [run for run in fp32 if (model_folder(folder, run) / CONFIG).is_file()]:
+        model, _ = load_model(model_folder(folder, kept[-1]))
+        name, weights, grids = weight_grids(model)
+        save_figure(weights_figure(weights, grids, name), folder / "weights.png")
     sections = [
         tell_runs(runs, planned),
         show_training(learned, shares, fits, laws),
-        compare_scales(shares),
+        compare_scales(shares, fits["trained_in_bits, absmax"]),
         show_rounding(table, rounding, laws),
         show_formats(costs, runs),
         Section(
             "Weights and formats",
-            ("The largest matrix of the largest model at its longest horizon.",),
+            ("The largest matrix of the blocks of the largest fp32 model.",),
             figures=("weights",),
         ),
     ]
@@ -54,7 +56,7 @@ def list_parameters(fits, rounding):
     """Return every parameter of every law, a row each."""
     named = [
         *((name, fit, fit.lack_of_fit) for name, fit in fits.items()),
-        *((f"rounding_cost, {p}", fit, lack) for p, (fit, lack, _) in rounding.items() if fit),
+        *((f"rounding_cost, {' in '.join(k)}", *found[:2]) for k, found in rounding.items()),
     ]
     rows = []
     for name, fit, lack in named:
@@ -131,33 +133,49 @@ def show_training(obs, shares, fits, laws):
     spread = "; ".join(f"{b:g} bits {s['min']:.2f} to {s['max']:.2f}" for b, s in span.iterrows())
     lack = law.lack_of_fit
     text = (
-        "Weights are rounded in every forward pass (straight-through, scales learned as in LSQ, "
-        "one a row); the loss is that of the rounded weights. Columns of bits: added loss over the "
-        "fp32 run of the same seed. N_eff: the fp32 size that would reach the loss, by the law of "
-        "the fp32 runs alone. E, which so few sizes cannot tell, is that of the reference sweep "
-        f"(results/reference-enwik8-cpu): {law.params['E']:.3f} nats/token.",
+        "Weights are rounded in every forward pass (straight-through), with one scale a row: a "
+        "learned share of that of the largest weight. The loss is that of the rounded weights. "
+        "Columns of bits: added loss over the fp32 run of the same seed, mean of the seeds. N_eff: "
+        "the fp32 size that would reach the loss, by the law of the fp32 runs alone. E, which so "
+        "few sizes cannot tell, is that of the reference sweep (results/reference-enwik8-cpu): "
+        f"{law.params['E']:.3f} nats/token.",
         f"**N_eff = N (1 - e^(-bits / gamma)) is {TEST[is_refuted(law, lack)]} at this scale**: "
         f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, lack)}. The same runs, bits ignored: "
-        f"{tell_fit(blind, blind.lack_of_fit)}.",
+        f"{tell_fit(blind, blind.lack_of_fit)}. Measured loss over the law's: "
+        f"{tell_missed(obs, 'bits', '.2%')}; {tell_missed(obs, 'N', '.2%')}.",
         f"N_eff/N of single runs, which {PAPER} take for a function of the bits alone: {spread}.",
     )
     tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
     return Section("Trained in few bits", text, tables=tables, figures=("trained",))
 
 
-def compare_scales(shares):
+def tell_missed(table, by, form):
+    """Write what a law misses, measured over predicted in logarithms, as means of groups."""
+    means = table.groupby(by).missed.mean()
+    places = [f"N {short(at)}" if by == "N" else f"{at:g} bits" for at in means.index]
+    return ", ".join(f"at {at} {mean:+{form}}" for at, mean in zip(places, means, strict=True))
+
+
+def compare_scales(shares, law):
     """Set scales that follow the largest weight beside learned ones, where both were trained."""
-    wide = shares.pivot_table(
-        index=["N", "ratio", "seed", "bits"], columns="scales", values="added"
-    )
-    both = wide.dropna().reset_index() if "absmax" in wide else wide.head(0)
+    at = ["N", "ratio", "seed", "bits"]
+    wide = shares.pivot_table(index=at, columns="scales", values="added")
+    both = wide.dropna().reset_index()
     columns = (
         *(shown("N", "N", short), shown("ratio", "D/N", "g"), shown("bits", "bits", "g")),
-        *(shown("learned", "learned (LSQ)", "+.4f"), shown("absmax", "absmax", "+.4f")),
+        *(shown("learned", write="+.4f"), shown("absmax", write="+.4f")),
     )
-    text = "Added loss by how the scales come about; the laws are of learned ones."
-    tables = (Table(both, columns),) if len(both) else ()
-    return Section("Learned scales, or the largest weight", (text,), tables=tables)
+    gain = (both.absmax - both.learned).groupby(both.bits).agg(["mean", "std", "count"])
+    gains = "; ".join(
+        f"{bits:g} bits {g['mean']:+.4f} (standard error {g['std'] / g['count'] ** 0.5:.4f})"
+        for bits, g in gain.iterrows()
+    )
+    text = (
+        "Added loss by how the scales come about, one seed.",
+        f"**absmax costs over learned scales**: {gains}. The law of absmax runs: "
+        f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, law.lack_of_fit)}.",
+    )
+    return Section("Learned scales, or the largest weight", text, tables=(Table(both, columns),))
 
 
 def show_parameters(laws, names):
@@ -177,26 +195,25 @@ def show_rounding(table, rounding, laws):
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), *map(shown, wide.columns)]
     texts = [
         "The fp32 models, rounded once after training, one absmax scale a row, no calibration: "
-        "added loss over the same 256 held-out windows, standard error in brackets. The fit is in "
-        "logarithms: costs within two standard errors of zero are left out of it, so that it says "
-        "nothing of bits that cost nothing."
+        "added loss over the same 256 held-out windows, standard error in brackets. The fits are "
+        "in logarithms, of the bits at which every model surely loses something "
+        f"({', '.join(f'{b:g}' for b in rounding['all', 'bits'][2].bits.unique())}); the noise "
+        "that a law may miss is that of the two seeds, 3 to 10 times that of the windows.",
+        "*Bits of the step* are log2 of the range of the levels in steps, 2 (high + offset): 1.58, "
+        "2.58, 3.81 for 2, 3, 4 bits, since absmax leaves the lowest code of 3 bits and more "
+        "unused. An error that is squared falls by 4 a bit of the step: gamma = 1 / ln 4 = 0.72.",
     ]
-    for parts, (fit, lack, _) in rounding.items():
-        counted = {
-            "all": "all parameters",
-            "blocks": "those of the blocks, which alone are rounded",
-        }
-        if fit is None:
-            texts.append(f"{parts}: no fit, {lack}.")
-            continue
+    counted = {"all": "all parameters", "blocks": "those of the blocks, which alone are rounded"}
+    for (parts, bits), (fit, lack, used, _) in rounding.items():
         texts.append(
-            f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, is "
+            f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, in {bits}, is "
             f"{TEST[is_refuted(fit, lack)]} at this scale** (N: {counted[parts]}). "
             f"{tell_interval(fit, 'gamma')} bits; {tell_interval(fit, 'gamma_D')}, so that it "
             f"{tell_sign(fit, 'gamma_D', 'grows', 'falls')} with D; "
             f"{tell_interval(fit, 'gamma_N')}, so that it "
             f"{tell_sign(fit, 'gamma_N', 'falls', 'grows')} with N at the same D; "
-            f"{tell_fit(fit, lack)}."
+            f"{tell_fit(fit, lack)}. ln of measured over the law's: "
+            f"{tell_missed(used, 'nominal', '.2f')}; {tell_missed(used, 'N', '.2f')}."
         )
     tables = Table(wide.reset_index(), tuple(columns)), show_parameters(laws, ("rounding_cost",))
     return Section("Rounded after training", tuple(texts), tables=tables, figures=("rounding",))

@@ -125,17 +125,19 @@ class FakeQuantiser(nn.Module):
     def forward(self, w_NK: Tensor) -> Tensor:
         """Return the rounded weights, same shape."""
         low, high, offset = self.storage.levels
-        w_NGJ, s = split(w_NK, self.storage), self.scale_of(w_NK)
+        w_NGJ = split(w_NK, self.storage)
+        s = trained_scale(w_NK.detach(), self.storage, self.clip)
         x = w_NGJ / s - offset
         beyond = (x.detach() < low) | (x.detach() > high)  # where clamp holds gradients back
         x = x.clamp(low, high)
         rounded = (x.detach().round() + (x - x.detach()) + offset) * s
         return join(rounded + (w_NGJ - w_NGJ.detach()) * beyond, w_NK.shape)
 
-    def scale_of(self, w_NK: Tensor) -> Tensor:
-        """Scales of weights, as `encode` takes them."""
-        s = absmax_scale(split(w_NK.detach(), self.storage), self.storage)
-        return s if self.clip is None else s * (PACE * self.clip).exp().view_as(s)
+
+def trained_scale(w_NK: Tensor, storage: Storage, clip: Tensor | None) -> Tensor:
+    """Scales of weights in training, as `encode` takes them; without a `clip` those of absmax."""
+    s = absmax_scale(split(w_NK, storage), storage)
+    return s if clip is None else s * (PACE * clip).exp().view_as(s)
 
 
 def best_share(w_NK: Tensor, storage: Storage) -> float:

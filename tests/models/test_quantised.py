@@ -20,6 +20,7 @@ from scaling.models.quantised import (
     split,
     train_in_float8,
     train_quantised,
+    trained_scale,
     trained_storage,
 )
 from scaling.models.storage import FORMATS, INTEGERS, SHARES, Storage
@@ -74,7 +75,7 @@ def test_the_fake_quantiser_is_torchs(format, share):
     low, high, _ = storage.levels
     ours = FakeQuantiser(w, storage, learned=True)
     ours.clip.data.fill_(math.log(share) / PACE)
-    s = ours.scale_of(w).detach().flatten()
+    s = trained_scale(w, storage, ours.clip).detach().flatten()
     learnable = torch._fake_quantize_learnable_per_channel_affine
     mine, theirs, s_theirs = w.clone().requires_grad_(), w.clone().requires_grad_(), s.clone()
     y = learnable(theirs, s_theirs.requires_grad_(), torch.zeros(len(s)), 0, low, high, 1.0)
@@ -109,9 +110,9 @@ def test_every_gradient_passes_and_scales_follow_the_weights(learned):
     w = weights().requires_grad_()
     fake(w).backward(slope := weights(seed=1))
     assert torch.allclose(w.grad, slope, rtol=1e-5)
-    assert torch.allclose(fake.scale_of(3 * w), 3 * fake.scale_of(w))
-    codes = encode(w.detach(), fake.storage, fake.scale_of(w))
-    assert torch.equal(fake(w), decode(*codes, fake.storage))
+    s, thrice = (trained_scale(f * w.detach(), fake.storage, fake.clip) for f in (1, 3))
+    assert torch.allclose(thrice, 3 * s)
+    assert torch.equal(fake(w), decode(*encode(w.detach(), fake.storage, s), fake.storage))
 
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
