@@ -10,7 +10,7 @@ from scaling.pages.text import Column, Section, Table, markdown, shown, shown_in
 from scaling.planning.few_bits import SHIPPED
 from scaling.quantities import format_quantity as short
 from scaling.tables.runs import runs_to_csv
-from scaling.training.records import CONFIG, model_folder
+from scaling.training.records import model_folder
 from scaling.training.saved import load_model
 from scaling.training.shrinking import weight_grids
 
@@ -33,9 +33,8 @@ def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
     save_figure(trained_bits_figure(learned, law), folder / "trained.png")
     save_figure(rounding_figure(table, cost), folder / "rounding.png")
     fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"]).run_id
-    if kept := [run for run in fp32 if (model_folder(folder, run) / CONFIG).is_file()]:
-        model, _ = load_model(model_folder(folder, kept[-1]))
-        name, weights, grids = weight_grids(model)
+    if (largest := model_folder(folder, fp32.iloc[-1])).is_dir():  # else the figure stays
+        name, weights, grids = weight_grids(load_model(largest)[0])
         save_figure(weights_figure(weights, grids, name), folder / "weights.png")
     sections = [
         tell_runs(runs, planned),
@@ -45,7 +44,7 @@ def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
         show_formats(costs, runs),
         Section(
             "Weights and formats",
-            ("The largest matrix of the blocks of the largest fp32 model.",),
+            ("The largest matrix of the largest model at its longest horizon.",),
             figures=("weights",),
         ),
     ]

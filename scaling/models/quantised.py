@@ -128,10 +128,12 @@ class FakeQuantiser(nn.Module):
         w_NGJ = split(w_NK, self.storage)
         s = trained_scale(w_NK.detach(), self.storage, self.clip)
         x = w_NGJ / s - offset
-        beyond = (x.detach() < low) | (x.detach() > high)  # where clamp holds gradients back
-        x = x.clamp(low, high)
-        rounded = (x.detach().round() + (x - x.detach()) + offset) * s
-        return join(rounded + (w_NGJ - w_NGJ.detach()) * beyond, w_NK.shape)
+        inside = x.clamp(low, high)
+        rounded = (inside.detach().round() + (inside - inside.detach()) + offset) * s
+        if self.clip is not None:  # what clamp holds back; absmax leaves nothing beyond
+            beyond = (x.detach() < low) | (x.detach() > high)
+            rounded = rounded + (w_NGJ - w_NGJ.detach()) * beyond
+        return join(rounded, w_NK.shape)
 
 
 def trained_scale(w_NK: Tensor, storage: Storage, clip: Tensor | None) -> Tensor:
