@@ -74,8 +74,8 @@ OTHERS = [  # of one model: formats, what shares a scale, activations
 CONVENTIONS = {"all": Convention("total", "counted"), "blocks": Convention("blocks", "counted")}
 REFERENCE = Path("results/reference-enwik8-cpu/fit.json")
 SURE = 2.0  # standard errors by which the costs of some bits must be above zero to be fitted
+KEYS = ["run_id", "format"]
 SETTINGS = FitSettings(Criterion("log", "mse"), 400)
-NOTHING = pd.DataFrame({"run_id": []})
 
 
 def plan(data):
@@ -102,9 +102,14 @@ def train(data, minutes):
             watch(console, trunks, in_time(events, until), None)
 
 
+def read(path):
+    """Return a table that an earlier call has left, or an empty one."""
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEYS)
+
+
 def missing(cells):
     """Return the cells that neither records nor the table have: of fp32, that nobody rounded."""
-    known, costs = (pd.read_csv(p) if p.is_file() else NOTHING for p in (RUNS, COSTS))
+    known, costs = (read(path) for path in (RUNS, COSTS))
     fp32 = cells[0].precision == "fp32"
     done = {*known.run_id} & {*costs.run_id} if fp32 else {*known.run_id}
     return [cell for cell in not_yet_run(cells, FOLDER, models=fp32) if cell.run_id not in done]
@@ -113,7 +118,7 @@ def missing(cells):
 def gather(cells):
     """Return the runs of all cells: of records, else of the table that was written last."""
     found, _ = collect(cells, FOLDER)
-    known = pd.read_csv(RUNS) if RUNS.is_file() else NOTHING
+    known = read(RUNS)
     rest = known.loc[~known.run_id.isin(found.get("run_id", []))]
     runs = pd.concat([found, rest], ignore_index=True).set_index("run_id")
     order = [cell.run_id for cell in cells if cell.run_id in runs.index]
@@ -131,7 +136,7 @@ def in_time(events, until):
 
 def measure(runs, data):
     """Return what rounding costs every fp32 model; what is in costs.csv is not measured again."""
-    known = pd.read_csv(COSTS) if COSTS.is_file() else NOTHING.assign(format=[])
+    known = read(COSTS)
     fp32 = runs.loc[(runs.precision == "fp32") & (runs.status == "ok")]
     known = known.loc[known.run_id.isin(fp32.run_id)]
     fp32 = fp32.sort_values(["total_params", "tokens"]).run_id
