@@ -153,6 +153,7 @@ def measure(runs, data):
 def fit_training(runs):
     """Fit N_eff(bits) to each kind of scales, and laws without bits; return fits by name, and runs.
 
+    Of the horizons at which bits vary: what a law of N and D misses at others is not of the bits.
     fp32 runs stand in every fit.
     """
     runs = load_runs(runs)
@@ -162,6 +163,7 @@ def fit_training(runs):
     obs["scales"] = ["learned" if kind.learned or not kind.storage else "absmax" for kind in kinds]
     obs["ratio"] = (obs["D"] / obs["N"]).round()
     obs["seed"] = runs.set_index("run_id").seed[obs.run_id].to_numpy()
+    obs = obs.loc[obs.ratio.isin(HORIZONS)].reset_index(drop=True)
     known, noise = {"E": load_fit(REFERENCE).params["E"]}, seed_noise(runs)  # E: of more sizes
 
     def fit(law, used, noise=noise):

@@ -128,9 +128,14 @@ def show_training(obs, shares, fits, laws):
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), shown("fp32", "fp32", ".4f")]
     columns += [shown(f"added {b:g}", f"{b:g} bits", "+.4f") for b in bits]
     columns += [shown(f"share {b:g}", f"N_eff/N, {b:g}", ".3f") for b in bits]
-    share = shares.pivot_table(index="bits", columns="ratio", values="share")[::-1]
+    low, high = sorted(shares.ratio.unique())
+    both = shares.pivot_table(index=["bits", "N", "seed"], columns="ratio", values="share").dropna()
+    both["change"] = both[high] - both[low]
+    groups = both.groupby("bits").agg(["mean", "sem"]).sort_index(ascending=False)
     spread = "; ".join(
-        f"{b:g} bits {', '.join(f'{v:.2f}' for v in share.loc[b])}" for b in share.index
+        f"{b:g} bits {row[low, 'mean']:.2f}, {row['change', 'mean']:+.3f} "
+        f"({row['change', 'sem']:.3f})"
+        for b, row in groups.iterrows()
     )
     lacking = 1 - shares.groupby("bits").share.mean()
     steps = ", ".join(f"{lacking[b] / lacking[b + 1]:.1f} from {b} to {b + 1} bits" for b in (2, 3))
@@ -146,9 +151,9 @@ def show_training(obs, shares, fits, laws):
         f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, lack)}. The same runs, bits ignored: "
         f"{tell_fit(blind, blind.lack_of_fit)}. Measured loss over the law's: "
         f"{tell_missed(obs, 'bits', '.2%')}; {tell_missed(obs, 'N', '.2%')}.",
-        f"Mean N_eff/N at {' and '.join(f'{r:g}' for r in share)} tokens per parameter, which "
-        f"{PAPER} take for a function of the bits alone: {spread}. What it lacks of 1 falls by "
-        f"{steps}; the law has one factor for every bit, that of an error squared is 4.",
+        f"Mean N_eff/N at {low:g} tokens per parameter and its change at {high:g} (standard "
+        f"error), which {PAPER} take for a function of the bits alone: {spread}. What it lacks of "
+        f"1 falls by {steps}; the law has one factor for every bit.",
     )
     tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
     return Section("Trained in few bits", text, tables=tables, figures=("trained",))
