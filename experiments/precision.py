@@ -33,6 +33,7 @@ from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.models.storage import Storage
 from scaling.planning.few_bits import FP32
+from scaling.shapes.flops import total_params
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import Convention, observations
@@ -244,7 +245,8 @@ def main():
         for name, count in COUNTED.items()
     }
     shares = effective_shares(obs, fits["fp32 runs alone"])
-    write_record(FOLDER, runs, len(cells), costs, fits, obs, shares, rounding)
+    planned = pd.Series([total_params(cell.shape) for cell in cells]).value_counts().sort_index()
+    write_record(FOLDER, runs, planned, costs, fits, obs, shares, rounding)
 
 
 if __name__ == "__main__":

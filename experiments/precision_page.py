@@ -92,13 +92,13 @@ def tell_sign(fit, name, above, below):
 
 
 def tell_runs(runs, planned):
-    """Say what was trained, and what of the plan was not."""
+    """Say what was trained, and what of the plan (runs by size) was not."""
     ok = runs.loc[runs.status == "ok"]
     sizes = ", ".join(short(N) for N in sorted(ok.total_params.unique()))
     share = ok.embedding_params / ok.total_params
-    seeds = ok.groupby("precision").seed.nunique()
-    done = ", ".join(f"{name} {n}" for name, n in seeds.items())
-    left = "" if len(ok) == planned else "; the same command trains the rest"
+    there = ok.total_params.value_counts()
+    done = ", ".join(f"{there.get(N, 0)} of {n} at {short(N)}" for N, n in planned.items())
+    left = "" if len(ok) == planned.sum() else "; the same command trains the rest"
     return Section(
         "What was trained",
         (
@@ -107,10 +107,10 @@ def tell_runs(runs, planned):
             f"{share.min():.0%} to {share.max():.0%}. So all matrices are rounded, table and head "
             "too, unless *blocks* is said; brackets of parameters are "
             f"{LEVEL:.0%} bootstrap intervals.",
-            f"**{len(ok)} of {planned} planned runs are in this record**{left}. The plan: 4 sizes, "
-            "2 horizons (6 and 24 tokens per parameter), 6 precisions (fp32, 8, 6, 4, 3 and 2 "
-            "bits), 2 seeds, and three longer horizons of one fp32 seed. Seeds that are there: "
-            f"{done}. Largest N planned: 132k.",
+            f"**{len(ok)} of {planned.sum()} planned runs are in this record**: {done}{left}. The "
+            "plan: 4 sizes, 2 horizons (6 and 24 tokens per parameter), 6 precisions (fp32, 8, 6, "
+            "4, 3 and 2 bits), 2 seeds; at the smaller sizes also 8, 4 and 2 bits with absmax "
+            "scales; longer horizons of one fp32 seed, for rounding.",
         ),
     )
 
@@ -128,17 +128,6 @@ def show_training(obs, shares, fits, laws):
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), shown("fp32", "fp32", ".4f")]
     columns += [shown(f"added {b:g}", f"{b:g} bits", "+.4f") for b in bits]
     columns += [shown(f"share {b:g}", f"N_eff/N, {b:g}", ".3f") for b in bits]
-    low, high = sorted(shares.ratio.unique())
-    both = shares.pivot_table(index=["bits", "N", "seed"], columns="ratio", values="share").dropna()
-    both["change"] = both[high] - both[low]
-    groups = both.groupby("bits").agg(["mean", "sem"]).sort_index(ascending=False)
-    spread = "; ".join(
-        f"{b:g} bits {row[low, 'mean']:.2f}, {row['change', 'mean']:+.3f} "
-        f"({row['change', 'sem']:.3f})"
-        for b, row in groups.iterrows()
-    )
-    lacking = 1 - shares.groupby("bits").share.mean()
-    steps = ", ".join(f"{lacking[b] / lacking[b + 1]:.1f} from {b} to {b + 1} bits" for b in (2, 3))
     lack = law.lack_of_fit
     text = (
         "Weights are rounded in every forward pass (straight-through), with one scale a row: a "
@@ -151,12 +140,36 @@ def show_training(obs, shares, fits, laws):
         f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, lack)}. The same runs, bits ignored: "
         f"{tell_fit(blind, blind.lack_of_fit)}. Measured loss over the law's: "
         f"{tell_missed(obs, 'bits', '.2%')}; {tell_missed(obs, 'N', '.2%')}.",
-        f"Mean N_eff/N at {low:g} tokens per parameter and its change at {high:g} (standard "
-        f"error), which {PAPER} take for a function of the bits alone: {spread}. What it lacks of "
-        f"1 falls by {steps}; the law has one factor for every bit.",
+        tell_shares(shares),
     )
     tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
     return Section("Trained in few bits", text, tables=tables, figures=("trained",))
+
+
+def tell_shares(shares):
+    """Say how N_eff / N goes with bits, D/N and N, where a law of bits has it go with bits alone."""
+    low, high = sorted(shares.ratio.unique())
+    both = shares.pivot_table(index=["bits", "N", "seed"], columns="ratio", values="share").dropna()
+    both["change"] = both[high] - both[low]
+    groups = both.groupby("bits").agg(["mean", "sem"]).sort_index(ascending=False)
+    spread = "; ".join(
+        f"{b:g} bits {row[low, 'mean']:.2f}, {row['change', 'mean']:+.3f} "
+        f"({row['change', 'sem']:.3f})"
+        for b, row in groups.iterrows()
+    )
+    by_size = both[[low, high]].mean(axis=1).groupby(["bits", "N"]).mean().unstack()
+    sizes = [N for N in by_size if by_size[N].notna().all()]
+    grown = ", ".join(
+        f"{b:g} bits {row[sizes[-1]] - row[sizes[0]]:+.2f}" for b, row in by_size[::-1].iterrows()
+    )
+    lacking = 1 - shares.groupby("bits").share.mean()
+    steps = ", ".join(f"{lacking[b] / lacking[b + 1]:.1f} from {b} to {b + 1} bits" for b in (2, 3))
+    return (
+        f"Mean N_eff/N at {low:g} tokens per parameter and its change at {high:g} (standard "
+        f"error), which {PAPER} take for a function of the bits alone: {spread}. From N "
+        f"{short(sizes[0])} to {short(sizes[-1])} it changes by {grown}. What it lacks of 1 falls "
+        f"by {steps}; the law has one factor for every bit."
+    )
 
 
 def tell_missed(table, by, form):
