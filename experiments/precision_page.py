@@ -147,7 +147,7 @@ def show_training(obs, shares, fits, laws):
 
 
 def tell_shares(shares):
-    """Say how N_eff / N goes with bits, D/N and N, where a law of bits has it go with bits alone."""
+    """Say how N_eff / N goes with bits, D/N and N, which by the law is with bits alone."""
     low, high = sorted(shares.ratio.unique())
     both = shares.pivot_table(index=["bits", "N", "seed"], columns="ratio", values="share").dropna()
     both["change"] = both[high] - both[low]
