@@ -1,5 +1,7 @@
 """What precision.py writes: tables, laws, figures and the page of results/precision."""
 
+import math
+
 import pandas as pd
 
 from scaling.figures.rounding import rounding_figure, trained_bits_figure, weights_figure
@@ -216,15 +218,17 @@ def show_rounding(table, rounding, laws):
     wide = rows.pivot(index=["N", "ratio"], columns="bits", values="told")
     wide.columns = [f"{bits:g} bits" for bits in wide.columns]
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), *map(shown, wide.columns)]
+    sure = rounding["all", "bits of the step"][2].groupby("nominal").bits.first()
     texts = [
         "The fp32 models, rounded once after training, one absmax scale a row, no calibration: "
         "added loss over the same 256 held-out windows, standard error in brackets. The fits are "
         "in logarithms, of the bits at which every model surely loses something "
-        f"({', '.join(f'{b:g}' for b in rounding['all', 'bits'][2].bits.unique())}); the noise "
-        "that a law may miss is that of the two seeds, 3 to 10 times that of the windows.",
-        "*Bits of the step* are log2 of the range of the levels in steps, 2 (high + offset): 1.58, "
-        "2.58, 3.81 for 2, 3, 4 bits, since absmax leaves the lowest code of 3 bits and more "
-        "unused. An error that is squared falls by 4 a bit of the step: gamma = 1 / ln 4 = 0.72.",
+        f"({', '.join(map(str, sure.index))}); the noise that a law may miss is that of the two "
+        "seeds, not of the windows.",
+        "*Bits of the step* are log2 of the range of the levels in steps, 2 (high + offset): "
+        f"{', '.join(f'{step:.2f}' for step in sure)} for {', '.join(map(str, sure.index))} bits, "
+        "since absmax leaves the lowest code of 3 bits and more unused. An error that is squared "
+        f"falls by 4 a bit of the step: gamma = 1 / ln 4 = {1 / math.log(4):.2f}.",
     ]
     counted = {"all": "all parameters", "blocks": "those of the blocks, which alone are rounded"}
     for (parts, bits), (fit, lack, used, _) in rounding.items():
