@@ -3,8 +3,9 @@
 Question  What do 8, 6, 4, 3 and 2 bits a weight cost, after training against N and D/N, and in
           training as a smaller N_eff(bits)?
 Command   python experiments/precision.py [MINUTES]   (what is trained already is not repeated;
-          after MINUTES of training the page is written from what there is)
-Cost      48 trunks, 9.7e7 training tokens, about two hours on one core; the page needs the first 15
+          after MINUTES of training the page is written from what there is; runs that are in
+          runs.csv need no record, and fp32 runs that are in costs.csv no model)
+Cost      57 trunks, 1.1e8 training tokens, about two hours on one core
 Expected  after training: cost ~ D^.5 / N^.3 e^(-bits / .6); in training: N_eff = N(1 - e^(-bits/2))
 Result    results/precision
 """
@@ -22,7 +23,6 @@ from rich.console import Console
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
-from scaling.errors import FitError
 from scaling.files import write_table
 from scaling.fitting.criterion import Criterion
 from scaling.fitting.diagnosis import lack_of_fit
@@ -33,6 +33,7 @@ from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.models.storage import Storage
 from scaling.planning.few_bits import FP32
+from scaling.shapes.flops import total_params
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import Convention, observations
@@ -47,26 +48,21 @@ from scaling.training.records import FINISHED, Keeping, collect, model_folder, n
 from scaling.training.shrinking import rounding_costs
 
 FOLDER = Path("results/precision")
+RUNS, COSTS = FOLDER / "runs.csv", FOLDER / "costs.csv"
 HORIZONS = [6, 24]  # tokens per parameter
 LONG = [6, 12, 24, 48, 96]  # of the models that are quantised after training
-FEW, MORE = ["int4_all", "int2_all", "int3_all"], ["int6_all", "int8_all"]
-ABSMAX = [
-    "int8_absmax_all",
-    "int4_absmax_all",
-    "int2_absmax_all",
-]  # to compare the two kinds of scales
+LEARNED = [f"int{bits}_learned_all" for bits in (4, 2, 8, 3, 6)]
+ABSMAX = [f"int{bits}_absmax_all" for bits in (4, 2, 8)]  # to compare the two kinds of scales
 STAGES = [  # widths, seed, precisions: what a page needs first comes first
     ([16, 24, 32], 0, ["fp32"]),
-    ([16, 24], 0, FEW),
-    ([16], 0, MORE),
+    ([16, 24], 0, LEARNED),
+    ([16, 24, 32], 1, ["fp32"]),
+    ([16, 24], 1, LEARNED),
+    ([32], 0, LEARNED),
     ([16, 24, 32], 0, ABSMAX),
-    ([32], 0, FEW),
-    ([16], 1, ["fp32", *FEW]),
-    ([24, 32], 0, MORE),
-    ([24, 32], 1, ["fp32", *FEW]),
-    ([16, 24, 32], 1, MORE),
-    ([48], 0, ["fp32", *FEW, *MORE]),
-    ([48], 1, ["fp32", *FEW, *MORE]),
+    ([32], 1, LEARNED),
+    ([48], 0, ["fp32", *LEARNED]),
+    ([48], 1, ["fp32", *LEARNED]),
 ]
 ROUNDED = {"all": (8, 6, 4, 3, 2), "blocks": (4, 3, 2)}  # bits after training
 EVERY = [Storage(f"int{b}", parts=parts) for parts, bits in ROUNDED.items() for b in bits]
@@ -78,7 +74,8 @@ OTHERS = [  # of one model: formats, what shares a scale, activations
 ]
 CONVENTIONS = {"all": Convention("total", "counted"), "blocks": Convention("blocks", "counted")}
 REFERENCE = Path("results/reference-enwik8-cpu/fit.json")
-SURE = 2.0  # standard errors above zero, from which a cost enters a fit in logarithms
+SURE = 2.0  # standard errors by which the costs of some bits must be above zero to be fitted
+KEYS = ["run_id", "format"]
 SETTINGS = FitSettings(Criterion("log", "mse"), 400)
 
 
@@ -99,11 +96,35 @@ def train(data, minutes):
     for cells in plan(data):
         if time.monotonic() > until:
             return
-        trunks = group_trunks(not_yet_run(cells, FOLDER, models=True))
-        keeping = Keeping(models=True)
+        trunks = group_trunks(missing(cells))
+        keeping = Keeping(models=cells[0].precision == "fp32")
         events = train_here(trunks, data, FOLDER, workers=1, device="cpu", keeping=keeping)
         with contextlib.closing(events):
             watch(console, trunks, in_time(events, until), None)
+
+
+def read(path):
+    """Return a table that an earlier call has left, or an empty one."""
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEYS)
+
+
+def missing(cells):
+    """Return the cells that neither records nor the table have: of fp32, that nobody rounded."""
+    known, costs = (read(path) for path in (RUNS, COSTS))
+    fp32 = cells[0].precision == "fp32"
+    done = {*known.run_id} & {*costs.run_id} if fp32 else {*known.run_id}
+    return [cell for cell in not_yet_run(cells, FOLDER, models=fp32) if cell.run_id not in done]
+
+
+def gather(cells):
+    """Return the runs of all cells: of records, else of the table that was written last."""
+    found, _ = collect(cells, FOLDER)
+    known = read(RUNS)
+    rest = known.loc[~known.run_id.isin(found.get("run_id", []))]
+    runs = pd.concat([found, rest], ignore_index=True).set_index("run_id")
+    order = [cell.run_id for cell in cells if cell.run_id in runs.index]
+    runs = runs.loc[order].reset_index()
+    return runs.loc[runs.status.isin(FINISHED)]
 
 
 def in_time(events, until):
@@ -116,28 +137,25 @@ def in_time(events, until):
 
 def measure(runs, data):
     """Return what rounding costs every fp32 model; what is in costs.csv is not measured again."""
-    path = FOLDER / "costs.csv"
-    known = pd.read_csv(path) if path.is_file() else pd.DataFrame({"run_id": []})
+    known = read(COSTS)
     fp32 = runs.loc[(runs.precision == "fp32") & (runs.status == "ok")]
-    first = fp32.sort_values(["total_params", "tokens"]).run_id.iloc[len(fp32) // 2]
-    one = (
-        known.loc[known.run_id.isin(fp32.run_id) & (known.format == "fp16")]
-        if len(known)
-        else known
-    )
+    known = known.loc[known.run_id.isin(fp32.run_id)]
+    fp32 = fp32.sort_values(["total_params", "tokens"]).run_id
+    middle = "" if (known.format == "fp16").any() else fp32.iloc[len(fp32) // 2]
     found = [known]
-    for run_id in fp32.run_id[~fp32.run_id.isin(known.run_id)]:
-        storages = [*EVERY, *(OTHERS if run_id == first and one.empty else [])]
+    for run_id in fp32[~fp32.isin(known.run_id)]:
+        storages = [*EVERY, *(OTHERS if run_id == middle else [])]
         found.append(rounding_costs(model_folder(FOLDER, run_id), storages, data, WINDOWS))
     costs = pd.concat(found, ignore_index=True)
-    write_table(path, costs)
+    write_table(COSTS, costs)
     return costs
 
 
 def fit_training(runs):
-    """Fit N_eff(bits) and, beside it, laws without bits; return fits by name, and all runs.
+    """Fit N_eff(bits) to each kind of scales, and laws without bits; return fits by name, and runs.
 
-    Runs whose scales are not learned (absmax) enter no fit.
+    Of the horizons at which bits vary: what a law of N and D misses at others is not of the bits.
+    fp32 runs stand in every fit.
     """
     runs = load_runs(runs)
     obs, _ = observations(runs, CONVENTIONS["all"])
@@ -146,39 +164,57 @@ def fit_training(runs):
     obs["scales"] = ["learned" if kind.learned or not kind.storage else "absmax" for kind in kinds]
     obs["ratio"] = (obs["D"] / obs["N"]).round()
     obs["seed"] = runs.set_index("run_id").seed[obs.run_id].to_numpy()
-    used = obs.loc[obs.scales == "learned"]
-    data = Prepared.of(used, CONVENTIONS["all"], noise=seed_noise(runs))
-    known = {"E": load_fit(REFERENCE).params["E"]}  # which so few sizes cannot tell
-    fp32 = Prepared.of(obs.loc[obs.bits == FP32], CONVENTIONS["all"])
+    obs = obs.loc[obs.ratio.isin(HORIZONS)].reset_index(drop=True)
+    known, noise = {"E": load_fit(REFERENCE).params["E"]}, seed_noise(runs)  # E: of more sizes
+
+    def fit(law, used, noise=noise):
+        data = Prepared.of(obs.loc[used], CONVENTIONS["all"], noise=noise)
+        return fit_parametric(data, SETTINGS, law=law, constraints=known)
+
+    fp32, learned = obs.bits == FP32, obs.scales == "learned"
     fits = {
-        name: fit_parametric(runs, SETTINGS, law=law, constraints=known)
-        for name, runs, law in (
-            ("trained_in_bits", data, "trained_in_bits"),
-            ("bits ignored", data, "chinchilla"),
-            ("fp32 runs alone", fp32, "chinchilla"),
-        )
+        "trained_in_bits": fit("trained_in_bits", learned),
+        "trained_in_bits, absmax": fit("trained_in_bits", fp32 | ~learned),
+        "bits ignored": fit("chinchilla", learned),
+        "fp32 runs alone": fit("chinchilla", fp32, None),
     }
+    obs["missed"] = -residuals_of(obs, LAWS["trained_in_bits"], fits["trained_in_bits"].params)
     return fits, obs
 
 
-def fit_rounding(costs, runs, parts):
-    """Fit what rounding costs; return the fit, its lack of fit and the observations."""
+def fit_rounding(costs, runs, parts, count_bits):
+    """Fit what rounding costs; return the fit, its lack of fit, what it is of and all costs.
+
+    Of bits at which the cost of every model is sure: of others those that chance has raised would
+    enter the logarithms, and not those that it has lowered. Seeds differ more than windows do, and
+    alike at all of these bits, so that no cost has more weight than another.
+    """
     obs, _ = observations(load_runs(runs), CONVENTIONS[parts])
     integers = costs.loc[costs.format.str.startswith("int") & (costs.parts == parts)]
     plain = integers.loc[(integers.per == "channel") & integers.activations.isna()]
     table = plain[["run_id", "bits", "cost", "cost_std"]].merge(obs, on="run_id")
     table["repeat"] = table.groupby(["N", "D", "bits"]).ngroup()
-    used = table.loc[table.cost > SURE * table.cost_std].assign(L=lambda t: t.cost)
-    try:
-        fit = fit_parametric(Prepared.of(used, CONVENTIONS[parts]), SETTINGS, law="rounding_cost")
-    except FitError as error:
-        return None, str(error), table
-    residuals = residuals_of(used, LAWS["rounding_cost"], fit.params)
-    measured = used.assign(weight=(used.cost / used.cost_std) ** 2)  # of windows, not of seeds
-    lack = lack_of_fit(residuals, measured, len(fit.params))
+    sure = (table.cost > SURE * table.cost_std).groupby(table.bits).transform("all")
+    used = table.loc[sure].assign(L=lambda t: t.cost, nominal=lambda t: t.bits)
+    used["bits"] = count_bits(used.bits)
+    fit = fit_parametric(Prepared.of(used, CONVENTIONS[parts]), SETTINGS, law="rounding_cost")
+    used["missed"] = -residuals_of(used, LAWS["rounding_cost"], fit.params)
+    lack = lack_of_fit(used.missed.to_numpy(), used, len(fit.params))
     if fit.status == "ok" and lack is not None and lack.rejected:
         fit = replace(fit, status="rejected", reason=lack.describe())
-    return fit, lack, table
+    return fit, lack, used, table
+
+
+def step_bits(bits):
+    """Return log2 of the range in steps, 2 (high + offset): bits as the rounding error sees them.
+
+    Nominal bits are those of 2^bits levels; absmax leaves the lowest code unused but in 2 bits.
+    """
+    levels = {b: Storage(f"int{b}").levels for b in bits.unique()}
+    return bits.map({b: np.log2(2 * (high + offset)) for b, (_, high, offset) in levels.items()})
+
+
+COUNTED = {"bits": lambda bits: bits, "bits of the step": step_bits}
 
 
 def effective_shares(obs, plain):
@@ -200,13 +236,17 @@ def main():
     data = prepare_tokens(DataConfig(), report=print)
     train(data, float(sys.argv[1]) if len(sys.argv) > 1 else float("inf"))
     cells = [cell for stage in plan(data) for cell in stage]
-    runs, _ = collect(cells, FOLDER)
-    runs = runs.loc[runs.status.isin(FINISHED)]
+    runs = gather(cells)
     costs = measure(runs, data)
     fits, obs = fit_training(runs)
-    rounding = {parts: fit_rounding(costs, runs, parts) for parts in CONVENTIONS}
+    rounding = {
+        (parts, name): fit_rounding(costs, runs, parts, count)
+        for parts in CONVENTIONS
+        for name, count in COUNTED.items()
+    }
     shares = effective_shares(obs, fits["fp32 runs alone"])
-    write_record(FOLDER, runs, len(cells), costs, fits, obs, shares, rounding)
+    planned = pd.Series([total_params(cell.shape) for cell in cells]).value_counts().sort_index()
+    write_record(FOLDER, runs, planned, costs, fits, obs, shares, rounding)
 
 
 if __name__ == "__main__":

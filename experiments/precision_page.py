@@ -1,5 +1,7 @@
 """What precision.py writes: tables, laws, figures and the page of results/precision."""
 
+import math
+
 import pandas as pd
 
 from scaling.figures.rounding import rounding_figure, trained_bits_figure, weights_figure
@@ -20,7 +22,7 @@ TEST = {False: "reproduced", True: "not reproduced"}
 
 def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
     """Write the record: runs, costs, fits, laws, figures and README.md; the planner's laws too."""
-    law, (cost, _, table) = fits["trained_in_bits"], rounding["all"]
+    law, (cost, _, _, table) = fits["trained_in_bits"], rounding["all", "bits"]
     write_text(folder / "runs.csv", runs_to_csv(runs))
     kept = ["run_id", "N", "D", "ratio", "bits", "scales", "seed", "L", "added", "share"]
     write_table(folder / "shares.csv", shares[kept])
@@ -32,13 +34,14 @@ def write_record(folder, runs, planned, costs, fits, obs, shares, rounding):
         fit.save(SHIPPED[fit.law])
     save_figure(trained_bits_figure(learned, law), folder / "trained.png")
     save_figure(rounding_figure(table, cost), folder / "rounding.png")
-    fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"])
-    name, weights, grids = weight_grids(load_model(model_folder(folder, fp32.run_id.iloc[-1]))[0])
-    save_figure(weights_figure(weights, grids, name), folder / "weights.png")
+    fp32 = runs.loc[runs.precision == "fp32"].sort_values(["total_params", "tokens"]).run_id
+    if (largest := model_folder(folder, fp32.iloc[-1])).is_dir():  # else the figure stays
+        name, weights, grids = weight_grids(load_model(largest)[0])
+        save_figure(weights_figure(weights, grids, name), folder / "weights.png")
     sections = [
         tell_runs(runs, planned),
         show_training(learned, shares, fits, laws),
-        compare_scales(shares),
+        compare_scales(shares, fits["trained_in_bits, absmax"]),
         show_rounding(table, rounding, laws),
         show_formats(costs, runs),
         Section(
@@ -54,7 +57,7 @@ def list_parameters(fits, rounding):
     """Return every parameter of every law, a row each."""
     named = [
         *((name, fit, fit.lack_of_fit) for name, fit in fits.items()),
-        *((f"rounding_cost, {p}", fit, lack) for p, (fit, lack, _) in rounding.items() if fit),
+        *((f"rounding_cost, {' in '.join(k)}", *found[:2]) for k, found in rounding.items()),
     ]
     rows = []
     for name, fit, lack in named:
@@ -91,13 +94,13 @@ def tell_sign(fit, name, above, below):
 
 
 def tell_runs(runs, planned):
-    """Say what was trained, and what of the plan was not."""
+    """Say what was trained, and what of the plan (runs by size) was not."""
     ok = runs.loc[runs.status == "ok"]
     sizes = ", ".join(short(N) for N in sorted(ok.total_params.unique()))
     share = ok.embedding_params / ok.total_params
-    seeds = ok.groupby("precision").seed.nunique()
-    done = ", ".join(f"{name} {n}" for name, n in seeds.items())
-    left = "" if len(ok) == planned else "; the same command trains the rest"
+    there = ok.total_params.value_counts()
+    done = ", ".join(f"{there.get(N, 0)} of {n} at {short(N)}" for N, n in planned.items())
+    left = "" if len(ok) == planned.sum() else "; the same command trains the rest"
     return Section(
         "What was trained",
         (
@@ -106,10 +109,10 @@ def tell_runs(runs, planned):
             f"{share.min():.0%} to {share.max():.0%}. So all matrices are rounded, table and head "
             "too, unless *blocks* is said; brackets of parameters are "
             f"{LEVEL:.0%} bootstrap intervals.",
-            f"**{len(ok)} of {planned} planned runs are in this record**{left}. The plan: 4 sizes, "
-            "2 horizons (6 and 24 tokens per parameter), 6 precisions (fp32, 8, 6, 4, 3 and 2 "
-            "bits), 2 seeds, and three longer horizons of one fp32 seed. Seeds that are there: "
-            f"{done}. Largest N planned: 132k.",
+            f"**{len(ok)} of {planned.sum()} planned runs are in this record**: {done}{left}. The "
+            "plan: 4 sizes, 2 horizons (6 and 24 tokens per parameter), 6 precisions (fp32, 8, 6, "
+            "4, 3 and 2 bits), 2 seeds; at the smaller sizes also 8, 4 and 2 bits with absmax "
+            "scales; longer horizons of one fp32 seed, for rounding.",
         ),
     )
 
@@ -127,37 +130,77 @@ def show_training(obs, shares, fits, laws):
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), shown("fp32", "fp32", ".4f")]
     columns += [shown(f"added {b:g}", f"{b:g} bits", "+.4f") for b in bits]
     columns += [shown(f"share {b:g}", f"N_eff/N, {b:g}", ".3f") for b in bits]
-    span = shares.groupby("bits").share.agg(["min", "max"]).sort_index(ascending=False)
-    spread = "; ".join(f"{b:g} bits {s['min']:.2f} to {s['max']:.2f}" for b, s in span.iterrows())
     lack = law.lack_of_fit
     text = (
-        "Weights are rounded in every forward pass (straight-through, scales learned as in LSQ, "
-        "one a row); the loss is that of the rounded weights. Columns of bits: added loss over the "
-        "fp32 run of the same seed. N_eff: the fp32 size that would reach the loss, by the law of "
-        "the fp32 runs alone. E, which so few sizes cannot tell, is that of the reference sweep "
-        f"(results/reference-enwik8-cpu): {law.params['E']:.3f} nats/token.",
+        "Weights are rounded in every forward pass (straight-through), with one scale a row: a "
+        "learned share of that of the largest weight. The loss is that of the rounded weights. "
+        "Columns of bits: added loss over the fp32 run of the same seed, mean of the seeds. N_eff: "
+        "the fp32 size that would reach the loss, by the law of the fp32 runs alone. E, which so "
+        "few sizes cannot tell, is that of the reference sweep (results/reference-enwik8-cpu): "
+        f"{law.params['E']:.3f} nats/token.",
         f"**N_eff = N (1 - e^(-bits / gamma)) is {TEST[is_refuted(law, lack)]} at this scale**: "
         f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, lack)}. The same runs, bits ignored: "
-        f"{tell_fit(blind, blind.lack_of_fit)}.",
-        f"N_eff/N of single runs, which {PAPER} take for a function of the bits alone: {spread}.",
+        f"{tell_fit(blind, blind.lack_of_fit)}. Measured loss over the law's: "
+        f"{tell_missed(obs, 'bits', '.2%')}; {tell_missed(obs, 'N', '.2%')}.",
+        tell_shares(shares),
     )
     tables = Table(rows, tuple(columns)), show_parameters(laws, ("trained_in_bits", "chinchilla"))
     return Section("Trained in few bits", text, tables=tables, figures=("trained",))
 
 
-def compare_scales(shares):
-    """Set scales that follow the largest weight beside learned ones, where both were trained."""
-    wide = shares.pivot_table(
-        index=["N", "ratio", "seed", "bits"], columns="scales", values="added"
+def tell_shares(shares):
+    """Say how N_eff / N goes with bits, D/N and N, which by the law is with bits alone."""
+    low, high = sorted(shares.ratio.unique())
+    both = shares.pivot_table(index=["bits", "N", "seed"], columns="ratio", values="share").dropna()
+    both["change"] = both[high] - both[low]
+    groups = both.groupby("bits").agg(["mean", "sem"]).sort_index(ascending=False)
+    spread = "; ".join(
+        f"{b:g} bits {row[low, 'mean']:.2f}, {row['change', 'mean']:+.3f} "
+        f"({row['change', 'sem']:.3f})"
+        for b, row in groups.iterrows()
     )
-    both = wide.dropna().reset_index() if "absmax" in wide else wide.head(0)
+    by_size = both[[low, high]].mean(axis=1).groupby(["bits", "N"]).mean().unstack()
+    sizes = [N for N in by_size if by_size[N].notna().all()]
+    grown = ", ".join(
+        f"{b:g} bits {row[sizes[-1]] - row[sizes[0]]:+.2f}" for b, row in by_size[::-1].iterrows()
+    )
+    lacking = 1 - shares.groupby("bits").share.mean()
+    steps = ", ".join(f"{lacking[b] / lacking[b + 1]:.1f} from {b} to {b + 1} bits" for b in (2, 3))
+    return (
+        f"Mean N_eff/N at {low:g} tokens per parameter and its change at {high:g} (standard "
+        f"error), which {PAPER} take for a function of the bits alone: {spread}. From N "
+        f"{short(sizes[0])} to {short(sizes[-1])} it changes by {grown}. What it lacks of 1 falls "
+        f"by {steps}; the law has one factor for every bit."
+    )
+
+
+def tell_missed(table, by, form):
+    """Write what a law misses, measured over predicted in logarithms, as means of groups."""
+    means = table.groupby(by).missed.mean()
+    places = [f"N {short(at)}" if by == "N" else f"{at:g} bits" for at in means.index]
+    return ", ".join(f"at {at} {mean:+{form}}" for at, mean in zip(places, means, strict=True))
+
+
+def compare_scales(shares, law):
+    """Set scales that follow the largest weight beside learned ones, where both were trained."""
+    at = ["N", "ratio", "seed", "bits"]
+    wide = shares.pivot_table(index=at, columns="scales", values="added")
+    both = wide.dropna().reset_index()
     columns = (
         *(shown("N", "N", short), shown("ratio", "D/N", "g"), shown("bits", "bits", "g")),
-        *(shown("learned", "learned (LSQ)", "+.4f"), shown("absmax", "absmax", "+.4f")),
+        *(shown("learned", write="+.4f"), shown("absmax", write="+.4f")),
     )
-    text = "Added loss by how the scales come about; the laws are of learned ones."
-    tables = (Table(both, columns),) if len(both) else ()
-    return Section("Learned scales, or the largest weight", (text,), tables=tables)
+    gain = (both.absmax - both.learned).groupby(both.bits).agg(["mean", "std", "count"])
+    gains = "; ".join(
+        f"{bits:g} bits {g['mean']:+.4f} (standard error {g['std'] / g['count'] ** 0.5:.4f})"
+        for bits, g in gain.iterrows()
+    )
+    text = (
+        "Added loss by how the scales come about, one seed.",
+        f"**absmax costs over learned scales**: {gains}. The law of absmax runs: "
+        f"{tell_interval(law, 'gamma')} bits; {tell_fit(law, law.lack_of_fit)}.",
+    )
+    return Section("Learned scales, or the largest weight", text, tables=(Table(both, columns),))
 
 
 def show_parameters(laws, names):
@@ -175,28 +218,29 @@ def show_rounding(table, rounding, laws):
     wide = rows.pivot(index=["N", "ratio"], columns="bits", values="told")
     wide.columns = [f"{bits:g} bits" for bits in wide.columns]
     columns = [shown("N", "N", short), shown("ratio", "D/N", "g"), *map(shown, wide.columns)]
+    sure = rounding["all", "bits of the step"][2].groupby("nominal").bits.first()
     texts = [
         "The fp32 models, rounded once after training, one absmax scale a row, no calibration: "
-        "added loss over the same 256 held-out windows, standard error in brackets. The fit is in "
-        "logarithms: costs within two standard errors of zero are left out of it, so that it says "
-        "nothing of bits that cost nothing."
+        "added loss over the same 256 held-out windows, standard error in brackets. The fits are "
+        "in logarithms, of the bits at which every model surely loses something "
+        f"({', '.join(map(str, sure.index))}); the noise that a law may miss is that of the two "
+        "seeds, not of the windows.",
+        "*Bits of the step* are log2 of the range of the levels in steps, 2 (high + offset): "
+        f"{', '.join(f'{step:.2f}' for step in sure)} for {', '.join(map(str, sure.index))} bits, "
+        "since absmax leaves the lowest code of 3 bits and more unused. An error that is squared "
+        f"falls by 4 a bit of the step: gamma = 1 / ln 4 = {1 / math.log(4):.2f}.",
     ]
-    for parts, (fit, lack, _) in rounding.items():
-        counted = {
-            "all": "all parameters",
-            "blocks": "those of the blocks, which alone are rounded",
-        }
-        if fit is None:
-            texts.append(f"{parts}: no fit, {lack}.")
-            continue
+    counted = {"all": "all parameters", "blocks": "those of the blocks, which alone are rounded"}
+    for (parts, bits), (fit, lack, used, _) in rounding.items():
         texts.append(
-            f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, is "
+            f"**cost = C_T D^gamma_D / N^gamma_N e^(-bits / gamma), {parts}, in {bits}, is "
             f"{TEST[is_refuted(fit, lack)]} at this scale** (N: {counted[parts]}). "
             f"{tell_interval(fit, 'gamma')} bits; {tell_interval(fit, 'gamma_D')}, so that it "
             f"{tell_sign(fit, 'gamma_D', 'grows', 'falls')} with D; "
             f"{tell_interval(fit, 'gamma_N')}, so that it "
             f"{tell_sign(fit, 'gamma_N', 'falls', 'grows')} with N at the same D; "
-            f"{tell_fit(fit, lack)}."
+            f"{tell_fit(fit, lack)}. ln of measured over the law's: "
+            f"{tell_missed(used, 'nominal', '.2f')}; {tell_missed(used, 'N', '.2f')}."
         )
     tables = Table(wide.reset_index(), tuple(columns)), show_parameters(laws, ("rounding_cost",))
     return Section("Rounded after training", tuple(texts), tables=tables, figures=("rounding",))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.quantised import FakeQuantiser, decode, encode, quantised_parts
+from scaling.models.quantised import decode, encode, quantised_parts, trained_scale
 from scaling.models.storage import Storage
 
 CODES, SCALE, INPUT = ".codes", ".scale", ".input_scale"
@@ -38,13 +38,12 @@ def pack_model(
     """
     parameters = parameters or dict(model.named_parameters())
     tensors = {n: p.detach() for n, p in parameters.items() if ".quantiser." not in n}
-    for name, part in () if storage is None else quantised_parts(model, storage.parts):
+    for name, _ in () if storage is None else quantised_parts(model, storage.parts):
         assert storage is not None
         if (weight := tensors.pop(f"{name}.weight", None)) is None:
             continue  # a tied head has gone with its table
-        quantiser = part.quantiser
-        learned = quantiser.scale if isinstance(quantiser, FakeQuantiser) else None
-        codes, scale = encode(weight, storage, learned)
+        clip = parameters.get(f"{name}.quantiser.clip")
+        codes, scale = encode(weight, storage, trained_scale(weight.float(), storage, clip))
         tensors[name + CODES] = pack(codes, storage.bits) if storage.is_integer else codes
         if scale is not None:
             tensors[name + SCALE] = scale.detach()

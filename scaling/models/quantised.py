@@ -16,6 +16,8 @@ from scaling.models.kernels import Linear, Table
 from scaling.models.storage import Storage
 
 TINY = 1e-12  # least scale, of a group of zeros
+PACE = 0.1  # of the logarithm of a learned scale, against weights
+SHARES_TRIED = [1 - 0.04 * i for i in range(18)]  # of the scale of the largest weight
 DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
@@ -101,45 +103,53 @@ class FakeQuantiser(nn.Module):
     """Weights as their integers say, and a gradient as if nothing had been rounded.
 
     Forward (c + offset) s, c = round(w/s - offset) within the levels; backward the gradient passes
-    inside them (straight-through), and s gets that of Esser et al. 2019 (LSQ, arXiv:1902.08153),
-    equations 3 and 5, with their start 2 mean(|w|) / sqrt(largest level); or s follows the largest
-    weight (absmax).
+    (straight-through), beyond the levels too. s is that of the largest weight (absmax), or learned
+    as a share of it, s = absmax e^(PACE clip), from the share of least squared error on and by the
+    gradient of Esser et al. 2019 (LSQ, arXiv:1902.08153), equation 3.
 
     Notes
     -----
-    What is learned is the largest level, s times its code. A step of Adam has the size of the
-    learning rate whatever the gradient: it moves that level as it moves a weight, and would throw
-    the scale itself about, which is a hundredth of the weights in 8 bits.
+    LSQ learns s itself, from 2 mean(|w|) / sqrt(largest level) on. A step of Adam has the size of
+    the learning rate whatever the gradient, here as large as s in 8 bits, and cancels LSQ's factor
+    of equation 5; ln s falls behind weights that grow by their own size a step. A share follows
+    them by itself, and moves a tenth as fast as a weight.
     """
 
     def __init__(self, weight: Tensor, storage: Storage, learned: bool):
         super().__init__()
         self.storage = storage
-        self.rows, w_NGJ = len(weight), split(weight.detach(), storage)
-        _, high, offset = storage.levels
-        self.damping = (w_NGJ.shape[-1] * (high + offset)) ** -0.5
-        start = 2 * w_NGJ.abs().mean(-1).flatten() * (high + offset) ** 0.5
-        self.largest = nn.Parameter(start.clamp_min(TINY)) if learned else None
+        start = math.log(best_share(weight.detach(), storage)) / PACE if learned else 0.0
+        shares = torch.full_like(split(weight.detach(), storage)[..., 0], start)
+        self.clip = nn.Parameter(shares.flatten()) if learned else None
 
     def forward(self, w_NK: Tensor) -> Tensor:
         """Return the rounded weights, same shape."""
-        w_NGJ = split(w_NK, self.storage)
         low, high, offset = self.storage.levels
-        if (s := self.scale) is None:
-            s = absmax_scale(w_NGJ.detach(), self.storage)
-        else:
-            s = s.detach() + (s - s.detach()) * self.damping
-        x = (w_NGJ / s - offset).clamp(low, high)
-        return join((x.detach().round() + (x - x.detach()) + offset) * s, w_NK.shape)
+        w_NGJ = split(w_NK, self.storage)
+        s = trained_scale(w_NK.detach(), self.storage, self.clip)
+        x = w_NGJ / s - offset
+        inside = x.clamp(low, high)
+        rounded = (inside.detach().round() + (inside - inside.detach()) + offset) * s
+        if self.clip is not None:  # what clamp holds back; absmax leaves nothing beyond
+            beyond = (x.detach() < low) | (x.detach() > high)
+            rounded = rounded + (w_NGJ - w_NGJ.detach()) * beyond
+        return join(rounded, w_NK.shape)
 
-    @property
-    def scale(self) -> Tensor | None:
-        """The learned scales, as `encode` takes them; None where they follow the weights."""
-        if self.largest is None:
-            return None
-        _, high, offset = self.storage.levels
-        s = (self.largest.abs() / (high + offset)).clamp_min(TINY)
-        return s.view(1 if self.storage.per == "tensor" else self.rows, -1, 1)
+
+def trained_scale(w_NK: Tensor, storage: Storage, clip: Tensor | None) -> Tensor:
+    """Scales of weights in training, as `encode` takes them; without a `clip` those of absmax."""
+    s = absmax_scale(split(w_NK, storage), storage)
+    return s if clip is None else s * (PACE * clip).exp().view_as(s)
+
+
+def best_share(w_NK: Tensor, storage: Storage) -> float:
+    """Share of the absmax scales that rounds a matrix with the least squared error."""
+    s = absmax_scale(split(w_NK, storage), storage)
+
+    def error(share: float) -> float:
+        return float((decode(*encode(w_NK, storage, share * s), storage) - w_NK).square().sum())
+
+    return min(SHARES_TRIED, key=error)
 
 
 class _Float8(torch.autograd.Function):

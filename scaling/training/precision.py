@@ -10,8 +10,8 @@
 | int4, ... | fp32               | fp32, of weights rounded to so many bits  | emulated everywhere |
 
 A processor without bf16 or fp16 arithmetic computes them in fp32 and rounds. What follows the name
-of an integer is what the course calls quantisation-aware training: scales learned (`lsq`) or from
-the largest weight (`absmax`), shared by a `tensor`, `channel` or `group`, of the `blocks` or `all`.
+of an integer is what the course calls quantisation-aware training: scales `learned` or from the
+largest weight (`absmax`), shared by a `tensor`, `channel` or `group`, of the `blocks` or `all`.
 """
 
 import re
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from scaling.models.storage import GROUP, INTEGERS, PARTS, SHARES, Storage
 
 FLOATS = ("fp32", "tf32", "bf16", "bf16_pure", "fp16", "fp8")
-SCALES = ("lsq", "absmax")
+SCALES = ("learned", "absmax")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Precision:
     Attributes
     ----------
     name : str
-        The one way to write it: no default in it, so that equal trainings have equal run ids.
+        The one way to write it, so that equal trainings have equal run ids: no default in it but
+        the kind of scales, as which of them is best may change.
     storage : Storage or None
         What weights are rounded to while training; None for a float format.
     learned : bool
@@ -73,8 +74,8 @@ def parse_precision(text: str) -> Precision:
     storage = Storage(format, chosen["per"], group, chosen["parts"])
     shared = f"group{group}" if chosen["per"] == "group" else chosen["per"]
     said = (format, chosen["scales"], shared, chosen["parts"])
-    name = "_".join(word for word in said if word not in (SCALES[0], "channel", PARTS[0]))
-    return Precision(name, storage, chosen["scales"] == "lsq")
+    name = "_".join(word for word in said if word not in ("channel", PARTS[0]))
+    return Precision(name, storage, chosen["scales"] == "learned")
 
 
 KINDS = {"scales": SCALES, "per": SHARES, "parts": PARTS}

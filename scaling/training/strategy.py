@@ -15,7 +15,11 @@ from scaling.training.cells import Cell
 SHARDED = ("zero2", "fsdp", "hsdp")  # by FSDP2
 MODES = ("none", "ddp", "zero1", *SHARDED)
 PARAM_DTYPES = ("fp32", "bf16")
-ON_RANKS = ("fp32", "tf32", "bf16")  # precisions whose casts know no ranks
+ALONE_ONLY = {  # precisions of one process, and why
+    "fp8": "its scales are of whole batches, and a rank sees a slice",
+    "fp16": "its ranks would have to agree on the scale of the loss",
+    "bf16_pure": "sums of bf16 gradients over ranks were never tried",
+}
 
 
 @dataclass
@@ -77,10 +81,10 @@ def check_parallel(plan: ParallelConfig, precision: str = "fp32") -> None:
             raise ValueError(
                 f"parallel.{name}={getattr(plan, name)} is FSDP's; use parallel={'|'.join(SHARDED)}"
             )
-    if plan.mode != "none" and precision not in ON_RANKS:
+    if plan.mode != "none" and precision in ALONE_ONLY:
         raise ValueError(
-            f"parallel={plan.mode} with precision={precision} was never tried; use "
-            f"precision={'|'.join(ON_RANKS)}, or one process (parallel=none)"
+            f"parallel={plan.mode} with precision={precision}: {ALONE_ONLY[precision]}; use "
+            "precision=fp32, tf32, bf16 or an integer, or one process (parallel=none)"
         )
     if plan.param_dtype != "fp32" and precision != plan.param_dtype:
         raise ValueError(

@@ -1,11 +1,15 @@
+import math
+
 import pytest
 import torch
 
 from scaling.models.build import build_model
 from scaling.models.quantised import (
+    PACE,
     FakeQuantiser,
     Float8,
     absmax_scale,
+    best_share,
     calibrate,
     decode,
     encode,
@@ -16,6 +20,7 @@ from scaling.models.quantised import (
     split,
     train_in_float8,
     train_quantised,
+    trained_scale,
     trained_storage,
 )
 from scaling.models.storage import FORMATS, INTEGERS, SHARES, Storage
@@ -62,36 +67,52 @@ def test_two_bits_have_four_levels_without_zero():
     )
 
 
+@pytest.mark.parametrize("share", [1.0, 0.6])
 @pytest.mark.parametrize("format", ["int8", "int6", "int4", "int3"])
-def test_the_fake_quantiser_is_torchs(format):
+def test_the_fake_quantiser_is_torchs(format, share):
     """Values and gradients of weights and scales against torch's own operators."""
-    if not hasattr(torch, "_fake_quantize_learnable_per_channel_affine"):
-        pytest.skip("this torch has no learnable fake quantiser")
-    storage = Storage(format)
+    storage, w = Storage(format), weights()
     low, high, _ = storage.levels
-    ours = FakeQuantiser(weights(), storage, learned=True)
-    mine, theirs = (weights().requires_grad_() for _ in range(2))
-    s = ours.scale.detach().flatten().clone().requires_grad_()
-    y = torch._fake_quantize_learnable_per_channel_affine(
-        theirs, s, torch.zeros(len(s)), 0, low, high, ours.damping
-    )
-    x = theirs.detach() / s.detach()[:, None]
+    ours = FakeQuantiser(w, storage, learned=True)
+    ours.clip.data.fill_(math.log(share) / PACE)
+    s = trained_scale(w, storage, ours.clip).detach().flatten()
+    learnable = torch._fake_quantize_learnable_per_channel_affine
+    mine, theirs, s_theirs = w.clone().requires_grad_(), w.clone().requires_grad_(), s.clone()
+    y = learnable(theirs, s_theirs.requires_grad_(), torch.zeros(len(s)), 0, low, high, 1.0)
+    x = w / s[:, None]
     beyond = ((x > high) & (x < high + 0.5)) | ((x < low) & (x > low - 0.5))
-    slope = weights(seed=1).masked_fill(beyond, 0.0)  # where torch still passes a gradient
+    slope = weights(seed=1).masked_fill(beyond, 0.0)  # where torch sees no clipping yet
     ours(mine).backward(slope)
     y.backward(slope)
+    plain = torch.fake_quantize_per_channel_affine(w, s, torch.zeros(len(s)), 0, low, high)
     assert torch.allclose(ours(mine), y, atol=1e-6)
-    assert torch.allclose(mine.grad, theirs.grad, rtol=1e-5)
-    assert torch.allclose(ours.largest.grad, s.grad / high, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(ours(mine), plain, atol=1e-6)
+    assert torch.allclose(mine.grad, slope, rtol=1e-5)  # beyond the levels, theirs is none
+    inside = (x > low) & (x < high)
+    assert torch.allclose(mine.grad[inside], theirs.grad[inside], rtol=1e-5)
+    assert torch.allclose(ours.clip.grad, s_theirs.grad * s * PACE, rtol=1e-3, atol=1e-7)
 
 
-def test_absmax_lets_every_gradient_pass():
-    fake = FakeQuantiser(weights(), Storage("int3"), learned=False)
+def test_the_fake_quantiser_is_torchaos():
+    torchao = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
+    w, storage = weights(), Storage("int4")
+    s = absmax_scale(split(w, storage), storage).flatten()
+    asked = ((1, w.shape[1]), s, torch.zeros(len(s), dtype=torch.int32), torch.int8)
+    codes = torchao.quantize_affine(w, *asked, *storage.levels[:2])
+    theirs = torchao.dequantize_affine(codes, *asked, *storage.levels[:2])
+    assert torch.equal(codes, encode(w, storage)[0])
+    assert torch.allclose(FakeQuantiser(w, storage, learned=False)(w), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_every_gradient_passes_and_scales_follow_the_weights(learned):
+    fake = FakeQuantiser(weights(), Storage("int3"), learned)
     w = weights().requires_grad_()
     fake(w).backward(slope := weights(seed=1))
     assert torch.allclose(w.grad, slope, rtol=1e-5)
-    assert fake.scale is None
-    assert torch.equal(fake(w), decode(*encode(w.detach(), fake.storage), fake.storage))
+    s, thrice = (trained_scale(f * w.detach(), fake.storage, fake.clip) for f in (1, 3))
+    assert torch.allclose(thrice, 3 * s)
+    assert torch.equal(fake(w), decode(*encode(w.detach(), fake.storage, s), fake.storage))
 
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
@@ -154,6 +175,16 @@ def test_activations_are_cut_at_what_calibration_met():
     rounded = model(tokens)
     assert not torch.equal(rounded, before)
     assert torch.allclose(rounded, before, atol=0.05)
+
+
+@pytest.mark.parametrize("format, low, high", [("int8", 0.95, 1), ("int3", 0.5, 0.9)])
+def test_learning_starts_at_the_least_squared_error(format, low, high):
+    w, storage = weights(200, 64), Storage(format)
+    assert low <= best_share(w, storage) <= high
+    start = FakeQuantiser(w, storage, learned=True)(w)
+    absmax = FakeQuantiser(w, storage, learned=False)(w)
+    assert (start - w).square().sum() <= (absmax - w).square().sum()
+    assert best_share(torch.zeros(4, 4), storage) == 1
 
 
 def test_a_group_of_zeros_has_a_scale():

@@ -12,11 +12,11 @@ def test_floats_are_their_names():
 @pytest.mark.parametrize(
     "text, name, storage, learned",
     [
-        ("int4", "int4", Storage("int4"), True),
-        ("int4_lsq_channel_blocks", "int4", Storage("int4"), True),
+        ("int4", "int4_learned", Storage("int4"), True),
+        ("int4_learned_channel_blocks", "int4_learned", Storage("int4"), True),
         ("int3_tensor_absmax", "int3_absmax_tensor", Storage("int3", "tensor"), False),
-        ("int2_all_group16", "int2_group16_all", Storage("int2", "group", 16, "all"), True),
-        ("int8_group", "int8_group32", Storage("int8", "group", 32), True),
+        ("int2_all_group16", "int2_learned_group16_all", Storage("int2", "group", 16, "all"), True),
+        ("int8_group", "int8_learned_group32", Storage("int8", "group", 32), True),
     ],
 )
 def test_one_training_has_one_name(text, name, storage, learned):
@@ -32,7 +32,8 @@ def test_one_training_has_one_name(text, name, storage, learned):
         ("fp64", "precision='fp64': choose one of"),
         ("fp8_tensor", "precision='fp8_tensor': choose one of"),
         ("int4_row", "precision='int4_row': 'row' is not one more of"),
-        ("int4_lsq_absmax", "'absmax' is not one more of"),
+        ("int4_learned_absmax", "'absmax' is not one more of"),
+        ("int4_lsq", "'lsq' is not one more of \\('learned', 'absmax', "),
         ("int4_group1", "group=1: at least 2 weights"),
     ],
 )

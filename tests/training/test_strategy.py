@@ -4,6 +4,7 @@ from scaling.errors import SweepError
 from scaling.training import pool
 from scaling.training.optim import OptimConfig
 from scaling.training.strategy import (
+    ALONE_ONLY,
     ParallelConfig,
     check_batches,
     check_launch,
@@ -31,6 +32,15 @@ REFUSED = {
 def test_a_strategy_that_is_none_is_refused(message):
     with pytest.raises(ValueError, match=message):
         check_parallel(REFUSED[message])
+
+
+@pytest.mark.parametrize("precision", ["fp8", "fp16", "bf16_pure"])
+def test_a_precision_of_one_process_is_refused_with_its_reason(precision):
+    check_parallel(ParallelConfig(recompute=True), precision)
+    told = f"parallel=ddp with precision={precision}: {ALONE_ONLY[precision]}; use precision=fp32"
+    with pytest.raises(ValueError, match=told):
+        check_parallel(ParallelConfig("ddp", 2), precision)
+    check_parallel(ParallelConfig("ddp", 2), "int4_learned_all")
 
 
 @pytest.mark.parametrize(
