@@ -1,25 +1,27 @@
-"""Train for a domain as BloombergGPT did: mixed, one after the other, or from few tokens often?
+"""How to train for a domain? Mixed, one after the other, with its own tokenizer, repeated.
 
-Question  What do 25, 51, 75 and 100 % of domain text cost in general loss and gain in domain loss?
-          Is general text first and the domain after it as good? What is a tokenizer of the domain
-          worth, and what are repeats of 100k tokens worth beside new ones?
+Question  BloombergGPT at home: what do 25, 51, 75 and 100 % of domain text cost in general loss and
+          gain in domain loss? Is general text first and the domain after it as good? What is a
+          tokenizer of the domain worth, what are repeats of 100k tokens beside new ones?
 Command   python experiments/domain.py [MINUTES]   (what is trained already is not repeated; after
           MINUTES of training the page is written from what there is)
-Cost      3.4e13 FLOPs, about 40 minutes on one core that other work leaves alone
+Cost      2.4e13 FLOPs, 30 to 40 minutes of one core
 Expected  results/domain/expected.csv, which is written before the first run
 Result    results/domain
 """
 
 import contextlib
+import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from domain_page import write_record
+from domain_tables import DOMAIN, GENERAL, LIMIT, RATIO
 from rich.console import Console
 
 from scaling.data.config import OWN_VOCABULARY, DataConfig
@@ -38,14 +40,11 @@ from scaling.training.pool import train_here
 from scaling.training.records import FINISHED, Keeping, collect, not_yet_run
 
 FOLDER = Path("results/domain")
-GENERAL, DOMAIN = "enwik8", "pubmed"
-WIDTHS, SEEDS = [16, 28, 44], [0, 1]
-RATIO = 569 / 50.6  # tokens per parameter, BloombergGPT's
+WIDTHS, SEEDS = [16, 24, 36], [0, 1]
 SHARES = [0.25, 0.51, 0.75]  # of the domain, beside none and all
-LIMIT = 100_000  # unique tokens of a domain that has no more
 PASSES = [1, 2, 4, 8, 16, 32]
 CONTINUED = {"1": (1.0, 1.0), "1/2": (1.0, 0.5), "1, 25 % replayed": (0.75, 1.0)}  # share, rate
-WINDOWS = 1024  # held out, of each corpus
+WINDOWS = 512  # held out, of each corpus
 REFERENCE = Path("results/reference-enwik8-cpu/fit.json")
 
 
@@ -93,35 +92,36 @@ def plan(seed: int) -> Iterator[Run]:
                 cell = plan_run(data, width, part * RATIO * count_params(width), seed, lr_scale)
                 yield Run(cell, data, {"part": part, "tokenizer": "union"} | facts)
 
-    for run in of_parts(general, (0.25, 0.49, 0.75, 1), arm="general", share=0.0):
-        yield replace(run, keeps=True)
-    yield from of_parts(domain, (0.25, 0.51, 0.75, 1), arm="domain", share=1.0)
-    for share in SHARES:
-        yield from of_parts(mix(share, union), [1], arm="mixed", share=share)
-    for arm, data in (("new", domain), ("repeated", few)):
+    def of_passes(data, arm):
         for width in WIDTHS:
             for n in PASSES:
                 facts = {"arm": arm, "share": 1.0, "tokenizer": "union", "passes": n}
                 yield Run(plan_run(data, width, n * LIMIT, seed), data, facts)
+
+    for run in of_parts(general, (0.25, 0.49, 0.75, 1), arm="general", share=0.0):
+        yield replace(run, keeps=True)
+    yield from of_parts(domain, (0.25, 0.51, 0.75, 1), arm="domain", share=1.0)
+    yield from of_passes(domain, arm="new")
+    for share in SHARES:
+        yield from of_parts(mix(share, union), [1], arm="mixed", share=share)
+    yield from of_passes(few, arm="repeated")
     starts = {run.cell.shape: run.cell.run_id for run in of_parts(general, [0.49])}
     for name, (share, lr_scale) in CONTINUED.items():
         facts = {"arm": "continued", "share": share, "rewarmed": name}
         for run in of_parts(mix(share, union), [0.51], lr_scale, **facts):
             start = starts[run.cell.shape]
             yield replace(run, cell=replace(run.cell, start_from=start))
-    for tokenizer in (DOMAIN, GENERAL):
-        facts = {"arm": "tokenizer", "share": 1.0, "tokenizer": tokenizer}
-        yield from of_parts(mix(1.0, tokenizer), [1], **facts)
+    foreign = str(prepare_tokens(DataConfig(GENERAL), report=print).tokenizer_path)
+    for tokenizer, path in ((DOMAIN, None), (GENERAL, foreign)):
+        data = prepare_tokens(DataConfig(DOMAIN, tokenizer=path), report=print)
+        yield from of_parts(data, [1], arm="tokenizer", share=1.0, tokenizer=tokenizer)
 
 
-def train(runs: Sequence[Run], minutes: float) -> None:
+def train(runs: Iterable[Run], minutes: float) -> None:
     """Train what is missing on one core, corpus by corpus, until the minutes are over."""
     console, until = Console(soft_wrap=True), time.monotonic() + 60 * minutes
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        key = run.cell.seed, run.data.fingerprint, run.keeps, run.facts["arm"] == "continued"
-        groups.setdefault(key, []).append(run)
-    for group in groups.values():
+    for _, group in itertools.groupby(runs, lambda run: (run.data.fingerprint, run.keeps)):
+        group = [*group]
         data, keeping = group[0].data, Keeping(models=group[0].keeps)
         cells = not_yet_run([run.cell for run in group], FOLDER, models=keeping.models)
         trunks = group_trunks(cells)
@@ -164,9 +164,11 @@ def main() -> None:
     """Write down what is expected, train what is missing, write the record."""
     if not (FOLDER / "expected.csv").is_file():
         write_table(FOLDER / "expected.csv", expect())
+    expected = pd.read_csv(FOLDER / "expected.csv")
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else float("inf")
+    train((run for seed in SEEDS for run in plan(seed)), minutes)
     runs = [run for seed in SEEDS for run in plan(seed)]
-    train(runs, float(sys.argv[1]) if len(sys.argv) > 1 else float("inf"))
-    write_record(FOLDER, collect_runs(runs), len(runs))
+    write_record(FOLDER, collect_runs(runs), len(runs), expected)
 
 
 if __name__ == "__main__":

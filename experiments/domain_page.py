@@ -1,5 +1,235 @@
 """What domain.py writes: tables, laws, figures and the page of results/domain."""
 
+import numpy as np
+import pandas as pd
+from domain_tables import (
+    GENERAL,
+    LIMIT,
+    RATIO,
+    Laws,
+    compare_orders,
+    compare_repeats,
+    compare_shares,
+    compare_tokenizers,
+    fit_laws,
+    foretelling,
+    law_loss,
+    list_parameters,
+    plan_limits,
+    read_ended,
+)
 
-def write_record(folder, runs, planned):
-    print(len(runs), planned)
+from scaling.figures.domain import limit_figure, mixing_figure, repeats_figure
+from scaling.figures.saving import save_figure
+from scaling.files import write_table, write_text
+from scaling.fitting.result import LEVEL
+from scaling.pages.text import (
+    Section,
+    Table,
+    make_section,
+    markdown,
+    shown,
+    shown_interval,
+    with_interval,
+)
+from scaling.quantities import format_quantity as short
+from scaling.tables.runs import runs_to_csv
+
+REPEATS = "Muennighoff et al. 2023 (arXiv:2305.16264)"
+BLOOMBERG = "Wu et al. 2023 (BloombergGPT, arXiv:2303.17564)"
+SIZE = shown("N", "N", short)
+
+
+def write_record(folder, runs: pd.DataFrame, planned: int, expected: pd.DataFrame) -> None:
+    """Write the record: runs, tables, laws, figures and README.md."""
+    table, laws = read_ended(runs), fit_laws(runs)
+    mixing, orders = compare_shares(table), compare_orders(table)
+    tokenizers, repeats = compare_tokenizers(table), compare_repeats(table, laws, expected)
+    write_text(folder / "runs.csv", runs_to_csv(runs))
+    tables = {"mixing": mixing, "orders": orders, "tokenizers": tokenizers, "repeats": repeats}
+    for name, found in (tables | {"fits": list_parameters(laws)}).items():
+        write_table(folder / f"{name}.csv", found)
+    later = orders.loc[orders.name.str.startswith("then")]
+    save_figure(mixing_figure(mixing, later), folder / "mixing.png")
+    save_figure(draw_repeats(table, repeats, laws), folder / "repeats.png")
+    plans = plan_limits(laws)
+    write_table(folder / "limit.csv", plans)
+    alone = table.loc[table.arm.isin(["domain", "new"])].rename(columns={"flops": "C"})
+    save_figure(limit_figure(plans, LIMIT, alone), folder / "limit.png")
+    sections = [
+        tell_runs(runs, planned),
+        compare_paper(mixing, tokenizers, repeats, laws),
+        show_mixing(mixing),
+        show_orders(orders),
+        show_tokenizers(tokenizers),
+        show_repeats(repeats, laws),
+        show_limit(plans, laws),
+    ]
+    write_text(folder / "README.md", f"# General text and a domain\n\n{markdown(sections)}\n")
+
+
+def draw_repeats(table, repeats, laws):
+    """Return the figure of repeats, with the lines of both laws."""
+    alone = table.loc[table.arm.isin(["new", "domain", "repeated"])].drop_duplicates("run_id")
+    alone = alone.assign(kind=np.where(alone.arm == "repeated", "repeated", "new"))
+    alone = alone.assign(loss=alone.domain)
+    lines, R_D = [], {}
+    known = {"R_D of the paper, N and D of the new tokens": foretelling(laws)}
+    known |= {"fitted to all": laws.repeated.params}
+    D = np.geomspace(LIMIT, alone["D"].max(), 40)
+    for name, params in known.items():
+        R_D[name] = params["R_D"]
+        for N in sorted(alone.N.unique()):
+            lines.append(pd.DataFrame({"N": N, "D": D, "name": name}))
+            lines[-1]["loss"] = law_loss(params, N, D, LIMIT)
+    return repeats_figure(alone, pd.concat(lines), repeats, R_D)
+
+
+def tell_runs(runs, planned):
+    """Say what was trained, and what of the plan was not."""
+    ok = runs.loc[runs.status == "ok"]
+    sizes = ", ".join(short(N) for N in sorted(ok.total_params.unique()))
+    left = "" if len(runs) == planned else "; the same command trains the rest"
+    seeds = ok.groupby("arm", sort=False).apply(lambda rows: rows.groupby("seed").size().to_dict())
+    there = "; ".join(
+        f"{arm} " + " and ".join(f"{n} of seed {seed}" for seed, n in found.items())
+        for arm, found in seeds.items()
+    )
+    alone = ok.drop_duplicates("run_id")
+    return Section(
+        "What was trained",
+        (
+            "Made by `python experiments/domain.py`. GPTs of N "
+            f"{sizes} (all parameters, the token table among them), context 128, vocabulary 1,024, "
+            f"batches of 512 tokens; general text is {GENERAL} (Wikipedia), the domain PubMed's "
+            "titles and abstracts. Unless another tokenizer is named, it is one trained on both "
+            f"corpora, so that nats/token of the same corpus compare. D is {RATIO:.4g} tokens per "
+            "parameter, as BloombergGPT saw, none of them twice unless repeats are said. Losses: "
+            "512 held-out windows of each corpus, the same for all runs.",
+            f"**{len(runs)} of {planned} planned rows are in this record**{left}: {there}. "
+            f"{len(alone)} models in {alone.trunk_id.nunique()} trunks, "
+            f"{alone.wall_s.sum() / 60:.0f} minutes of wall time on one thread of a machine that "
+            "others used (AMD EPYC, two cores, no GPU).",
+            f"Brackets: {LEVEL:.0%} intervals of a mean over seeds, by Student's t with the spread "
+            "between seeds that all cells of a table share; differences are taken seed by seed. "
+            "They know of seeds, not of other corpora, rates or sizes. Without a second seed there "
+            "is no bracket.",
+        ),
+    )
+
+
+def show_mixing(mixing):
+    """Losses by share, and what tokens of one corpus are worth for the other."""
+    columns = (SIZE, shown("share", "domain", ".0%"))
+    columns += (shown_interval("general", "general loss", ".3f"),)
+    columns += (shown_interval("general_added", "over general alone", "+.3f"),)
+    columns += (shown_interval("domain", "domain loss", ".3f"),)
+    columns += (shown_interval("domain_added", "over domain alone", "+.3f"),)
+    columns += (shown_interval("for_general", "domain token for general", ".2f"),)
+    columns += (shown_interval("for_domain", "general token for domain", ".2f"),)
+    text = (
+        "As many tokens in every row of a size; nats/token. The last two columns: how many tokens "
+        "of the corpus itself a token of the other one stood for. (Tokens of a run on one corpus "
+        "alone that ends at the same loss, less those of that corpus, over those of the other; 0: "
+        "of no use, 1: as good, below 0: in the way. Missing where no such run is as bad or as "
+        "good, or where there are none of the other.)",
+    )
+    return Section("Mixed", text, tables=(Table(mixing, columns),), figures=("mixing",))
+
+
+def show_orders(orders):
+    """General text first and the domain after it, beside both mixed."""
+    columns = (SIZE, shown("name", "trained on"))
+    for kind in ("general", "domain"):
+        columns += (shown_interval(kind, f"{kind} loss", ".3f"),)
+        columns += (shown_interval(f"{kind}_added", "over mixed", "+.3f"),)
+    text = (
+        "49 % of D on general text, cooled down and saved; then 51 % on the domain with a warm-up "
+        "of its own, again to the peak rate times the factor that is named, and a second cooldown; "
+        "Adam begins anew. *Replayed*: so many of the later tokens are general ones (the general "
+        "split from its start, so they were seen). Mixed: the same numbers of tokens all along.",
+    )
+    return make_section("One after the other", orders, columns, *text)
+
+
+def show_tokenizers(tokenizers):
+    """Bits per byte of the domain by whose tokenizer it is."""
+    columns = (SIZE, shown("tokenizer", "tokenizer of"))
+    columns += (shown("bytes_per_token", "bytes/token", ".3f"),)
+    columns += (shown_interval("bits", "domain, bits/byte", ".4f"),)
+    columns += (shown_interval("bits_added", "over its own", "+.4f"),)
+    text = (
+        "Trained on the domain alone, as many *tokens* and FLOPs in every row of a size: a "
+        "tokenizer with more bytes a token has seen more text for them, which is part of what it "
+        "is worth. All have 1,024 tokens.",
+    )
+    return make_section("Whose tokenizer", tokenizers, columns, *text)
+
+
+def show_repeats(repeats, laws):
+    """Losses on repeated tokens beside new ones, and what laws say."""
+    columns = (SIZE, shown("passes"), shown("domain_other", "new tokens", ".3f"))
+    columns += (shown_interval("domain", "repeated", ".3f"),)
+    columns += (shown_interval("domain_added", "added", "+.3f"),)
+    columns += (shown("expected", "expected", "+.3f"), shown("foretold", "R of the paper", "+.3f"))
+    columns += (shown("fitted", "fitted", "+.3f"),)
+    columns += (shown_interval("worth", "worth/unique", ".3g"),)
+    params = list_parameters(laws)
+    value = shown_interval("value", f"value [{LEVEL:.0%}]")
+    shape = (shown("fit"), shown("parameter"), value, shown("status"), shown("runs"))
+    text = (
+        f"{short(LIMIT)} unique tokens of the domain, seen 1 to 32 times, beside as many new ones. "
+        "*Expected* was written before the first run (expected.csv): the reference sweep's law of "
+        f"enwik8 with R_D 15.4 and R_N 5.3 of {REPEATS}. *R of the paper*: the same with the law "
+        "of the new tokens here; no repeated run had a say. *Fitted*: the law of repeats, fitted to "
+        "all runs on the domain alone. *Worth*: new tokens that end at the same loss, over the "
+        "unique ones; missing where new tokens never were as bad.",
+        *(f"{name}: {tell_fit(fit)}." for name, fit in named_fits(laws)),
+    )
+    tables = Table(repeats, columns), Table(params, shape)
+    return Section("Repeated", text, tables=tables, figures=("repeats",))
+
+
+def named_fits(laws: Laws):
+    """Names and fits of both laws."""
+    return ("Law of new tokens", laws.new), ("Law of repeats", laws.repeated)
+
+
+def tell_fit(fit):
+    """Say the status of a fit, and what the runs hold against it."""
+    lack = fit.lack_of_fit
+    tested = "not tested" if lack is None else f"{lack.describe()}, p = {lack.p_value:.2g}"
+    return f"status {fit.status}" + (f" ({fit.reason})" if fit.reason else "") + f"; {tested}"
+
+
+def show_limit(plans, laws):
+    """N and D by the law, with and without the limit."""
+    rows = plans.loc[plans.option.isin(["unlimited", "repeated", "one_pass"])]
+    rows = rows.loc[rows["C"].isin(sorted(rows["C"].unique())[::8])].sort_values(["C", "option"])
+    columns = (shown("C", "C (FLOPs)", ".2g"), shown("option"), SIZE, shown("D", "D", short))
+    columns += (shown("epochs", "passes", ".3g"), shown("loss", "loss", ".3f"))
+    columns += (shown("loss_gap", "over no limit", "+.3f"),)
+    text = (
+        f"Best N and D at C FLOPs by the law of new tokens ({laws.new.status}), without a limit; "
+        f"and with {short(LIMIT)} unique tokens, repeated as the law of repeats "
+        f"({laws.repeated.status}) says, or each seen once by a larger model. No intervals: a "
+        "drawing of the laws above, beyond the grey dots an extrapolation.",
+    )
+    return Section(
+        "N and D under a limit", text, tables=(Table(rows, columns),), figures=("limit",)
+    )
+
+
+def compare_paper(mixing, tokenizers, repeats, laws):
+    """What the paper reports beside what is seen here, as sentences of the tables below."""
+    items = []
+    for row in mixing.loc[mixing.share == 0.51].to_dict("records"):
+        told = {
+            name: with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], "+.3f")
+            for name in ("general_added", "domain_added")
+        }
+        items.append(
+            f"N {short(row['N'])}, 51 % domain: {told['general_added']} nats/token on general text "
+            f"over as many general tokens, {told['domain_added']} on the domain over as many of it."
+        )
+    return Section("Beside the paper", (), items=tuple(items))

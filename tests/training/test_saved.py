@@ -166,7 +166,7 @@ def test_another_tokenizer_is_refused(folder):
 def test_only_a_model_of_this_shape_and_tokenizer_is_trained_further(folder, tokenizer, tmp_path):
     again = load_start(folder, shape_of("gpt"), tokenizer)
     assert torch.equal(again.table.weight, build_model(shape_of("gpt"), 1).table.weight)
-    with pytest.raises(ValueError, match="holds a model of Shape.*, not of Shape"):
+    with pytest.raises(ValueError, match=r"holds a model of Shape.*, not of Shape"):
         load_start(folder, shape_of("gpt", width=32), tokenizer)
     train_tokenizer(["a dog is a dog is a dog"] * 4, 260).save(str(tmp_path / "other.json"))
     for other in (None, tmp_path / "other.json"):
