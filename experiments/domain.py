@@ -122,14 +122,14 @@ def train(runs: Iterable[Run], minutes: float) -> None:
     console, until = Console(soft_wrap=True), time.monotonic() + 60 * minutes
     for _, group in itertools.groupby(runs, lambda run: (run.data.fingerprint, run.keeps)):
         group = [*group]
+        if time.monotonic() > until:
+            return
         data, keeping = group[0].data, Keeping(models=group[0].keeps)
         cells = not_yet_run([run.cell for run in group], FOLDER, models=keeping.models)
         trunks = group_trunks(cells)
         events = train_here(trunks, data, FOLDER, workers=1, device="cpu", keeping=keeping)
         with contextlib.closing(events):
             watch(console, trunks, in_time(events, until), None)
-        if time.monotonic() > until:
-            return
 
 
 def in_time(events, until):

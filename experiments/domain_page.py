@@ -58,7 +58,7 @@ def write_record(folder, runs: pd.DataFrame, planned: int, expected: pd.DataFram
     save_figure(limit_figure(plans, LIMIT, alone), folder / "limit.png")
     sections = [
         tell_runs(runs, planned),
-        compare_paper(mixing, tokenizers, repeats, laws),
+        compare_paper(mixing, orders, tokenizers, repeats, laws),
         show_mixing(mixing),
         show_orders(orders),
         show_tokenizers(tokenizers),
@@ -74,8 +74,7 @@ def draw_repeats(table, repeats, laws):
     alone = alone.assign(kind=np.where(alone.arm == "repeated", "repeated", "new"))
     alone = alone.assign(loss=alone.domain)
     lines, R_D = [], {}
-    known = {"R_D of the paper, N and D of the new tokens": foretelling(laws)}
-    known |= {"fitted to all": laws.repeated.params}
+    known = {"law of new tokens": foretelling(laws), "fitted to all": laws.repeated.params}
     D = np.geomspace(LIMIT, alone["D"].max(), 40)
     for name, params in known.items():
         R_D[name] = params["R_D"]
@@ -181,7 +180,7 @@ def show_repeats(repeats, laws):
         f"{short(LIMIT)} unique tokens of the domain, seen 1 to 32 times, beside as many new ones. "
         "*Expected* was written before the first run (expected.csv): the reference sweep's law of "
         f"enwik8 with R_D 15.4 and R_N 5.3 of {REPEATS}. *R of the paper*: the same with the law "
-        "of the new tokens here; no repeated run had a say. *Fitted*: the law of repeats, fitted to "
+        "of the new tokens here; no repeated run had a say. *Fitted*: the law of repeats, of "
         "all runs on the domain alone. *Worth*: new tokens that end at the same loss, over the "
         "unique ones; missing where new tokens never were as bad.",
         *(f"{name}: {tell_fit(fit)}." for name, fit in named_fits(laws)),
@@ -205,8 +204,8 @@ def tell_fit(fit):
 def show_limit(plans, laws):
     """N and D by the law, with and without the limit."""
     rows = plans.loc[plans.option.isin(["unlimited", "repeated", "one_pass"])]
-    rows = rows.loc[rows["C"].isin(sorted(rows["C"].unique())[::8])].sort_values(["C", "option"])
-    columns = (shown("C", "C (FLOPs)", ".2g"), shown("option"), SIZE, shown("D", "D", short))
+    rows = rows.loc[rows.budget.isin(plans.budget.unique()[::8])]
+    columns = (shown("budget", "C (FLOPs)", ".2g"), shown("option"), SIZE, shown("D", "D", short))
     columns += (shown("epochs", "passes", ".3g"), shown("loss", "loss", ".3f"))
     columns += (shown("loss_gap", "over no limit", "+.3f"),)
     text = (
@@ -220,16 +219,54 @@ def show_limit(plans, laws):
     )
 
 
-def compare_paper(mixing, tokenizers, repeats, laws):
-    """What the paper reports beside what is seen here, as sentences of the tables below."""
-    items = []
-    for row in mixing.loc[mixing.share == 0.51].to_dict("records"):
-        told = {
-            name: with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], "+.3f")
-            for name in ("general_added", "domain_added")
-        }
+def compare_paper(mixing, orders, tokenizers, repeats, laws):
+    """What papers report beside what is seen here, a sentence a table."""
+    half = mixing.loc[mixing.share == 0.51]
+    items = [
+        f"Reported: best on finance and level on general tasks with 51 % of the domain ({BLOOMBERG}; "
+        "no control of the same size without the domain). Here 51 % "
+        f"{tell_sign(half, 'general_added', 'costs general loss', 'helps general loss')} over as "
+        f"many general tokens: {tell_rows(half, 'general_added', '+.3f')} nats/token. A token of "
+        f"the domain stood for {tell_rows(half, 'for_general', '.2f')} general ones.",
+        f"The same mixture on the domain: {tell_rows(half, 'domain_added', '+.3f')} nats/token over "
+        "as many tokens of it. A general token stood for "
+        f"{tell_rows(half, 'for_domain', '.2f')} of the domain.",
+    ]
+    for name in ("then domain, rate x 1", "then domain, rate x 1, 25 % replayed"):
+        rows = orders.loc[orders.name == name]
         items.append(
-            f"N {short(row['N'])}, 51 % domain: {told['general_added']} nats/token on general text "
-            f"over as many general tokens, {told['domain_added']} on the domain over as many of it."
+            f"General text first, {name}, beside the mixture of 51 %: on the domain "
+            f"{tell_rows(rows, 'domain_added', '+.3f')}, on general text "
+            f"{tell_rows(rows, 'general_added', '+.3f')} nats/token."
         )
-    return Section("Beside the paper", (), items=tuple(items))
+    foreign = tokenizers.loc[tokenizers.tokenizer == GENERAL]
+    items.append(
+        "BloombergGPT's tokenizer was trained on general text. Here one of general text "
+        f"{tell_sign(foreign, 'bits_added', 'costs the domain', 'saves the domain')} "
+        f"{tell_rows(foreign, 'bits_added', '+.4f')} bits/byte over its own, on as many tokens."
+    )
+    R_D = laws.repeated.param("R_D")
+    few = repeats.loc[repeats.passes == 4]
+    items.append(
+        f"Reported: up to 4 passes are about as good as new tokens, R_D = 15.4 ({REPEATS}). Here 4 "
+        f"passes add {tell_rows(few, 'domain_added', '+.3f')} nats/token, and R_D = "
+        f"{with_interval(R_D.value, R_D.low, R_D.high)} (law of repeats: {laws.repeated.status})."
+    )
+    return Section("What holds at this scale", items=tuple(item for item in items if item))
+
+
+def tell_rows(rows, name, write):
+    """Write a value of each size, smallest first."""
+    told = (
+        f"{with_interval(row[name], row[f'{name}_low'], row[f'{name}_high'], write)}"
+        for row in rows.sort_values("N").to_dict("records")
+    )
+    return ", ".join(told) + " (N " + ", ".join(short(N) for N in sorted(rows.N)) + ")"
+
+
+def tell_sign(rows, name, above, below):
+    """Say which way it goes, if all sizes and intervals agree."""
+    low, high = (rows[f"{name}_{end}"].fillna(rows[name]) for end in ("low", "high"))
+    if (low > 0).all():
+        return above
+    return below if (high < 0).all() else f"neither surely {above} nor {below}:"

@@ -62,9 +62,14 @@ def pool(rows: pd.DataFrame, by: list[str], *names: str) -> pd.DataFrame:
 
 
 def beside(rows: pd.DataFrame, others: pd.DataFrame, on: list[str], *names: str) -> pd.DataFrame:
-    """Rows with `name`_added: what they lose over the others of the same size and seed."""
-    both = rows.merge(others[[*on, *names]], on=on, suffixes=("", "_other"))
-    return both.assign(**{f"{n}_added": both[n] - both[f"{n}_other"] for n in names})
+    """Rows with `name`_added: what they lose over the others of the same size and seed.
+
+    NaN beside itself.
+    """
+    both = rows.merge(others[[*on, "run_id", *names]], on=on, suffixes=("", "_other"))
+    another = both.run_id != both.pop("run_id_other")
+    added = {f"{n}_added": (both[n] - both[f"{n}_other"]).where(another) for n in names}
+    return both.assign(**added)
 
 
 def worth(losses, curve: pd.DataFrame, loss: str) -> np.ndarray:
@@ -209,5 +214,5 @@ def plan_limits(laws: Laws) -> pd.DataFrame:
     tables = []
     for C in np.geomspace(1e10, 1e13, 25):
         found = plan_data(float(C), LIMIT, replace(law, repeats=own)).table
-        tables.append(found.loc[found.law == law.name])
+        tables.append(found.loc[found.law == law.name].assign(budget=C))
     return pd.concat(tables, ignore_index=True)

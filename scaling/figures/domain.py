@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling.figures import paper
+from scaling.laws.repeats import effective
 from scaling.tables.observations import Convention
 
 CONVENTION = Convention("total", "counted")
 OPTIONS = {"unlimited": "-", "repeated": "--", "one_pass": ":"}  # of a plan for limited data
+STYLES = ("-", "--", ":")
 NAMES = {"unlimited": "no limit", "repeated": "repeated", "one_pass": "every token once"}
 
 
@@ -27,19 +29,22 @@ def mixing_figure(mixed: pd.DataFrame, others: pd.DataFrame) -> Figure:
     sizes = sorted(mixed.N.unique())
     fig = paper.paper_figure(paper.PAGE, 3.0)
     colours = paper.SHADES(np.linspace(0, 1, len(sizes)))
-    for ax, N, colour in zip(np.atleast_1d(fig.subplots(1, len(sizes))), sizes, colours):  # noqa: B905
+    panels = np.atleast_1d(fig.subplots(1, len(sizes)))
+    for ax, N, colour in zip(panels, sizes, colours, strict=True):
         rows = mixed.loc[mixed.N == N].sort_values("share")
-        ax.plot(rows.general, rows.domain, "o-", color=colour, label="mixed from the start")
+        ax.plot(rows.general, rows.domain, "o-", color=colour)
         for row in rows.itertuples():
             ax.annotate(f"{row.share:.0%}", (row.general, row.domain), (4, 4), size=7,
                         textcoords="offset points")  # fmt: skip
         own = others.loc[others.N == N]
-        for (name, points), marker in zip(own.groupby("name", sort=False), paper.MARKERS[1:]):  # noqa: B905
+        kinds = zip(own.groupby("name", sort=False), paper.MARKERS[1:], strict=False)
+        for (name, points), marker in kinds:
             ax.plot(points.general, points.domain, marker, mfc="none", color="0.25", label=name)
         ax.set_title(f"N = {paper.suffixed(N)}", fontsize=8, loc="left")
         ax.set_xlabel("General loss (nats/token)")
         ax.margins(0.16)
     fig.axes[0].set_ylabel("Domain loss (nats/token)")
+    fig.axes[0].plot([], [], "o-", color="0.35", label="mixed from the start")
     paper.legend_above(fig, columns=3)
     return paper.finish(fig, CONVENTION, "percentages: share of the domain in the training tokens")
 
@@ -57,13 +62,13 @@ def repeats_figure(
         Lines through the panels.
     worth : DataFrame with columns N, passes, worth
         New tokens that end at the loss of the repeated ones, over the unique tokens.
-    R_D : dict, name of a law -> its R_D
+    R_D : dict, name of a law -> its R_D; worth is 1 + R_D (1 - e^(-(passes - 1) / R_D))
     """
     sizes = sorted(runs.N.unique())
     fig = paper.paper_figure(paper.PAGE, 4.9)
     panels = fig.subplots(2, 2).ravel()
     colours = paper.SHADES(np.linspace(0, 1, len(sizes)))
-    styles = dict(zip(laws.name.unique(), ("-", "--", ":"), strict=False))
+    styles = dict(zip(R_D, STYLES, strict=False))
     for ax, N, colour in zip(panels[:3], sizes, colours, strict=False):
         own = runs.loc[runs.N == N]
         for kind, face in (("new", colour), ("repeated", "none")):
@@ -77,7 +82,8 @@ def repeats_figure(
     for face, label in (("0.35", "new tokens"), ("none", "repeated tokens")):
         panels[0].plot([], [], "o", color="0.35", mfc=face, label=label)
     for name, style in styles.items():
-        panels[0].plot([], [], style, color="0.35", lw=0.9, label=name)
+        label = f"{name}, R_D {R_D[name]:.3g}"
+        panels[0].plot([], [], style, color="0.35", lw=0.9, label=label)
     _draw_worth(panels[3], worth, R_D, sizes, colours)
     paper.legend_above(fig, columns=3)
     return paper.finish(fig, CONVENTION)
@@ -88,17 +94,14 @@ def _draw_worth(ax, worth, R_D, sizes, colours) -> None:
     ax.plot(passes, passes, color="0.7", lw=0.8)
     ax.annotate("new tokens", (passes[-1], passes[-1]), (-4, 0), size=7, ha="right",
                 textcoords="offset points", color="0.35")  # fmt: skip
-    for (name, R), style in zip(R_D.items(), ("-", "--", ":"), strict=False):
-        ax.plot(passes, 1 + R * (1 - np.exp(-(passes - 1) / R)), style, color="0.35", lw=0.9)
-        ax.annotate(f"R_D {R:.3g}", (passes[-1], 1 + R * (1 - np.exp(-(passes[-1] - 1) / R))),
-                    (-2, 3), size=7, ha="right", textcoords="offset points")  # fmt: skip
-        del name
+    for R, style in zip(R_D.values(), STYLES, strict=False):
+        ax.plot(passes, effective(1, passes - 1, R), style, color="0.35", lw=0.9)
     for N, colour, marker in zip(sizes, colours, paper.MARKERS, strict=False):
         rows = worth.loc[worth.N == N]
         label = f"N = {paper.suffixed(N)}"
         ax.plot(rows.passes, rows.worth, marker, color=colour, mfc="none", label=label)
     ax.set(xscale="log", yscale="log", xlabel="Passes over the same tokens")
-    ax.set_ylabel("Worth in new tokens / unique tokens")
+    ax.set_ylabel("Worth / unique tokens")
     ticks = [1, 2, 4, 8, 16, 32]
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
