@@ -44,6 +44,17 @@ WIDTHS, SEEDS = [16, 24, 36], [0, 1]
 SHARES = [0.25, 0.51, 0.75]  # of the domain, beside none and all
 PASSES = [1, 2, 4, 8, 16, 32]
 CONTINUED = {"1": (1.0, 1.0), "1/2": (1.0, 0.5), "1, 25 % replayed": (0.75, 1.0)}  # share, rate
+STAGES = [  # seed, widths, whether passes over the domain; what a page needs first comes first
+    (0, WIDTHS, False),
+    (0, [16], True),
+    (1, [16, 24], False),
+    (1, [16], True),
+    (0, [24], True),
+    (1, [36], False),
+    (1, [24], True),
+    (0, [36], True),
+    (1, [36], True),
+]
 WINDOWS = 512  # held out, of each corpus
 REFERENCE = Path("results/reference-enwik8-cpu/fit.json")
 
@@ -82,7 +93,7 @@ def count_params(width: int) -> int:
 
 
 def plan(seed: int) -> Iterator[Run]:
-    """All runs of a seed; what a page needs first comes first."""
+    """All runs of a seed."""
     union = str(mix(0.51).tokenizer_path)  # trained on both corpora
     general, domain, few = mix(0.0, union), mix(1.0, union), mix(1.0, union, LIMIT)
 
@@ -117,9 +128,15 @@ def plan(seed: int) -> Iterator[Run]:
     yield from of_passes(few, arm="repeated")
 
 
-def is_long(run: Run) -> bool:
-    """Whether it goes over the domain with the largest model: those come last."""
-    return "passes" in run.facts and run.cell.shape.width == WIDTHS[-1]
+def rank(run: Run) -> int:
+    """Number of the stage that a run belongs to."""
+    is_pass, cell = "passes" in run.facts, run.cell
+    stages = enumerate(STAGES)
+    return next(
+        number
+        for number, (seed, widths, passes) in stages
+        if (seed, passes) == (cell.seed, is_pass) and cell.shape.width in widths
+    )
 
 
 def train(runs: Iterable[Run], minutes: float) -> None:
@@ -171,7 +188,7 @@ def main() -> None:
         write_table(FOLDER / "expected.csv", expect())
     expected = pd.read_csv(FOLDER / "expected.csv")
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else float("inf")
-    runs = sorted((run for seed in SEEDS for run in plan(seed)), key=is_long)
+    runs = sorted((run for seed in SEEDS for run in plan(seed)), key=rank)
     train(runs, minutes)
     write_record(FOLDER, collect_runs(runs), len(runs), expected)
 
