@@ -182,8 +182,9 @@ def _part_config(name: str, config: DataConfig) -> DataConfig:
     given = None if config.tokenizer in (config.parts or {}) else config.tokenizer
     shared: dict[str, Any] = {"tokenizer": given, "separator": config.separator}
     shared |= {"vocab_size": config.vocab_size}
-    path, text = Path(name).expanduser(), shared | {"curation": config.curation}
-    rows = text | {"text_column": config.text_column, "max_tokens": config.max_tokens}
+    path = Path(name).expanduser()
+    text: dict[str, Any] = shared | {"curation": config.curation}
+    rows: dict[str, Any] = text | {"text_column": config.text_column, "max_tokens": config.max_tokens}
     if name in TEXTS[:2]:
         return DataConfig(name=name, **text)
     if find_files(name) or (not path.exists() and is_hub_name(name)):

@@ -130,7 +130,7 @@ def _open(config: DataConfig, source: str, state: dict | None) -> FileRows | Hub
         path, split = (config.valid, split) if find_files(config.valid) else (path, config.valid)
         if path == config.path and find_files(path):
             raise DataError(f"data.valid={config.valid}: there are no rows at it")
-    hub = {"split": split, "subset": config.subset, "revision": config.revision}
+    hub: dict[str, Any] = {"split": split, "subset": config.subset, "revision": config.revision}
     return open_rows(path, config.text_column, **hub, state=state)
 
 
