@@ -134,7 +134,8 @@ def compare_tokenizers(table: pd.DataFrame) -> pd.DataFrame:
     rows = rows.rename(columns={"bits_per_byte": "bits"})
     own = rows.loc[rows.tokenizer == DOMAIN]
     found = beside(rows, own, AT, "bits")
-    return pool(found, ["N", "tokenizer"], "bytes_per_token", "bits", "bits_added")
+    found = pool(found, ["N", "tokenizer"], "bytes_per_token", "bits", "bits_added")
+    return found.sort_values(["N", "bits"])
 
 
 def compare_repeats(table: pd.DataFrame, laws: Laws, expected: pd.DataFrame) -> pd.DataFrame:
