@@ -145,11 +145,14 @@ def show_orders(orders):
     for kind in ("general", "domain"):
         columns += (shown_interval(kind, f"{kind} loss", ".3f"),)
         columns += (shown_interval(f"{kind}_added", "over mixed", "+.3f"),)
+    columns += (shown_interval("above", "domain loss over the line", "+.3f"),)
     text = (
         "49 % of D on general text, cooled down and saved; then 51 % on the domain with a warm-up "
         "of its own, again to the peak rate times the factor that is named, and a second cooldown; "
         "Adam begins anew. *Replayed*: so many of the later tokens are general ones (the general "
-        "split from its start, so they were seen). Mixed: the same numbers of tokens all along.",
+        "split from its start, so they were seen). Mixed: the same numbers of tokens all along. "
+        "*Over the line*: over a mixture of as many tokens and the same general loss, on the line "
+        "between the shares of the figure.",
     )
     return make_section("One after the other", orders, columns, *text)
 
@@ -249,7 +252,8 @@ def compare_paper(mixing, orders, tokenizers, repeats, laws):
     for name, rows in later.items():
         items.append(
             f"general text first, {name}: on the domain {tell_rows(rows, 'domain_added', '+.3f')}, "
-            f"on general text {tell_rows(rows, 'general_added', '+.3f')}."
+            f"on general text {tell_rows(rows, 'general_added', '+.3f')}; on the domain over a "
+            f"mixture of the same general loss {tell_rows(rows, 'above', '+.3f')}."
         )
     if len(foreign):
         items.append(

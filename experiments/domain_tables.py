@@ -110,7 +110,10 @@ def compare_shares(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_orders(table: pd.DataFrame) -> pd.DataFrame:
-    """Losses of general text first and the domain after it, beside both mixed from the start."""
+    """Losses of general text first and the domain after it, beside both mixed from the start.
+
+    `above`: domain loss over that of a mixture of the same general loss, between the shares tried.
+    """
     mixed = table.loc[(table.arm == "mixed") & (table.share == 0.51)]
     kinds = {
         "mixed, 51 % domain": mixed,
@@ -120,9 +123,23 @@ def compare_orders(table: pd.DataFrame) -> pd.DataFrame:
     if "rewarmed" in table:
         later = table.loc[table.arm == "continued"]
         kinds |= {f"then domain, rate x {n}": rows for n, rows in later.groupby("rewarmed")}
-    found = [beside(rows, mixed, AT, *LOSSES).assign(name=name) for name, rows in kinds.items()]
-    names = [*LOSSES, *(f"{name}_added" for name in LOSSES)]
-    return pool(pd.concat(found), ["N", "name"], *names).sort_values("N", kind="stable")
+    arms = table.loc[table.arm.isin(["general", "mixed", "domain"]) & (table.part == 1)]
+    every = arms.share.nunique()  # a line of fewer shares is another one
+    lines = {at: rows.sort_values("general") for at, rows in arms.groupby(AT) if len(rows) == every}
+    found = pd.concat(
+        [beside(rows, mixed, AT, *LOSSES).assign(name=name) for name, rows in kinds.items()],
+        ignore_index=True,
+    )
+    found["above"] = [height(row, lines.get((row.N, row.seed))) for row in found.itertuples()]
+    names = [*LOSSES, *(f"{name}_added" for name in LOSSES), "above"]
+    return pool(found, ["N", "name"], *names).sort_values("N", kind="stable")
+
+
+def height(row, line: pd.DataFrame | None) -> float:
+    """Domain loss of a run over a line of mixtures, where it reaches the same general loss."""
+    if line is None:
+        return np.nan
+    return row.domain - np.interp(row.general, line.general, line.domain, np.nan, np.nan)
 
 
 def compare_tokenizers(table: pd.DataFrame) -> pd.DataFrame:

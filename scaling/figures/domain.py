@@ -34,8 +34,8 @@ def mixing_figure(mixed: pd.DataFrame, others: pd.DataFrame) -> Figure:
         rows = mixed.loc[mixed.N == N].sort_values("share")
         ax.plot(rows.general, rows.domain, "o-", color=colour)
         for row in rows.itertuples():
-            ax.annotate(f"{row.share:.0%}", (row.general, row.domain), (4, 4), size=7,
-                        textcoords="offset points")  # fmt: skip
+            ax.annotate(f"{row.share:.0%}", (row.general, row.domain), (-3, -9), size=7,
+                        ha="right", textcoords="offset points")  # fmt: skip
         own = others.loc[others.N == N]
         kinds = zip(own.groupby("name", sort=False), paper.MARKERS[1:], strict=False)
         for (name, points), marker in kinds:
