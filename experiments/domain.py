@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 from domain_page import write_record
-from domain_tables import DOMAIN, GENERAL, LIMIT, RATIO
+from domain_tables import DOMAIN, GENERAL, LIMIT, PAPER_R, RATIO
 from rich.console import Console
 
 from scaling.data.config import OWN_VOCABULARY, DataConfig
@@ -29,7 +29,6 @@ from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.files import write_table
 from scaling.fitting.result import load_fit
 from scaling.laws.table import LAWS
-from scaling.planning.sources import SOURCES
 from scaling.shapes.flops import total_params
 from scaling.shapes.shape import ModelConfig, shape_for_width
 from scaling.training.cells import Cell, group_trunks
@@ -171,7 +170,7 @@ def collect_runs(runs: Sequence[Run]) -> pd.DataFrame:
 
 def expect() -> pd.DataFrame:
     """What is expected of repeats: the reference sweep's law, Muennighoff's worth of a repeat."""
-    params = load_fit(REFERENCE).params | SOURCES["muennighoff2023"]().repeats
+    params = load_fit(REFERENCE).params | PAPER_R
     rows = []
     for width in WIDTHS:
         N = count_params(width)

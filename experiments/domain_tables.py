@@ -1,7 +1,5 @@
 """What the runs of domain.py say: losses beside each other, what tokens are worth, laws."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
@@ -10,6 +8,7 @@ from scaling.errors import FitError
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import LEVEL, Fit
+from scaling.laws.repeats import effective
 from scaling.laws.table import LAWS
 from scaling.planning.data_limits import plan_data
 from scaling.planning.sources import SOURCES, get_source
@@ -20,18 +19,10 @@ from scaling.tables.runs import COLUMNS, load_runs
 GENERAL, DOMAIN = "enwik8", "pubmed"
 RATIO = 569 / 50.6  # tokens per parameter, BloombergGPT's
 LIMIT = 100_000  # unique tokens of a domain that has no more
+PAPER_R = SOURCES["muennighoff2023"]().repeats or {}  # R_D and R_N
 CONVENTION = Convention("total", "counted")
 LOSSES = {"general": f"loss_{GENERAL}", "domain": f"loss_{DOMAIN}"}
 AT = ["N", "seed"]
-
-
-@dataclass(frozen=True)
-class Laws:
-    """What the domain's own runs say of N, D and repeats."""
-
-    new: Fit | None  # E + A/N^alpha + B/D^beta, of runs on new tokens
-    repeated: Fit | None  # the law of repeats, of all runs on the domain alone
-    refused: str = ""
 
 
 def read_ended(runs: pd.DataFrame) -> pd.DataFrame:
@@ -155,82 +146,76 @@ def compare_tokenizers(table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["N", "bits"])
 
 
-def compare_repeats(table: pd.DataFrame, laws: Laws, expected: pd.DataFrame) -> pd.DataFrame:
-    """Losses on new and repeated tokens, what is lost and what laws say it would be."""
+def compare_repeats(table: pd.DataFrame, law: Fit | None, expected: pd.DataFrame) -> pd.DataFrame:
+    """Losses on new and repeated tokens, what is lost and what others say it would be.
+
+    `foretold`: the new tokens that Muennighoff et al. say the repeated ones are worth would lose
+    so much, by the runs on new tokens of the same size and seed; no law of N and D has a say.
+    """
     new, repeated = (table.loc[table.arm == arm] for arm in ("new", "repeated"))
     found = beside(repeated, new, [*AT, "passes"], "domain")
     alone = table.loc[table.arm.isin(["new", "domain"])].drop_duplicates("run_id")
     found = add_worth(found, alone, "domain")
     found["worth"] = found.as_tokens / LIMIT
-    found = pool(found, ["N", "passes"], "domain", "domain_other", "domain_added", "worth")
-    found = found.sort_values(["N", "passes"]).reset_index(drop=True)
+    curves = {at: rows.sort_values("D") for at, rows in alone.groupby(AT)}
+    found["foretold"] = [
+        read_loss(curves[row.N, row.seed], LIMIT * effective(1, row.passes - 1, PAPER_R["R_D"]))
+        - row.domain_other
+        for row in found.itertuples()
+    ]
+    names = ["domain", "domain_other", "domain_added", "foretold", "worth"]
+    found = pool(found, ["N", "passes"], *names).sort_values(["N", "passes"], ignore_index=True)
     found = found.merge(expected[["N", "passes", "added"]], on=["N", "passes"], how="left")
-    found = found.rename(columns={"added": "expected"})
-    for name, params in (("foretold", foretelling(laws)), ("fitted", parameters(laws.repeated))):
+    found = found.rename(columns={"added": "expected"}).assign(fitted=np.nan)
+    if law is not None:
         D = found.passes * float(LIMIT)
-        found[name] = (
-            np.nan
-            if params is None
-            else (law_loss(params, found.N, D, LIMIT) - law_loss(params, found.N, D, D))
+        found["fitted"] = law_loss(law.params, found.N, D, LIMIT) - law_loss(
+            law.params, found.N, D, D
         )
     return found
+
+
+def read_loss(curve: pd.DataFrame, D: float) -> float:
+    """Domain loss after D new tokens, between horizons of one size and seed."""
+    return float(np.interp(np.log(D), np.log(curve["D"]), curve.domain, np.nan, np.nan))
 
 
 # ---------------------------------------------------------------- laws
 
 
-def fit_laws(runs: pd.DataFrame) -> Laws:
-    """Fit the law of new tokens, and that of repeats to all runs on the domain alone."""
+def fit_repeats(runs: pd.DataFrame) -> tuple[Fit | None, str]:
+    """Fit the law of repeats to all runs on the domain alone; or say why there is none yet."""
     alone = runs.loc[runs.arm.isin(["domain", "new", "repeated"])].drop_duplicates("run_id")
     known = load_runs(alone[[name for name in alone if name in COLUMNS]])
     obs, _ = observations(known, CONVENTION)
-    noise = seed_noise(known)
-    new = obs.loc[obs["U"] > 2 * LIMIT]
+    data = Prepared.of(obs, CONVENTION, noise=seed_noise(known))
     try:
-        of_new = fit_parametric(Prepared.of(new, CONVENTION, noise=noise))
-        of_all = fit_parametric(Prepared.of(obs, CONVENTION, noise=noise), law="repeated")
+        return fit_parametric(data, law="repeated"), ""
     except FitError as error:
-        return Laws(None, None, str(error))
-    return Laws(of_new, of_all)
+        return None, str(error)
 
 
-def parameters(fit: Fit | None) -> dict[str, float] | None:
-    """Parameters of a fit, if there is one."""
-    return None if fit is None else dict(fit.params)
-
-
-def foretelling(laws: Laws) -> dict[str, float] | None:
-    """The law of new tokens, with what repeats are worth elsewhere: fitted to no repeated run."""
-    repeats = SOURCES["muennighoff2023"]().repeats or {}
-    return None if laws.new is None else dict(laws.new.params) | repeats
-
-
-def law_loss(params: dict[str, float], N, D, U) -> np.ndarray:
+def law_loss(params, N, D, U) -> np.ndarray:
     """Loss by the law of repeats."""
     arrays = np.broadcast_arrays(*(np.asarray(value, float) for value in (N, D, U)))
     return LAWS["repeated"].loss(params, **dict(zip("NDU", arrays, strict=True)))
 
 
-def list_parameters(laws: Laws) -> pd.DataFrame:
-    """Every parameter of both laws, a row each."""
-    rows = []
-    for name, fit in (("new tokens", laws.new), ("new and repeated", laws.repeated)):
-        for param in fit.params if fit else ():
-            found = fit.param(param)
-            row = {"fit": name, "law": fit.law, "parameter": param, "value": found.value}
-            row |= {"value_low": found.low, "value_high": found.high, "status": fit.status}
-            lack = fit.lack_of_fit
-            rows.append(row | {"runs": fit.n_runs, "test": lack.describe() if lack else ""})
-    columns = ["fit", "law", "parameter", "value", "value_low", "value_high", "status"]
-    return pd.DataFrame(rows, columns=[*columns, "runs", "test"])
+def list_parameters(law: Fit) -> pd.DataFrame:
+    """Every parameter of a law, a row each."""
+    rows, lack = [], law.lack_of_fit
+    for name in law.params:
+        found = law.param(name)
+        row = {"law": law.law, "parameter": name, "value": found.value, "value_low": found.low}
+        row |= {"value_high": found.high, "status": law.status, "runs": law.n_runs}
+        rows.append(row | {"test": lack.describe() if lack else ""})
+    return pd.DataFrame(rows)
 
 
-def plan_limits(laws: Laws) -> pd.DataFrame:
-    """N and D by compute, with and without the limit; repeats by our own worth and the paper's."""
-    law = get_source(laws.new)
-    own = {name: laws.repeated.params[name] for name in ("R_D", "R_N")}
-    tables = []
+def plan_limits(law: Fit) -> pd.DataFrame:
+    """N and D by compute, by the law of repeats, with and without the limit."""
+    source, tables = get_source(law), []
     for C in np.geomspace(1e10, 1e13, 25):
-        found = plan_data(float(C), LIMIT, replace(law, repeats=own)).table
-        tables.append(found.loc[found.law == law.name].assign(budget=C))
+        found = plan_data(float(C), LIMIT, source).table
+        tables.append(found.loc[found.law == source.name].assign(budget=C))
     return pd.concat(tables, ignore_index=True)

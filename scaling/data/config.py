@@ -191,7 +191,7 @@ def _part_config(name: str, config: DataConfig) -> DataConfig:
         return DataConfig(name="hf", path=name, **rows)
     if not path.exists():
         known = " nor ".join(TEXTS[:2])
-        raise ValueError(f"data.parts: {name} is neither {known} nor a path nor a name on the hub")
+        raise ValueError(f"data.parts: {name} is neither {known} nor a path nor a hub name")
     if path.is_dir() and any(file.suffix in SUFFIXES for file in path.iterdir()):
         shared |= {"path": str(path / "*train*"), "valid": str(path / "*val*")}
         return DataConfig(name="tokens", dtype=config.dtype, **shared)

@@ -98,6 +98,8 @@ def _draw_worth(ax, worth, R_D, sizes, colours) -> None:
         ax.plot(passes, effective(1, passes - 1, R), style, color="0.35", lw=0.9)
     for N, colour, marker in zip(sizes, colours, paper.MARKERS, strict=False):
         rows = worth.loc[worth.N == N]
+        if rows.empty:
+            continue
         label = f"N = {paper.suffixed(N)}"
         ax.plot(rows.passes, rows.worth, marker, color=colour, mfc="none", label=label)
     ax.set(xscale="log", yscale="log", xlabel="Passes over the same tokens")
