@@ -184,11 +184,11 @@ def _part_config(name: str, config: DataConfig) -> DataConfig:
     shared |= {"vocab_size": config.vocab_size}
     path = Path(name).expanduser()
     text: dict[str, Any] = shared | {"curation": config.curation}
-    rows: dict[str, Any] = text | {"text_column": config.text_column, "max_tokens": config.max_tokens}
+    rows = {name: getattr(config, name) for name in ("text_column", "max_tokens")}
     if name in TEXTS[:2]:
         return DataConfig(name=name, **text)
     if find_files(name) or (not path.exists() and is_hub_name(name)):
-        return DataConfig(name="hf", path=name, **rows)
+        return DataConfig(name="hf", path=name, **text, **rows)
     if not path.exists():
         known = " nor ".join(TEXTS[:2])
         raise ValueError(f"data.parts: {name} is neither {known} nor a path nor a hub name")
