@@ -78,6 +78,6 @@ def test_the_plot_verb_draws_in_the_format_asked_for(grid, tmp_path):
     assert refused.stderr == "error: format=gif is unknown; use one of ['png', 'svg', 'pdf']\n"
     done = subprocess.run([*command, *options, "format=svg"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    names = {p.name for p in (tmp_path / "figures").iterdir()}
+    names = {p.name for p in (tmp_path / "figures").glob("*.svg")}
     assert names == {f"{n}.svg" for n in ("compute", "isoflop", "contour", "triptych", "ratio")}
     assert done.stdout.count(".svg") == 5
