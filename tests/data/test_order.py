@@ -151,7 +151,7 @@ def peak_memory(folder, n_tokens, steps):
 
 @pytest.mark.long
 def test_the_memory_of_a_worker_does_not_depend_on_the_corpus(tmp_path):
-    peaks = {n: peak_memory(tmp_path, n, steps=150) for n in (10**7, 10**8, 10**9, 10**10)}
+    peaks = {n: peak_memory(tmp_path, n, steps=100) for n in (10**7, 10**9, 10**10)}
     print({f"{n:.0e}": f"{peak / 1e6:.1f} MB" for n, peak in peaks.items()})
     assert max(peaks.values()) - min(peaks.values()) < 100e6, peaks  # a listed order has 32 MB
     assert abs(peaks[10**10] - peaks[10**9]) < 20e6, peaks
