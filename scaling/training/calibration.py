@@ -100,13 +100,13 @@ def _measured(
         known |= {key: asdict(Timing(reason=KILLED)) for key in new}
         try:
             with ProcessPoolExecutor(
-                workers, mp_context=forkserver(), max_tasks_per_child=1
+                min(workers, len(new)), mp_context=forkserver(), max_tasks_per_child=1
             ) as pool:
                 measure = partial(measure_cell, device=device)
                 tasks = (cells[key] for key in new), (steps[key] for key in new)
                 for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
                     known[key] = asdict(timing)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError, EOFError):  # a worker, or what starts them
             report(f"compile=auto: a {KILLED} (out of memory?); shapes not measured stay eager")
         lasting = {k: timing for k, timing in known.items() if timing["reason"] not in NOT_LASTING}
         write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others

@@ -15,9 +15,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,19 @@ PRELOADED = ["__main__", "scaling.training.worker", "torch._dynamo"]
 
 
 def forkserver() -> ForkServerContext:
-    """Give what starts processes that have imported all that training needs."""
+    """Give what starts processes that have imported all that training needs.
+
+    It runs, though it were killed before. A Ctrl-C, which a terminal sends to every process, is
+    blocked in it and in all that it starts: the parent decides when to stop.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # first, as it would end the blocking
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
 
 
