@@ -1,13 +1,17 @@
 """Every failure of a verb is one line: the thing, the value, the way out."""
 
 import importlib
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 from scaling import __main__ as command
 from scaling import fit, sweep
@@ -43,23 +47,15 @@ def test_a_value_of_another_type_is_named_in_words(word, message, monkeypatch, t
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("extra", ["slurm", "ray"])
-def test_a_launcher_that_is_not_installed_names_its_extra(extra, monkeypatch, tmp_path):
-    from hydra.core.config_search_path import ConfigSearchPath
-
+@pytest.mark.parametrize("group", ["slurm", "ray"])
+def test_a_launcher_that_is_not_installed_names_its_extra(group, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    add = ConfigSearchPath.append  # as plugins do that are installed
-    monkeypatch.setattr(
-        "hydra._internal.config_search_path_impl.ConfigSearchPathImpl.append",
-        lambda self, provider, path, *rest: (
-            None
-            if "launcher" in provider or "launcher" in path
-            else add(self, provider, path, *rest)
-        ),
-    )
-    line = end_of(sweep.main, [f"dispatch={extra}"], monkeypatch)
-    assert line == f"error: dispatch={extra} needs pip install 'scaling-laboratory[{extra}]'"
-    assert {"slurm", "ray"} == {extra for _, extra in LAUNCHERS.values()}
+    module, extra = LAUNCHERS[group]
+    Plugins.instance()  # by now all launchers that are installed have their entries
+    installed = ConfigStore.instance().repo["hydra"]["launcher"]
+    monkeypatch.delitem(installed, f"{module}.yaml", raising=False)
+    line = end_of(sweep.main, [f"dispatch={group}"], monkeypatch)
+    assert line == f"error: dispatch={group} needs pip install 'scaling-laboratory[{extra}]'"
 
 
 def test_the_command_of_all_verbs(monkeypatch, capsys):
@@ -72,8 +68,8 @@ def test_the_command_of_all_verbs(monkeypatch, capsys):
         command.main()
     first, second = capsys.readouterr().out.splitlines()
     assert first == second and first.startswith("scaling-laboratory ")
-    assert end_of(command.main, ["fti"], monkeypatch) == (
-        f"error: 'fti' is no verb; did you mean 'fit'?; choose one of {[*command.VERBS]}"
+    assert end_of(command.main, ["plna"], monkeypatch) == (
+        f"error: 'plna' is no verb; did you mean 'plan'?; choose one of {[*command.VERBS]}"
     )
     refused = end_of(command.main, ["fit", "runs=missing.csv"], monkeypatch)
     assert refused.startswith("error: there is no runs table at missing.csv")
@@ -100,12 +96,28 @@ def test_only_our_commands_leave_at_once_on_an_interrupt(started, ours):
 def test_an_interrupt_of_a_verb_leaves_the_handler_that_was_there(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "load_runs", interrupt)
+    monkeypatch.setattr(fit.results, "read_tables", interrupt)
     assert end_of(fit.main, ["runs=x.csv"], monkeypatch) == INTERRUPTED
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_full_disk_names_the_file(monkeypatch, tmp_path):
+    NS = [3e4, 1e5, 3e5, 1e6]
+    rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in (1e6, 5e6, 2e7)]
+    table = pd.DataFrame(rows, columns=["N", "D", "loss"])
+    table.to_csv(tmp_path / "mine.csv", index=False)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    words = [f"runs={tmp_path / 'mine.csv'}", f"out={tmp_path / 'fits'}", "fit.bootstrap=0"]
+    line = end_of(fit.main, [*words, "fit.audit=false"], monkeypatch)
+    assert line.startswith(f"error: [Errno 28] No space left on device: '{tmp_path}/fits/")
+    assert not [*(tmp_path / "fits").iterdir()]
 
 
 @pytest.mark.long

@@ -165,7 +165,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     SweepError
-        Another process sweeps into this folder, or its lock is a link to some other file.
+        Another process sweeps into this folder, or its lock is a link to some other file; at the
+        end: the folder is not the one that was locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _open_lock(folder / ".lock") as file:
@@ -186,6 +187,18 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             remove_debris(folder)
+        if not _is_at(folder / ".lock", file):
+            raise SweepError(
+                f"{folder} was removed or replaced while a sweep wrote into it; the same command "
+                "does again what is gone"
+            )
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _open_lock(path: Path) -> IO[str]:

@@ -6,18 +6,23 @@ FAULTS=50 pytest -m long tests/training/test_faults.py kills more often still.
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from processes import descendants
+from processes import command, descendants, parent
 from sweeps import TIMING
 from verbs import SECONDS
+
+from scaling.errors import INTERRUPTED
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [
@@ -37,11 +42,15 @@ FAULTS = int(os.environ.get("FAULTS", "3"))  # starts that are disturbed
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 
-def start(cwd):
+def environment(cwd):
+    return os.environ | {"SCALING_CACHE_DIR": str(cwd.parent / "cache"), "PYTHONPATH": str(ROOT)}
+
+
+def start(cwd, *more, **environ):
     return subprocess.Popen(
-        [sys.executable, "-m", "scaling.sweep", *SWEEP],
+        [sys.executable, "-m", "scaling.sweep", *SWEEP, *more],
         cwd=cwd,
-        env=os.environ | {"SCALING_CACHE_DIR": str(cwd.parent / "cache"), "PYTHONPATH": str(ROOT)},
+        env=environment(cwd) | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -135,3 +144,99 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
     assert not list(folder.rglob(".*.partial"))
     spoiled = [p for p in folder.rglob("*") if ".damaged" in p.name]
     assert len(spoiled) <= FAULTS and {*folder.glob("checkpoints/*")} <= {*spoiled}
+
+
+def test_a_killed_forkserver_leaves_no_trace_in_the_tables(undisturbed, tmp_path):
+    expected, chance, kills = undisturbed[0], random.Random(1), 0
+    sweep = start(tmp_path)
+    while kills < FAULTS and sweep.poll() is None:
+        time.sleep(chance.uniform(0, 3))
+        for pid in descendants(sweep.pid):
+            if "forkserver" in command(pid) and parent(pid) == sweep.pid:
+                kill(pid)
+                kills += 1
+    printed, _ = sweep.communicate(timeout=SECONDS)
+    assert sweep.returncode == 0, printed
+    assert kills and "Traceback" not in printed
+    for ours, theirs in zip(tables(tmp_path), expected, strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+JUMPING = """
+import os, random, time
+true, chance = time.time, random.Random(os.getpid())
+time.time = lambda: true() + chance.choice([0, -1, 1]) * 10 ** chance.uniform(0, 9)
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+
+def test_one_core_a_thousand_workers_and_a_clock_that_jumps(undisturbed, tmp_path):
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPING)  # imported by every process
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(before)])
+    try:
+        sweep = start(tmp_path, "workers=1000", PYTHONPATH=f"{tmp_path / 'clock'}:{ROOT}")
+    finally:
+        os.sched_setaffinity(0, before)
+    printed, _ = sweep.communicate(timeout=SECONDS)
+    assert sweep.returncode == 0, printed
+    for ours, theirs in zip(tables(tmp_path), undisturbed[0], strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def scaling(verb):
+    """A function that starts a sweep in a thread; `disturb` is called with its process id."""
+    run = verb("sweep", "import scaling.training.pool, scaling.results, torch._dynamo")
+
+    def sweep(cwd, disturb=None):
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run, *SWEEP, cwd=cwd, environment=environment(cwd))
+            while disturb and not (children := descendants(run.process.pid)):
+                time.sleep(0.001)
+            if disturb:
+                disturb(children[0])
+            return running.result(SECONDS)
+
+    return sweep
+
+
+def test_ctrl_c_at_any_moment_ends_with_130_and_the_same_command_goes_on(
+    undisturbed, scaling, tmp_path
+):
+    expected, seconds = undisturbed
+    chance, codes = random.Random(2), []
+
+    def interrupt(pid):
+        time.sleep(chance.uniform(0, chance.choice([0.5, seconds])))
+        for each in [pid, *descendants(pid)]:  # a terminal sends it to all
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGINT)
+
+    for _ in range(3 * FAULTS):
+        done = scaling(tmp_path, interrupt)
+        codes.append(done.returncode)
+        assert not done.stderr and "Traceback" not in done.stdout
+    assert {*codes} <= {INTERRUPTED, 0} and INTERRUPTED in codes
+    done = scaling(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for ours, theirs in zip(tables(tmp_path), expected, strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_folder_removed_in_the_middle_is_told_in_a_line(undisturbed, scaling, tmp_path):
+    folder = tmp_path / "results" / "smoke-synthetic"
+
+    def remove(pid):
+        while not (folder / "checkpoints").exists():
+            time.sleep(0.01)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    done = scaling(tmp_path, remove)
+    assert done.returncode == 1
+    assert re.fullmatch("error: .*was removed or replaced.* the same command.*\n", done.stderr)
+    done = scaling(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for ours, theirs in zip(tables(tmp_path), undisturbed[0], strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
