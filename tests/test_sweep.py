@@ -126,6 +126,28 @@ def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, scaling, tmp_path
 
 
 @pytest.mark.long
+def test_when_all_runs_diverge_or_the_configuration_changes_the_folder_says_so(
+    swept, scaling, tmp_path
+):
+    cwd, _ = swept
+    shutil.copytree(cwd / "results", tmp_path / "results")
+    folder = tmp_path / "results" / "smoke-synthetic"
+    before = (folder / "runs.csv").read_bytes()
+    wild = ["grid.widths=[4]", "optim.lr=9", "optim.grad_clip=1e9", "optim.weight_decay=9"]
+    run = scaling("sweep", *TINY, *wild, cwd=tmp_path)
+    assert run.returncode == 1 and "Traceback" not in run.stderr + run.stdout
+    assert run.stderr.startswith("error: no run of 2 has a loss to fit: ")
+    assert run.stderr.rstrip().endswith(f"their tables are in {folder}")
+    runs = pd.read_csv(folder / "runs.csv")
+    assert (runs.status == "diverged").all() and (runs.lr == 9).all()
+    assert not (folder / "fits.csv").exists()  # of other runs
+    again = scaling("sweep", *TINY, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "all 8 cells are done, nothing to train" in again.stdout
+    assert (folder / "runs.csv").read_bytes() == before
+
+
+@pytest.mark.long
 def test_when_no_cell_ends_the_command_says_so(swept, scaling, tmp_path):
     folder = tmp_path / "results" / "smoke-synthetic"
     folder.mkdir(parents=True)
