@@ -14,7 +14,7 @@ import pytest
 from sweeps import TINY
 from verbs import SECONDS
 
-from scaling.training.records import locked
+from scaling.training.records import locked, write_record
 
 ROOT = Path(__file__).parents[1]
 NS = np.array([3e4, 1e5, 3e5, 1e6])
@@ -126,25 +126,24 @@ def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, scaling, tmp_path
 
 
 @pytest.mark.long
-def test_when_all_runs_diverge_or_the_configuration_changes_the_folder_says_so(
+def test_when_all_runs_diverge_the_command_says_why_and_keeps_no_stale_fit(
     swept, scaling, tmp_path
 ):
     cwd, _ = swept
     shutil.copytree(cwd / "results", tmp_path / "results")
     folder = tmp_path / "results" / "smoke-synthetic"
-    before = (folder / "runs.csv").read_bytes()
-    wild = ["grid.widths=[4]", "optim.lr=9", "optim.grad_clip=1e9", "optim.weight_decay=9"]
-    run = scaling("sweep", *TINY, *wild, cwd=tmp_path)
+    for path in folder.glob("records/*.json"):
+        record = json.loads(path.read_text())
+        record["row"] |= {"status": "diverged", "reason": "loss became nan", "loss": np.nan}
+        write_record(folder, {name: record[name] for name in ("row", "curve")})
+    run = scaling("sweep", *TINY, cwd=tmp_path)
     assert run.returncode == 1 and "Traceback" not in run.stderr + run.stdout
-    assert run.stderr.startswith("error: no run of 2 has a loss to fit: ")
-    assert run.stderr.rstrip().endswith(f"their tables are in {folder}")
-    runs = pd.read_csv(folder / "runs.csv")
-    assert (runs.status == "diverged").all() and (runs.lr == 9).all()
-    assert not (folder / "fits.csv").exists()  # of other runs
-    again = scaling("sweep", *TINY, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "all 8 cells are done, nothing to train" in again.stdout
-    assert (folder / "runs.csv").read_bytes() == before
+    assert run.stderr == (
+        "error: no run of 8 has a loss to fit: loss became nan; their tables are in "
+        f"{folder.resolve()}\n"
+    )
+    assert (pd.read_csv(folder / "runs.csv").status == "diverged").all()
+    assert not [*folder.glob("fit*")] and not (folder / "README.md").exists()
 
 
 @pytest.mark.long
