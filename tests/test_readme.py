@@ -82,6 +82,14 @@ def test_what_the_families_want_is_what_the_record_says():
     assert (rows.status == "ok").all()
 
 
+def test_what_a_domain_costs_is_what_the_record_says():
+    rows = pd.read_csv(ROOT / "results/domain/mixing.csv").query("share == 0.51")
+    row = rows.sort_values("N").iloc[-1]
+    said = " ".join(README.split())
+    assert f"{row.general_added:+.3f} nats/token on Wikipedia over Wikipedia alone" in said
+    assert f"{row.domain_added:+.3f} on PubMed over PubMed alone" in said
+
+
 def test_its_headline_is_the_answer_of_the_reference_and_of_nothing_rejected():
     folder = ROOT / "results" / "reference-enwik8-cpu"
     page, said = (folder / "README.md").read_text(), " ".join(README.split())

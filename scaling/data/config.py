@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from scaling.data import plaintext
 from scaling.data.curation import CurationConfig, check_curation
 from scaling.data.order import counts_in_block
-from scaling.data.rows import find_files
-from scaling.data.shards import find_shards
+from scaling.data.rows import find_files, is_hub_name
+from scaling.data.shards import SUFFIXES, find_shards
 from scaling.errors import DataError
 
 TEXTS = ("enwik8", "pubmed", "text")  # read whole, split and encoded at once
@@ -19,13 +19,14 @@ NAMES = (*TEXTS, "tokens", "hf", "mixture", "synthetic")
 READ_BY = {  # which sources read a setting; the others refuse it
     "path": ("text", "tokens", "hf"),
     "valid": ("tokens", "hf"),
-    "dtype": ("tokens",),
+    "dtype": ("tokens", "mixture"),
     "tokenizer": (*TEXTS, "tokens", "hf", "mixture"),
     "separator": (*TEXTS, "tokens", "hf", "mixture"),
     "subset": ("hf",),
     "split": ("hf",),
-    "text_column": ("hf",),
-    "max_tokens": ("hf",),
+    "revision": ("hf",),
+    "text_column": ("hf", "mixture"),
+    "max_tokens": ("hf", "mixture"),
     "parts": ("mixture",),
     "part_tokens": ("mixture",),
     "curation": (*TEXTS, "hf", "mixture"),
@@ -45,10 +46,11 @@ class DataConfig:
     tokenizer: str | None = None  # tokenizer.json, hub name, a mixture's part; None: BPE made here
     separator: str | None = None  # token or id between documents; None: <|endoftext|>, </s>, ...
     dtype: str | None = None  # of raw .bin shards: uint16, uint32, ...
-    text_column: str = "text"  # hf: column of the documents
+    text_column: str = "text"  # hf, rows of a mixture: column of the documents
     subset: str | None = None  # hf: configuration on the hub, such as sample-10BT
     split: str = "train"  # hf: split on the hub that is trained on
-    max_tokens: int | None = None  # hf: training tokens at most; None: all
+    revision: str | None = None  # hf: commit on the hub, which cannot change; None: the newest
+    max_tokens: int | None = None  # hf, each rows of a mixture: training tokens at most; None: all
     parts: Any = None  # mixture: {enwik8: 0.49, pubmed: 0.51}, source -> share of the windows
     part_tokens: Any = None  # mixture: {pubmed: 100000}, use so many unique tokens of a part
     curation: CurationConfig = field(default_factory=CurationConfig)  # documents left out; off
@@ -152,7 +154,12 @@ def _from_hub(name: str) -> Tokenizer:
 
 
 def part_configs(config: DataConfig) -> dict[str, DataConfig]:
-    """Configurations of a mixture's parts, by name: a text corpus, or a path to text or rows."""
+    """Configurations of a mixture's parts, by name.
+
+    A text corpus; a path to text, to rows or to a folder of shards, of which those with "val" in
+    their names are held out; or rows on the hub. Raises ValueError for others, and for shards
+    beside what would be encoded by another tokenizer than theirs.
+    """
     names = [*(config.parts or {})]
     if len(names) < 2:
         raise ValueError(f"data.parts={config.parts} needs two: 'data.parts={{enwik8: 0.5, ...}}'")
@@ -160,19 +167,35 @@ def part_configs(config: DataConfig) -> dict[str, DataConfig]:
     for name, tokens in (config.part_tokens or {}).items():
         if name not in names or tokens < 1:
             raise ValueError(f"data.part_tokens={{{name}: {tokens}}}: name a part of {names}, > 0")
-    return {name: _part_config(name, config) for name in names}
+    parts = {name: _part_config(name, config) for name in names}
+    encoded = [name for name, part in parts.items() if part.name != "tokens"]
+    given = None if config.tokenizer in names else config.tokenizer
+    if len(encoded) < len(parts) and given is None and (encoded or config.tokenizer):
+        raise ValueError(
+            f"data.parts: {next(n for n in names if n not in encoded)} holds ids: give the "
+            "tokenizer that made them, by which the others are encoded too, as data.tokenizer"
+        )
+    return parts
 
 
 def _part_config(name: str, config: DataConfig) -> DataConfig:
     given = None if config.tokenizer in (config.parts or {}) else config.tokenizer
     shared: dict[str, Any] = {"tokenizer": given, "separator": config.separator}
-    shared |= {"vocab_size": config.vocab_size, "curation": config.curation}
+    shared |= {"vocab_size": config.vocab_size}
+    path = Path(name).expanduser()
+    text: dict[str, Any] = shared | {"curation": config.curation}
+    rows = {name: getattr(config, name) for name in ("text_column", "max_tokens")}
     if name in TEXTS[:2]:
-        return DataConfig(name=name, **shared)
-    if not Path(name).expanduser().exists():
-        raise ValueError(f"data.parts: {name} is neither {' nor '.join(TEXTS[:2])} nor a path")
-    kind = "hf" if find_files(name) else "text"
-    return DataConfig(name=kind, path=name, **shared)
+        return DataConfig(name=name, **text)
+    if find_files(name) or (not path.exists() and is_hub_name(name)):
+        return DataConfig(name="hf", path=name, **text, **rows)
+    if not path.exists():
+        known = " nor ".join(TEXTS[:2])
+        raise ValueError(f"data.parts: {name} is neither {known} nor a path nor a hub name")
+    if path.is_dir() and any(file.suffix in SUFFIXES for file in path.iterdir()):
+        shared |= {"path": str(path / "*train*"), "valid": str(path / "*val*")}
+        return DataConfig(name="tokens", dtype=config.dtype, **shared)
+    return DataConfig(name="text", path=name, **text)
 
 
 def _default(name: str) -> Any:

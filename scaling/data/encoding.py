@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ class Progress:
     """How far an encoding is; on disk after every shard."""
 
     state: dict | None = None  # where the next row lies; None: at the start
+    documents: int = 0  # kept of this source so far
     source: str = "train"  # what is being read: the held-out rows come first where they are given
     shards: dict[str, list] = field(default_factory=lambda: {split: [] for split in SPLITS})
     valid_bytes: int = 0  # of text
@@ -57,8 +59,8 @@ def encode_rows(config: DataConfig, folder: Path, report: Report) -> dict[str, A
 
     Documents are held out by a hash of their text, so that one keeps its split whatever happens
     to the others, unless `config.valid` names rows to hold out. A folder that an interrupted call
-    left is gone on with; with rules against duplicates, which remember what they saw, it is begun
-    anew.
+    left is gone on with; rules against duplicates, which remember what they saw, are shown it
+    again.
 
     Raises
     ------
@@ -66,8 +68,7 @@ def encode_rows(config: DataConfig, folder: Path, report: Report) -> dict[str, A
         The rows cannot be had, or a split is empty.
     """
     saved = folder / "progress.json"
-    remembers = config.curation.exact_duplicates or config.curation.near_duplicates is not None
-    if remembers or not saved.exists():
+    if not saved.exists():
         shutil.rmtree(folder)
         folder.mkdir()
     progress = Progress(**json.loads(saved.read_text())) if saved.exists() else Progress()
@@ -80,7 +81,7 @@ def encode_rows(config: DataConfig, folder: Path, report: Report) -> dict[str, A
             if source not in progress.finished:
                 progress.source = source
                 _encode_source(config, folder, report, progress, tokenizer, separator)
-                progress.state = None
+                progress.state, progress.documents = None, 0
                 progress.finished.append(source)
                 _save(progress, folder)
     counts = {split: progress.count(split) for split in SPLITS}
@@ -129,7 +130,8 @@ def _open(config: DataConfig, source: str, state: dict | None) -> FileRows | Hub
         path, split = (config.valid, split) if find_files(config.valid) else (path, config.valid)
         if path == config.path and find_files(path):
             raise DataError(f"data.valid={config.valid}: there are no rows at it")
-    return open_rows(path, config.text_column, split=split, subset=config.subset, state=state)
+    hub: dict[str, Any] = {"split": split, "subset": config.subset, "revision": config.revision}
+    return open_rows(path, config.text_column, **hub, state=state)
 
 
 def _encode_source(
@@ -140,15 +142,20 @@ def _encode_source(
     tokenizer: Tokenizer,
     separator: int,
 ) -> None:
-    rows = _open(config, progress.source, progress.state)
+    remembers = config.curation.exact_duplicates or config.curation.near_duplicates is not None
+    rows = _open(config, progress.source, None if remembers else progress.state)
     curator = Curator(config.curation)
+    kept = (document for document in curator.keep(rows) if document.strip())
+    if remembers:
+        deque(itertools.islice(kept, progress.documents), maxlen=0)
     if progress.curation:
         curator.bytes = dict(progress.curation)
     most = config.max_tokens if progress.source == "train" else None
     pending: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     clock = _Clock(report, most, progress.count("train"))
-    size, batches = 0, _batches(curator.keep(rows))
+    size, batches = 0, _batches(kept)
     for batch in itertools.chain(batches, [None]):
+        progress.documents += len(batch or [])
         for split, documents in _split(batch or [], config, progress.source).items():
             pending[split].append(encode(tokenizer, documents, separator=separator))
             if split == "valid":
@@ -168,8 +175,6 @@ def _encode_source(
 def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
     batch, size = [], 0
     for document in documents:
-        if not document.strip():
-            continue
         batch.append(document)
         size += len(document)
         if size >= BATCH_BYTES:

@@ -76,8 +76,19 @@ class HubRows:
         return None
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether this may be OWNER/NAME on the hub, by its looks."""
+    return name.count("/") == 1 and name[0] not in "/.~" and not name.endswith(("/", *ENDINGS))
+
+
 def open_rows(
-    path: str, column: str, *, split: str, subset: str | None, state: dict | None = None
+    path: str,
+    column: str,
+    *,
+    split: str,
+    subset: str | None,
+    revision: str | None = None,
+    state: dict | None = None,
 ) -> FileRows | HubRows:
     """Rows of local files if the path is one, a folder or a pattern; else of a hub data set.
 
@@ -97,7 +108,7 @@ def open_rows(
     except ImportError:
         raise DataError(f"data.path={path} is no local file, and the hub needs {EXTRA}") from None
     try:
-        dataset = library.load_dataset(path, subset, split=split, streaming=True)
+        dataset = library.load_dataset(path, subset, split=split, revision=revision, streaming=True)
     except Exception as error:  # what the library and its network raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(

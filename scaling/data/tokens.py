@@ -139,6 +139,7 @@ def _determinants(config: DataConfig) -> dict[str, Any]:
     if config.name == "hf":
         names = ("path", "valid", "subset", "split", "text_column", "max_tokens")
         found |= {name: getattr(config, name) for name in names}
+        found |= {"revision": config.revision} if config.revision else {}
         found["files"] = _stats(find_files(config.path or ""))
         found["valid_files"] = _stats(find_files(config.valid or ""))
     if config.name == "mixture":
@@ -291,11 +292,12 @@ def _make_mixture(config: DataConfig, part: Path, report: Report) -> Made:
         open_tokenizer(str(own.tokenizer_path)).save(str(path))
     elif config.tokenizer is not None:
         open_tokenizer(config.tokenizer).save(str(path))
-    else:
+    elif any(part.name != "tokens" for part in configs.values()):
         _train_on_all(config, configs, path, report)
+    tokenizer = str(path) if path.exists() else None  # none of shards alone
     parts = []
     for name, share in config.parts.items():
-        own = replace(configs[name], tokenizer=str(path), vocab_size=config.vocab_size)
+        own = replace(configs[name], tokenizer=tokenizer, vocab_size=config.vocab_size)
         data = prepare_tokens(own, report=report)
         n_train = (config.part_tokens or {}).get(name, data.n_train)
         if n_train > data.n_train:

@@ -33,6 +33,7 @@ class Cell:
     data: str  # name of the corpus
     data_fingerprint: str  # corpus and tokenizer
     objective: str = "clm"
+    start_from: str = ""  # run id of the saved model that is trained further; "": a new one
 
     @property
     def tokens_per_step(self) -> int:
@@ -81,7 +82,12 @@ class Cell:
             "seed": self.seed,
             "precision": self.precision,
             "valid_windows": self.valid_windows,
-        }
+        } | self.origin
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What a run goes on from; nothing where it begins anew, so that ids and tables stay."""
+        return {"start": self.start_from} if self.start_from else {}
 
     @property
     def label(self) -> str:
@@ -185,4 +191,4 @@ def planned_row(cell: Cell, n_train: int | None = None) -> dict:
         "trunk_id": cell.trunk_id,
         "epochs": math.nan if n_train is None else cell.tokens / n_train,
         "version": TRAINING_VERSION,
-    }
+    } | cell.origin

@@ -71,6 +71,7 @@ def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
         path = record_path(folder, cell.run_id)
         if path.is_file() and flaw(path, cell) is None:
             records[cell.run_id] = json.loads(path.read_text("utf-8"))
+            records[cell.run_id].pop(HASH, None)
     return records
 
 

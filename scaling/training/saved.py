@@ -120,6 +120,26 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Model, Tokenizer | No
     return model.to(device), load_tokenizer(folder / TOKENIZER)
 
 
+def load_start(folder: Path, shape: Shape, tokenizer: Path | None) -> Model:
+    """Load a model that is to be trained further: of this shape, on ids of this tokenizer.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_model`; or the shape or the tokenizer is another.
+    """
+    model, own = load_model(folder)
+    if model.shape != shape:
+        raise ValueError(f"{folder} holds a model of {model.shape}, not of {shape}; plan its shape")
+    wanted = None if tokenizer is None else load_tokenizer(tokenizer)
+    if (own and own.to_str()) != (wanted and wanted.to_str()):
+        raise ValueError(
+            f"{folder} was trained on ids of another tokenizer than {tokenizer}; encode the corpus "
+            f"with data.tokenizer={folder / TOKENIZER}"
+        )
+    return model
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the tensors of a saved model as they lie in the file; ValueError if it is none."""
     path = folder / WEIGHTS

@@ -109,6 +109,8 @@ class TrunkTraining:
     plan : ParallelConfig
         How the trunk lies on the ranks of the process group, all of which train it: each on its
         slice of every batch and of the held-out windows, and each yields the same news.
+    model : Model, optional
+        What to train further, from its weights alone; None: a new one.
     state : TrunkState, optional
         Where to go on. Branches that start before it must not be asked for.
     """
@@ -127,12 +129,14 @@ class TrunkTraining:
         compiled: bool = False,
         valid_windows: int = 2048,
         plan: ParallelConfig = ALONE,
+        model: Model | None = None,
         state: TrunkState | None = None,
     ):
         self.shape, self.recipes, self.device = shape, recipes, device
         self.tokens, self.valid_tokens, self.valid_windows = tokens, valid_tokens, valid_windows
         self.objective, self.seed = make_objective(shape, objective), seed
-        self.model, self.ranks, mesh = build_model(shape, seed), plan.ranks, make_mesh(plan, device)
+        self.model = build_model(shape, seed) if model is None else model
+        self.ranks, mesh = plan.ranks, make_mesh(plan, device)
         if mesh is None:
             self.model.to(device)
         self.autocast, self.scaler = cast(self.model, precision, device)

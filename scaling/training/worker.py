@@ -47,7 +47,7 @@ from scaling.training.records import (
     model_folder,
     write_record,
 )
-from scaling.training.saved import save_model
+from scaling.training.saved import load_start, save_model
 from scaling.training.strategy import ALONE, ParallelConfig
 from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
 
@@ -97,7 +97,7 @@ def run_trunk(
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     ids = data.load("train"), data.load("valid")
-    training = make_training(trunk, *ids, device, compiled, plan)
+    training = make_training(trunk, *ids, device, compiled, plan, find_start(trunk, data, folder))
     if folder:
         damaged = set_damaged_aside(folder, trunk.trunk_id) if own_rank() == 0 else []
         for line in agree(damaged):
@@ -170,8 +170,9 @@ def make_training(
     device: str,
     compiled: bool = False,
     plan: ParallelConfig = ALONE,
+    model: Model | None = None,
 ) -> TrunkTraining:
-    """Build the model of a trunk, on the ranks of a plan."""
+    """Build the model of a trunk, on the ranks of a plan; or train a given one further."""
     shared = trunk.cells[0]
     return TrunkTraining(
         shared.shape,
@@ -185,7 +186,16 @@ def make_training(
         compiled=compiled,
         valid_windows=shared.valid_windows,
         plan=plan,
+        model=model,
     )
+
+
+def find_start(trunk: Trunk, data: TokenData, folder: Path | None) -> Model | None:
+    """Load the model that a trunk goes on from; None where it is a new one, or nothing is kept."""
+    cell = trunk.cells[0]
+    if folder is None or not cell.start_from:
+        return None
+    return load_start(model_folder(folder, cell.start_from), cell.shape, data.tokenizer_path)
 
 
 def may_stop(training: TrunkTraining, news: Point | Branching) -> bool:

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from scaling.data.config import DataConfig, check_data
+from scaling.data.config import DataConfig, check_data, part_configs
 from scaling.data.curation import CurationConfig
 from scaling.data.order import Mixture
 from scaling.data.tokens import prepare_tokens
@@ -90,6 +91,44 @@ def test_mixtures_that_do_not_add_up_are_refused(shares, settings, message, part
     parts = dict(zip(parts, shares, strict=False))
     with pytest.raises((ValueError, DataError), match=message):
         check_data(mixture(parts, **settings))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """A folder of ids below 300, as llm.c names them."""
+    folder = tmp_path / "ids"
+    folder.mkdir()
+    for name in ("part_train_0", "part_train_1", "part_val_0"):
+        np.save(folder / f"{name}.npy", np.arange(900, dtype=np.uint16) % 300)
+    return str(folder)
+
+
+def test_shards_are_a_part_beside_what_their_tokenizer_encodes(parts, shards, tmp_path):
+    general, _ = parts
+    made = prepare_tokens(DataConfig(name="text", path=general, vocab_size=300)).tokenizer_path
+    data = prepare_tokens(mixture({shards: 0.5, general: 0.5}, tokenizer=str(made)))
+    ids, text = data.parts
+    assert (ids.n_train, ids.data.n_valid, data.vocab_size) == (1800, 900, 300)
+    assert text.data.tokenizer_path.read_text() == data.tokenizer_path.read_text()
+    with pytest.raises(ValueError, match=r"ids holds ids: give the tokenizer .* data.tokenizer"):
+        check_data(mixture({shards: 0.5, general: 0.5}))
+
+
+def test_shards_alone_need_a_vocabulary_only(shards):
+    data = prepare_tokens(mixture({shards: 0.5, f"{shards}/": 0.5}))
+    assert data.tokenizer_path is None and len(data.load("train").parts) == 2
+    with pytest.raises(ValueError, match=r"give data.vocab_size or data.tokenizer"):
+        check_data(DataConfig(name="mixture", parts={shards: 0.5, f"{shards}/": 0.5}))
+    with pytest.raises(DataError, match=r"id 290 at place 290 is not in a vocabulary of 290"):
+        prepare_tokens(replace(mixture({shards: 0.5, f"{shards}/": 0.5}), vocab_size=290))
+
+
+def test_names_on_the_hub_may_be_parts(parts):
+    general, _ = parts
+    settings = {"text_column": "body", "max_tokens": 7}
+    found = part_configs(mixture({general: 0.5, "owner/set": 0.5}, **settings))["owner/set"]
+    assert (found.name, found.path, found.text_column) == ("hf", "owner/set", "body")
+    assert found.max_tokens == 7
 
 
 def test_unknown_parts_are_refused():

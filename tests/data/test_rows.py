@@ -2,6 +2,7 @@ import gzip
 import importlib
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,7 +57,13 @@ def test_rows_are_encoded_once_and_lose_nothing(rows, monkeypatch):
     assert prepare_tokens(rows).fingerprint == data.fingerprint
 
 
-def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypatch):
+@pytest.mark.parametrize("twice", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_an_interrupted_encoding_goes_on_at_its_last_shard(
+    twice, rows, cache, tmp_path, monkeypatch
+):
+    if twice:  # the rule is shown again what it saw
+        write_jsonl(tmp_path / "rows" / "c.jsonl", DOCUMENTS[::2])
+        rows.curation.exact_duplicates = True
     monkeypatch.setattr(encoding, "BATCH_BYTES", 4_000)
     monkeypatch.setattr(encoding, "SHARD_TOKENS", 4_000)
     whole = prepare_tokens(rows)
@@ -79,7 +86,7 @@ def test_an_interrupted_encoding_goes_on_at_its_last_shard(rows, cache, monkeypa
     )
     again = prepare_tokens(rows)
     assert len(encoded) - before < 800  # the rest, and not all of it twice
-    assert again.fingerprint == whole.fingerprint
+    assert (again.fingerprint, again.curation) == (whole.fingerprint, whole.curation)
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(again.load(split)[:], whole.load(split)[:])
 
@@ -177,14 +184,16 @@ class FakeStream:
 def test_a_name_is_streamed_from_the_hub(monkeypatch):
     asked = []
 
-    def load_dataset(path, name, *, split, streaming):
-        asked.append((path, name, split, streaming))
+    def load_dataset(path, name, *, split, revision, streaming):
+        asked.append((path, name, split, revision, streaming))
         return FakeStream()
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     config = DataConfig(name="hf", path="owner/corpus", subset="small", vocab_size=300)
     data = prepare_tokens(config)
-    assert set(asked) == {("owner/corpus", "small", "train", True)}
+    assert set(asked) == {("owner/corpus", "small", "train", None, True)}
+    assert prepare_tokens(replace(config, revision="c0ffee")).folder != data.folder
+    assert ("owner/corpus", "small", "train", "c0ffee", True) in asked
     assert sum(len(texts(data, split)) for split in ("train", "valid", "test")) == 1200
     rows = open_rows("owner/corpus", "text", split="train", subset=None, state={"done": 1190})
     assert list(rows) == DOCUMENTS[1190:] and rows.state() == {"done": 1200}

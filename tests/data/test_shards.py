@@ -198,7 +198,10 @@ def test_vocabulary_and_separator_are_read_from_a_tokenizer(shards, tmp_path):
         ({"separator": "600"}, "data.separator='600' is no token or id of a vocabulary of 600"),
         ({"dtype": "uint32"}, "data.dtype='uint32', but .* says 'uint16'"),
         ({"tokenizer": "/no/such.json"}, "there is no such file"),
-        ({"max_tokens": 3}, r"data.max_tokens is read by data=hf only; data.name is 'tokens'"),
+        (
+            {"max_tokens": 3},
+            r"data.max_tokens is read by data=hf\|mixture only; data.name is 'tokens'",
+        ),
     ],
 )
 def test_impossible_shards_are_refused(changes, message, shards):

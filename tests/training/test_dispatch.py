@@ -165,10 +165,12 @@ def dispatch(cells, data, tmp_path):
 
 
 def records_of(job):
-    return [
-        {"row": planned_row(cell, 50_000) | {"status": "ok", "loss": 5.0}, "curve": []}
-        for cell in job.trunk.cells
-    ]
+    return [record_of(cell, 5.0) for cell in job.trunk.cells]
+
+
+def record_of(cell, loss):
+    found = {"status": "ok", "loss": loss, "loss_std": 0.01}
+    return {"row": planned_row(cell, 50_000) | found, "curve": []}
 
 
 def test_records_that_come_back_are_written(dispatch, cells, tmp_path):
@@ -179,8 +181,7 @@ def test_records_that_come_back_are_written(dispatch, cells, tmp_path):
 
 
 def test_a_record_on_this_disk_is_not_written_again(dispatch, cells, tmp_path):
-    record = {"row": planned_row(cells[0], 1) | {"status": "ok", "loss": 1.0}, "curve": []}
-    write_record(tmp_path, record)
+    write_record(tmp_path, record := record_of(cells[0], 1.0))
     dispatch(lambda job: lambda: records_of(job))
     assert read_records(tmp_path, cells)[cells[0].run_id] == record
 
@@ -272,7 +273,7 @@ def test_only_what_is_swept_names_a_folder():
 
     overrides = ["dispatch=ray", "grid.budgets=[1e9,2e9]", "optim.lr_scale=1,2"]
     excluded = names_only_what_is_swept(OverridesParser.create().parse_overrides(overrides))
-    assert excluded.endswith("exclude_keys=[dispatch,grid.budgets,grid,data,family]")
+    assert excluded.endswith("exclude_keys=[dispatch,grid.budgets,grid,data,family,name,out]")
 
 
 @pytest.mark.parametrize(("nodes", "tasks"), [(1, 4), (2, 2)])

@@ -14,6 +14,7 @@ from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
 from scaling.training.cells import Cell, Trunk
 from scaling.training.parts import check_parts
+from scaling.training.records import Keeping
 from scaling.training.trained import learned
 from scaling.training.worker import run_trunk
 
@@ -25,11 +26,11 @@ def cell_of(data):
     return Cell(shape, RECIPE, math.nan, 0, "fp32", 256, data.name, data.fingerprint)
 
 
-def train(data):
-    """Row of one tiny run."""
-    (record,) = [
-        news for news in run_trunk(Trunk((cell_of(data),)), data, "cpu") if isinstance(news, dict)
-    ]
+def train(data, folder=None, start=""):
+    """Row of one tiny run; a folder keeps its model."""
+    trunk, keeping = Trunk((replace(cell_of(data), start_from=start),)), Keeping(models=True)
+    news = run_trunk(trunk, data, "cpu", folder=folder, keeping=keeping)
+    (record,) = [found for found in news if isinstance(found, dict)]
     return record["row"]
 
 
@@ -86,6 +87,23 @@ def test_a_mixture_is_measured_on_every_part(parts):
     assert foreign["loss_low"] > row["loss_low"] + 0.5  # never seen, and measured all the same
     with pytest.raises(ValueError, match="data=mixture has several parts"):
         learned(build_model(cell_of(data).shape), data)
+
+
+@pytest.mark.long
+def test_a_model_of_one_corpus_is_trained_further_on_another(parts, tmp_path):
+    low, high = (dict(zip(parts, shares, strict=True)) for shares in ((1, 0), (0, 1)))
+    config = DataConfig(name="mixture", vocab_size=280)
+    general = prepare_tokens(replace(config, parts=low))
+    tokenizer = str(general.tokenizer_path)
+    domain = prepare_tokens(replace(config, parts=high, tokenizer=tokenizer))
+    first, anew = train(general, tmp_path / "runs"), train(domain)
+    row = train(domain, tmp_path / "runs", start=first["run_id"])
+    assert row["start"] == first["run_id"] and "start" not in anew
+    assert row["run_id"] != anew["run_id"] and row["tokens"] == anew["tokens"]
+    assert row["loss_high"] < anew["loss_high"]  # what is alike need not be learned again
+    assert row["loss_low"] < anew["loss_low"]  # nor is all of it forgotten
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        train(domain, tmp_path / "elsewhere", start=first["run_id"])
 
 
 def test_a_part_that_would_be_seen_twice_is_named(parts):

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from scaling.data.tokenizer import train_tokenizer
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
-from scaling.training.saved import load_model, read_config, save_model
+from scaling.training.saved import load_model, load_start, read_config, save_model
 
 FAMILIES = ["gpt", "bert", "t5"]
 FACTS = {"objective": "clm", "run_id": "0123456789ab", "loss": 1.25}
@@ -161,6 +161,19 @@ def test_another_tokenizer_is_refused(folder):
     other.save(str(folder / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"tokenizer\.json is not the file"):
         load_model(folder)
+
+
+def test_only_a_model_of_this_shape_and_tokenizer_is_trained_further(folder, tokenizer, tmp_path):
+    again = load_start(folder, shape_of("gpt"), tokenizer)
+    assert torch.equal(again.table.weight, build_model(shape_of("gpt"), 1).table.weight)
+    with pytest.raises(ValueError, match=r"holds a model of Shape.*, not of Shape"):
+        load_start(folder, shape_of("gpt", width=32), tokenizer)
+    train_tokenizer(["a dog is a dog is a dog"] * 4, 260).save(str(tmp_path / "other.json"))
+    for other in (None, tmp_path / "other.json"):
+        with pytest.raises(
+            ValueError, match=r"another tokenizer.*data\.tokenizer=.*tokenizer\.json"
+        ):
+            load_start(folder, shape_of("gpt"), other)
 
 
 @pytest.mark.parametrize("facts", [{"loss": float("nan")}, {"shape": object()}])
