@@ -26,8 +26,9 @@ from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
+from scaling.training.origins import forkserver
 from scaling.training.trunk import TrunkTraining
-from scaling.training.worker import device_name, forkserver, make_training, settle_process
+from scaling.training.worker import device_name, make_training, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"

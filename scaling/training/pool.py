@@ -20,14 +20,13 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
+from scaling.training.origins import die_with_parent, forkserver
 from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
 from scaling.training.worker import (
     Failure,
-    die_with_parent,
     fail,
-    forkserver,
     run_trunk,
     settle_process,
     train_trunk,

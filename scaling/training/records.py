@@ -28,6 +28,7 @@ from scaling.training.cells import Cell, planned_row
 CONFIG = "config.json"  # of a saved model; written last
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
 HASH = "sha256"  # of the rest of a record
+NAMES = {"row", "curve", "traceback", HASH}  # of a record's parts
 PLANNED = ("total_params", "tokens", "flops", "steps", "batch_tokens", "seed", "lr")
 
 
@@ -94,7 +95,7 @@ def flaw(path: Path, cell: Cell) -> str | None:
         row, curve = record["row"], record["curve"]
         if row["run_id"] != cell.run_id or not isinstance(curve, list):
             return "is the record of something else"
-        if record.get(HASH, _hash(record)) != _hash(record):
+        if record.get(HASH, _hash(record)) != _hash(record) or {*record} - NAMES:
             return "is not what was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read ({type(error).__name__}: {error})"
