@@ -4,11 +4,13 @@ import contextlib
 import functools
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from scaling.errors import DataError, FitError
+from scaling.errors import INTERRUPTED, DataError, FitError
 from scaling.keys import help_text, list_keys, suggest
 from scaling.tables.observations import RunsWarning
 
@@ -31,6 +33,17 @@ FLAGS = (  # of Hydra
     *("-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
 )
+A_LIST, NAMES = "a list is written as KEY=[A,B]", "names are written as KEY={{A: B}}"
+WRONG = {  # what OmegaConf says of a value -> what is wrong with it
+    r"Value (.*) of type '.*' could not be converted to Integer": "{} is no whole number",
+    r"Value (.*) of type '.*' could not be converted to Float": "{} is no number",
+    r"Value (.*) is not a valid bool": "{} is neither true nor false",
+    r"Invalid value assigned: (\w+) is not a ListConfig": A_LIST,
+    r"Cannot merge (Dict)Config with ListConfig": A_LIST,
+    r"Cannot merge (List)Config with DictConfig": NAMES,
+    r"Invalid type assigned: (\w+) is not a subclass of": "that is a group: give KEY.NAME=VALUE",
+    r"field '(.*)' is not Optional": "a value is needed",
+}
 LAUNCHERS = {  # choice of dispatch -> Hydra's name of its launcher, and the extra that brings it
     "slurm": ("submitit_slurm", "slurm"),
     "submitit_local": ("submitit_local", "slurm"),
@@ -112,7 +125,7 @@ def complete_lists(words: list[str], schema: type) -> list[str]:
 
     def complete(word: str) -> str:
         key, equals, value = word.partition("=")
-        bare = equals and key in lists and value not in ("", "null") and value[0] not in "[$"
+        bare = equals and key in lists and value not in ("", "null") and value[0] not in "[{$"
         return f"{key}=[{value}]" if bare else word
 
     return [complete(word) for word in words]
@@ -133,6 +146,10 @@ def resolve(composed: DictConfig, schema: type[Config]) -> Config:
     if unknown := sorted(_unknown_keys(config)):
         like = suggest(unknown[0], (key.name for key in list_keys(schema)))
         raise ValueError(f"unknown configuration keys {unknown}; --help lists the known ones{like}")
+    for key in list_keys(schema):
+        value = attrgetter(key.name)(config)
+        if key.is_list and any(isinstance(part, list | dict) for part in value or ()):
+            raise ValueError(f"{key.name}={value} must be a plain list, {key.name}=[A,B]")
     return config
 
 
@@ -174,6 +191,7 @@ def one_line_errors(known: Sequence[str] = ()) -> Iterator[None]:
         print(f"warning: {message}", file=sys.stderr)
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves its errors to us
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", RunsWarning)
@@ -184,7 +202,9 @@ def one_line_errors(known: Sequence[str] = ()) -> Iterator[None]:
     except (ValueError, DataError, FitError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).splitlines())}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def explain(error: Exception, known: Sequence[str] = ()) -> str:
@@ -208,13 +228,20 @@ def explain(error: Exception, known: Sequence[str] = ()) -> str:
         key, equals, value = word.partition("=")
         if not equals:
             return f"{word!r} is no KEY=VALUE{suggest(word, known)}; --help lists the keys"
+        if value[:1] == "[":
+            return f"{word!r} cannot be read; a list is written as '{key}=[A,B]'"
         return f"{word!r} cannot be read; quote the value: {_quoted(key, value)}"
     for word in words:
         key, _, value = word.partition("=")
         if f"'{word}'" in told and "Ambiguous" in told:
             return f"{word!r} is several values: give a job for each with -m"
-        if f"override {word}" in lines[0] and "to string" in lines[-1]:
+        if f"override {word}" not in lines[0]:
+            continue
+        if "to string" in lines[-1]:
             return f"{word!r}: {lines[-1]}; quote a text: {_quoted(key, value)}"
+        for pattern, meant in WRONG.items():
+            if found := re.match(pattern, lines[-1]):
+                return f"{word}: {meant.format(found[1]).replace('KEY', key)}"
     return f"{told}; --help lists the keys and their values"
 
 

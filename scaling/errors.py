@@ -1,7 +1,12 @@
 """Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
 
 import math
+import os
+import signal
+import sys
 from collections.abc import Iterable
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 
 class DataError(Exception):
@@ -32,3 +37,18 @@ def check_range(name: str, value: float | None, low: float, high: float = math.i
         return
     upper = "" if high == math.inf else f" and at most {high:g}"
     raise ValueError(f"{name}={value} must be at least {low:g}{upper}")
+
+
+def is_command(started: list[str]) -> bool:
+    """Tell whether Python was started, with these words, to run a verb of ours."""
+    first, *rest = [*started[1:3], "", ""]
+    return rest[0].partition(".")[0] == "scaling" if first == "-m" else first.endswith("/scaling")
+
+
+def leave_on_interrupt() -> None:
+    """Let a Ctrl-C end this process at once: for while it imports, with nothing to clear away."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+
+
+if is_command(sys.orig_argv):
+    leave_on_interrupt()  # a traceback would end with the imports of others

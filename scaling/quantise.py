@@ -17,7 +17,7 @@ from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.models.storage import Storage
 from scaling.pages.shrunk import shrunk_sections
-from scaling.pages.text import markdown, print_sections
+from scaling.pages.text import code, markdown, print_sections
 from scaling.training.records import CONFIG
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def write_card(source: Path, found: "Shrunk", sections: list) -> str:
     command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
     parts = [
         f"# {source.name} in {found.storage.label}",
-        f"Made by `{command}`. `scaling.training.saved.load_model` reads it.",
+        f"Made by {code(command)}. `scaling.training.saved.load_model` reads it.",
         markdown(sections),
         "![Weights and the numbers of each format](weights.png)",
     ]

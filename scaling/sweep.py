@@ -15,6 +15,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scaling import products, results
 from scaling.commandline import job_folder, make_console, verb
@@ -157,10 +158,10 @@ def plan_cells(config: SweepConfig, vocab_size: int, fingerprint: str) -> list[C
 
 def prepare(config: SweepConfig, console: Console) -> TokenData:
     """Fetch and tokenise, with a status line while it takes time."""
-    with console.status(f"data={config.data.name}: preparing") as status:
+    with console.status(Text(f"data={config.data.name}: preparing")) as status:
 
         def report(line: str) -> None:
-            status.update(line)
+            status.update(Text(line))
             if not console.is_terminal:
                 console.print(line)
 

@@ -1,5 +1,6 @@
 import math
 import os
+import resource
 import subprocess
 import sys
 
@@ -28,6 +29,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"new\n"
 
 
+def test_a_file_beyond_what_the_system_allows_is_named(tmp_path):
+    path = tmp_path / "model.bin"
+    write_bytes(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
+            write_bytes(path, bytes(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
 def test_bytes_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "model.bin"
     write_bytes(path, b"old")
@@ -36,7 +51,7 @@ def test_bytes_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert partials(path) == []

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from scaling.commandline import make_console
 from scaling.fitting.settings import FitConfig
-from scaling.pages.fits import fit_lines, optima_section, print_report, results_page
+from scaling.pages.fits import (
+    excluded_section,
+    fit_lines,
+    optima_section,
+    print_report,
+    results_page,
+)
+from scaling.pages.text import Section, Table, markdown, print_sections, shown
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
     FITS,
@@ -145,6 +155,29 @@ def test_the_page_names_convention_methods_and_excluded_runs(runs, report):
         assert part in page
     assert "model3 (run3): diverged, loss became nan" in page
     assert len(page.splitlines()) < 100
+
+
+NASTY = "[/x] <img src=x>|`rm`\n# [click](http://evil)"
+
+
+def test_names_of_others_are_text_on_every_page(runs, report, capsys):
+    runs = runs.assign(name=NASTY)
+    runs.loc[3, ["status", "reason"]] = ["diverged", NASTY]
+    conventions = fit_conventions(runs, QUICK)
+    page = results_page(NASTY, NASTY, [NASTY], runs, report, conventions, [])
+    frame = pd.DataFrame({NASTY: [NASTY]})
+    table = Table(frame, (shown(NASTY),), caption=NASTY)
+    section = Section(NASTY, (NASTY,), (NASTY,), (table,))
+    page += markdown([section])
+    assert page.count("click") > 9
+    for line in page.splitlines():
+        prose = re.sub("``.*``", "", line)  # code is as it was
+        assert "<img" not in prose and "](http" not in prose
+        assert not line.startswith("# [click")
+    assert "| [/x] &lt;img src=x>\\|`rm` # [click]\\(http://evil) |" in page
+    console = make_console()
+    print_sections(console, [section, excluded_section(runs)])
+    assert capsys.readouterr().out.count("[/x] <img src=x>|`rm`") >= 5
 
 
 def test_the_printed_table_has_every_budget_and_method(report, runs):

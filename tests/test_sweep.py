@@ -14,7 +14,7 @@ import pytest
 from sweeps import TINY
 from verbs import SECONDS
 
-from scaling.training.records import locked
+from scaling.training.records import locked, write_record
 
 ROOT = Path(__file__).parents[1]
 NS = np.array([3e4, 1e5, 3e5, 1e6])
@@ -123,6 +123,27 @@ def test_a_second_sweep_into_a_folder_in_use_is_refused(swept, scaling, tmp_path
     assert "name=NAME" in second.stderr
     assert "Traceback" not in second.stderr
     assert {p.name for p in folder.iterdir()} == {".lock"}
+
+
+@pytest.mark.long
+def test_when_all_runs_diverge_the_command_says_why_and_keeps_no_stale_fit(
+    swept, scaling, tmp_path
+):
+    cwd, _ = swept
+    shutil.copytree(cwd / "results", tmp_path / "results")
+    folder = tmp_path / "results" / "smoke-synthetic"
+    for path in folder.glob("records/*.json"):
+        record = json.loads(path.read_text())
+        record["row"] |= {"status": "diverged", "reason": "loss became nan", "loss": np.nan}
+        write_record(folder, {name: record[name] for name in ("row", "curve")})
+    run = scaling("sweep", *TINY, cwd=tmp_path)
+    assert run.returncode == 1 and "Traceback" not in run.stderr + run.stdout
+    assert run.stderr == (
+        "error: no run of 8 has a loss to fit: loss became nan; their tables are in "
+        f"{folder.resolve()}\n"
+    )
+    assert (pd.read_csv(folder / "runs.csv").status == "diverged").all()
+    assert not [*folder.glob("fit*")] and not (folder / "README.md").exists()
 
 
 @pytest.mark.long
@@ -252,8 +273,8 @@ MISTAKES = {
     "fit.bootstrap=1000000000": "bootstrap",
     "optim.lr=1e9": "optim.lr=1000000000.0 must be above 0 and below 10",
     "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
-    "grid.budgets=[x]": "Value 'x' of type 'str' could not be converted to Float",
-    "optim.lr=abc": "Value 'abc' of type 'str' could not be converted to Float",
+    "grid.budgets=[x]": "grid.budgets=[x]: 'x' is no number",
+    "optim.lr=abc": "optim.lr=abc: 'abc' is no number",
     "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, hf, mixture, pubmed,",
     "data=tokens": "give data.vocab_size or data.tokenizer: data=tokens has ids only",
     "data=mixture": "data.parts=None needs two",

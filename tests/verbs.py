@@ -11,6 +11,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from scaling.errors import leave_on_interrupt
+
 ROOT = Path(__file__).parents[1]
 SECONDS = 1800  # after which a command is hung, on the slowest and busiest machine
 
@@ -47,6 +49,7 @@ class Verb:
 def serve(module, before):
     """Fork for every request on stdin; answer with the exit code."""
     exec(before, {})
+    leave_on_interrupt()  # as a fresh process does while it imports
     main = importlib.import_module(module).main
     importlib.import_module("hydra.core.plugins").Plugins.instance()
     gc.freeze()  # or every child would look through all imports again

@@ -22,6 +22,7 @@ from scaling.pages.text import (
     Column,
     Section,
     Table,
+    code,
     markdown,
     shown,
     shown_interval,
@@ -55,7 +56,8 @@ def course_page(tables: Tables, statements: pd.DataFrame, command: str) -> str:
     rows = statements.groupby("section", sort=False)
     parts = [
         "# The course, computed",
-        f"Made by `{command}`, without torch and without a network. {count_verdicts(statements)}",
+        f"Made by {code(command)}, without torch and without a network. "
+        f"{count_verdicts(statements)}",
         markdown(course_sections(tables)),
         "## Every statement",
         "A statement is reproduced where our number rounds to the printed one, or lies in the "

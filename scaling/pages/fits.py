@@ -15,9 +15,11 @@ from scaling.pages.text import (
     Column,
     Section,
     Table,
+    code,
     make_section,
     markdown,
     markdown_list,
+    plain,
     print_sections,
     shown,
     shown_interval,
@@ -261,8 +263,8 @@ def results_page(
         excluded_section(runs),
     ]
     parts = [
-        f"# {title}",
-        f"Made by `{command}`.",
+        f"# {plain(title)}",
+        f"Made by {code(command)}.",
         markdown([answer_section(report)]),
         "## The runs\n" + markdown_list(facts),
         markdown(sections),

@@ -14,6 +14,7 @@ from scaling.pages.text import (
     Column,
     Section,
     Table,
+    code,
     make_section,
     markdown,
     markdown_list,
@@ -172,7 +173,7 @@ def replication_page(
     versions += [f"{name} {metadata.version(name)}" for name in PACKAGES]
     parts = [
         "# What the papers say, computed again",
-        f"Made by `{command}`: {len(checks)} checks of {len(done)} entries, {wrong} not ok.",
+        f"Made by {code(command)}: {len(checks)} checks of {len(done)} entries, {wrong} not ok.",
         "Every published table is fitted by every method that applies, under exactly the objective "
         "that its authors state; papers that publish constants only are checked by formula. "
         f"Brackets behind ours are 90 % intervals of {n_bootstrap} bootstrap refits (seed {seed}), "

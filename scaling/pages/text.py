@@ -104,11 +104,11 @@ def markdown(sections: Iterable[Section], level: int = 2) -> str:
 def _markdown_parts(section: Section, level: int) -> list[str]:
     parts = [plain(text) for text in section.text]
     parts += [markdown_list(section.items)] if section.items else []
-    parts += [f"![{section.title}]({stem}.png)" for stem in section.figures]
+    parts += [f"![{plain(section.title)}]({stem}.png)" for stem in section.figures]
     for table in section.tables:
-        parts += [table.caption] if table.caption else []
+        parts += [plain(table.caption)] if table.caption else []
         parts.append(markdown_table(table.heads, table.cells()))
-    title = f"{'#' * level} {section.title}"
+    title = f"{'#' * level} {plain(section.title)}"
     return ["\n".join([title, *parts[:1]]), *parts[1:]]
 
 
@@ -121,6 +121,13 @@ def plain(text: str) -> str:
     """Text as one line in which a name that others gave is no tag, link or image."""
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.splitlines()))
     return text.replace("](", "]\\(")
+
+
+def code(text: str) -> str:
+    """Text as one line of code, whatever quotes stand in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}"
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

@@ -7,14 +7,16 @@ for bit what it would have been.
 """
 
 import json
+import math
 import platform
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +26,9 @@ from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
+from scaling.training.origins import forkserver
 from scaling.training.trunk import TrunkTraining
-from scaling.training.worker import device_name, forkserver, make_training, settle_process
+from scaling.training.worker import device_name, make_training, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"
@@ -73,7 +76,7 @@ def choose_compiled(
     if mode != "auto":
         return {trunk.trunk_id: mode == "always" for trunk in trunks}
     path = folder / "calibration.json"
-    kept = _read(path)
+    kept = _read(path, chosen=True)
     groups: dict[str, list[Trunk]] = {}
     for trunk in trunks:
         groups.setdefault(task_key(trunk.cells[0]), []).append(trunk)
@@ -89,7 +92,7 @@ def _measured(
 ) -> dict[str, dict]:
     """Timing and choice of every group, from this machine's cache where it has them."""
     cache = cache_folder() / "calibration" / f"{machine_key(device)}.json"
-    known = _read(cache)
+    known = _read(cache, chosen=False)
     cells = {key: group[0].cells[0] for key, group in todo.items()}
     steps = {key: sum(trunk.steps for trunk in group) for key, group in todo.items()}
     short = [k for k, ts in todo.items() if sum(t.flops for t in ts) < SURELY_SHORT_FLOPS]
@@ -100,13 +103,13 @@ def _measured(
         known |= {key: asdict(Timing(reason=KILLED)) for key in new}
         try:
             with ProcessPoolExecutor(
-                workers, mp_context=forkserver(), max_tasks_per_child=1
+                min(workers, len(new)), mp_context=forkserver(), max_tasks_per_child=1
             ) as pool:
                 measure = partial(measure_cell, device=device)
                 tasks = (cells[key] for key in new), (steps[key] for key in new)
                 for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
                     known[key] = asdict(timing)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError, EOFError):  # a worker, or what starts them
             report(f"compile=auto: a {KILLED} (out of memory?); shapes not measured stay eager")
         lasting = {k: timing for k, timing in known.items() if timing["reason"] not in NOT_LASTING}
         write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others
@@ -184,10 +187,23 @@ def _processor() -> str:
     return f"{names[0] if names else platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _read(path: Path) -> dict[str, dict]:
-    """Read a file of timings; one that cannot be read holds none."""
+def _read(path: Path, *, chosen: bool) -> dict[str, dict]:
+    """Read a file of timings, and of what was chosen by them; what cannot be one is left out."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    items = found.items() if isinstance(found, dict) else ()
+    return {key: kept for key, kept in items if _is_timing(kept, chosen)}
+
+
+def _is_timing(kept: Any, chosen: bool) -> bool:
+    """Tell whether this was written from a `Timing`, or is a choice, with its timing if told."""
+    if not isinstance(kept, dict):
+        return False
+    times = [value for name, value in kept.items() if name.endswith("_s") and value is not None]
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in times):
+        return False
+    if chosen:
+        return type(kept.get("compiled")) is bool
+    return {*kept} == {field.name for field in fields(Timing)} and isinstance(kept["reason"], str)

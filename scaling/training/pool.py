@@ -1,5 +1,6 @@
 """Run trunks in a pool of isolated processes, on this machine."""
 
+import contextlib
 import os
 import signal
 import time
@@ -19,14 +20,13 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
+from scaling.training.origins import die_with_parent, forkserver
 from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
 from scaling.training.worker import (
     Failure,
-    die_with_parent,
     fail,
-    forkserver,
     run_trunk,
     settle_process,
     train_trunk,
@@ -36,7 +36,8 @@ from scaling.training.worker import (
 MEASURED_STEPS = 50
 ATTEMPTS = 2  # of a trunk whose worker was killed
 LOST = 255  # exit code of a worker whose forkserver is gone
-STARTS = 3  # of a process, where the forkserver is killed meanwhile
+STARTS = 10  # of a process, where the forkserver is killed meanwhile
+START_AGAIN_S = 0.5  # after which a killed forkserver is surely gone
 PATIENCE_S = 10.0  # with the other ranks of a trunk after one has ended badly
 
 
@@ -128,6 +129,9 @@ class _Job:
         for process in self.processes:
             process.kill()
             process.join()
+            if process.exitcode == LOST and process.pid:  # it may live on
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
 
     @property
     def was_killed(self) -> bool:
@@ -235,22 +239,23 @@ def _start(
         receive, send = context.Pipe(duplex=False)
         train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
         arguments = (train, plan, device, rank, port, send)
-        job.processes.append(_started(context, arguments))
+        job.processes.append(_started(arguments))
         send.close()
         yield receive
 
 
-def _started(context: ForkServerContext, arguments: tuple) -> BaseProcess:
+def _started(arguments: tuple) -> BaseProcess:
     """Start a worker; a forkserver that was killed is started again by the next try."""
-    for left in reversed(range(STARTS)):
-        process = context.Process(target=work, args=arguments, daemon=True)
+    why: Exception | None = None
+    for _ in range(STARTS):
         try:
+            process = forkserver().Process(target=work, args=arguments, daemon=True)
             process.start()
             return process
-        except (OSError, EOFError):
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+        except (OSError, EOFError) as error:
+            why = error
+            time.sleep(START_AGAIN_S)
+    raise SweepError(f"no worker starts ({type(why).__name__}: {why}); the same command goes on")
 
 
 def _settle(

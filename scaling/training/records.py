@@ -28,6 +28,7 @@ from scaling.training.cells import Cell, planned_row
 CONFIG = "config.json"  # of a saved model; written last
 FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
 HASH = "sha256"  # of the rest of a record
+NAMES = {"row", "curve", "traceback", HASH}  # of a record's parts
 PLANNED = ("total_params", "tokens", "flops", "steps", "batch_tokens", "seed", "lr")
 
 
@@ -94,7 +95,7 @@ def flaw(path: Path, cell: Cell) -> str | None:
         row, curve = record["row"], record["curve"]
         if row["run_id"] != cell.run_id or not isinstance(curve, list):
             return "is the record of something else"
-        if record.get(HASH, _hash(record)) != _hash(record):
+        if record.get(HASH, _hash(record)) != _hash(record) or {*record} - NAMES:
             return "is not what was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read ({type(error).__name__}: {error})"
@@ -166,7 +167,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     SweepError
-        Another process sweeps into this folder, or its lock is a link to some other file.
+        Another process sweeps into this folder, or its lock is a link to some other file; at the
+        end: the folder is not the one that was locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _open_lock(folder / ".lock") as file:
@@ -187,6 +189,18 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             remove_debris(folder)
+        if not _is_at(folder / ".lock", file):
+            raise SweepError(
+                f"{folder} was removed or replaced while a sweep wrote into it; the same command "
+                "does again what is gone"
+            )
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _open_lock(path: Path) -> IO[str]:

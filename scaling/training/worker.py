@@ -4,20 +4,16 @@ import contextlib
 import ctypes
 import errno
 import math
-import os
 import platform
 import resource
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +33,7 @@ from scaling.training.checkpoints import (
     write_checkpoint,
 )
 from scaling.training.optim import cooldown_start
+from scaling.training.origins import die_with_parent
 from scaling.training.parallel import agree, joined, own_rank, whole_weights
 from scaling.training.parts import part_columns
 from scaling.training.records import (
@@ -53,15 +50,6 @@ from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
 KEPT_HEAP_BYTES = 2**30
 WRITE_AGAIN_S = (1.0, 4.0, 15.0)  # waits before a result is written again, on a full disk
 TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # errors that may pass
-# Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
-PRELOADED = ["__main__", "scaling.training.worker", "torch._dynamo"]
-
-
-def forkserver() -> ForkServerContext:
-    """Give what starts processes that have imported all that training needs."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
 
 
 def run_trunk(
@@ -328,18 +316,3 @@ def patiently(write: Callable[..., None], *what: Any) -> None:
                 raise
             time.sleep(wait)
     write(*what)
-
-
-def die_with_parent() -> None:
-    """End this process once that is gone which has started it."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent, first = parent_process(), os.getppid()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-    else:  # torchrun or a cluster started it
-        while os.getppid() == first:
-            time.sleep(1)
-    os._exit(1)

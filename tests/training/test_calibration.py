@@ -1,4 +1,5 @@
 import json
+import math
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -101,10 +102,34 @@ def test_what_is_surely_short_is_not_measured(trunks, tmp_path, monkeypatch):
     assert {k["reason"] for k in kept.values()} == {calibration.TOO_SHORT}
 
 
-def test_a_damaged_file_is_measured_anew(trunks, tmp_path, monkeypatch):
+DAMAGED = [
+    '{"half',
+    "[]",
+    "\x00",
+    "[" * 10**5,
+    {},
+    {"compiled": "yes"},
+    {"compiled": 1},
+    {"compiled": True, "eager_s": math.nan},
+    {"compiled": True, "eager_s": "0.1"},
+    {"compiled": True, "compile_s": -1},
+    None,
+    [True],
+]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED, ids=lambda damaged: str(damaged)[:20])
+def test_a_damaged_file_is_measured_anew(damaged, trunks, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "SURELY_SHORT_FLOPS", 1e12)
-    (tmp_path / "calibration.json").write_text('{"half')
+    if not isinstance(damaged, str):
+        damaged = json.dumps({task_key(trunk.cells[0]): damaged for trunk in trunks})
+    cache = calibration.cache_folder() / "calibration" / f"{machine_key('cpu')}.json"
+    for path in (tmp_path / "calibration.json", cache):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(damaged)
     assert choose(trunks, tmp_path)[0] == [False, False]
+    kept = json.loads((tmp_path / "calibration.json").read_text())
+    assert {entry["reason"] for entry in kept.values()} == {calibration.TOO_SHORT}
 
 
 @pytest.mark.parametrize("mode, compiled", [("always", True), ("never", False)])

@@ -187,8 +187,11 @@ def kill_worker_of(cell, folder):
 
 def test_a_cell_that_raises_is_failed_with_its_reason(cells, data, tmp_path):
     greedy = replace(cells[0], shape=replace(cells[0].shape, vocab_size=8))  # ids beyond the table
-    events = run([greedy, cells[1]], data, tmp_path)
+    recipe = replace(cells[2].recipe, batch_size=2**50)
+    huge = replace(cells[2], recipe=recipe)  # more than any memory
+    events = run([greedy, huge, cells[1]], data, tmp_path)
     reasons = {e.row["run_id"]: e.row["reason"] for e in events if e.row}
+    assert "Memory" in reasons[huge.run_id]
     assert "IndexError" in reasons[greedy.run_id]
     assert reasons[cells[1].run_id] == ""
     record = json.loads((tmp_path / "records" / f"{greedy.run_id}.json").read_text())

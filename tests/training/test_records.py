@@ -1,12 +1,14 @@
 """What lies in a record is believed only while it is what was written, and of the planned run."""
 
 import json
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaling.errors import SweepError
+from scaling.training import cells
 from scaling.training.cells import planned_row
 from scaling.training.optim import OptimConfig
 from scaling.training.records import (
@@ -124,6 +126,28 @@ def test_no_bit_of_a_record_changes_unnoticed(written, cell, place, bit):
     path.write_bytes(changed)
     if flaw(path, cell) is None:  # white space between the values
         assert json.loads(changed) == json.loads(whole)
+
+
+def test_a_record_of_another_configuration_or_version_is_not_of_this_plan(
+    cell, plan_noise, tmp_path, monkeypatch
+):
+    write_record(tmp_path, record_of(cell))
+    other = plan_noise([2e8, 3e8], OptimConfig(batch_tokens=256, lr_scale=0.5))[0]
+    assert not_yet_run([other], tmp_path) == [other]
+    monkeypatch.setattr(cells, "TRAINING_VERSION", cells.TRAINING_VERSION + 1)
+    newer = plan_noise([2e8, 3e8], OptimConfig(batch_tokens=256))[0]
+    assert not_yet_run([newer], tmp_path) == [newer]
+    assert [*set_flawed_aside(tmp_path, [other, newer])] == []  # nothing is wrong with it
+    assert record_path(tmp_path, newer.run_id) not in [*tmp_path.rglob("*.json")]
+
+
+def test_a_folder_that_is_gone_at_the_end_is_told(tmp_path):
+    folder = tmp_path / "results"
+    with pytest.raises(SweepError, match="results was removed or replaced"), locked(folder):
+        shutil.rmtree(folder)
+        write_record(folder, {"row": {"run_id": "late"}})
+    with locked(folder):
+        pass
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
