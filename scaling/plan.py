@@ -13,6 +13,7 @@ from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
+from scaling.planning.budgets import is_whole
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, answer, to_plain
 from scaling.planning.request import PlanRequest, read_request
@@ -41,7 +42,7 @@ class PlanCommand:
     params: Any = None  # a model to judge: its size ...
     tokens: Any = None  # ... and what it was trained on
     device: str | None = None  # None: that of the budget, else an H100
-    n_devices: int | None = None  # for days and memory; None: 64
+    n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
     utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
@@ -102,10 +103,18 @@ def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -
         plan.shape.shape,
         plan.shape.total_params,
         device,
-        DEFAULT_COUNT if command.n_devices is None else command.n_devices,
+        _count_devices(command, plan),
         precision=command.precision,
         n_sequences=command.n_sequences,
     )
+
+
+def _count_devices(command: PlanCommand, plan: Plan) -> int:
+    """As named, else as many as the budget says, else 64."""
+    if command.n_devices is not None:
+        return command.n_devices
+    count = plan.budget.count
+    return int(count) if count is not None and is_whole(count) else DEFAULT_COUNT
 
 
 def _write_json(plan: Plan, placement: Placement | None) -> str:

@@ -84,11 +84,11 @@ def test_markdown_has_the_same_numbers(chinchilla):
 
 def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     target = tmp_path / "plan.json"
-    asked = ["budget=512 A100 for 30 days", "utilisation=0.4", "price_per_hour=2", "n_devices=512"]
+    asked = ["budget=512 A100 for 30 days", "utilisation=0.4", "price_per_hour=2", "kept_share=1"]
     asked += ["data_limit=300B", "inference_tokens=10T", "params=70B", "tokens=1.4T"]
     done = plan(*asked, "compare=false", f"json={target}")
     assert done.returncode == 0, done.stderr
-    assert "512 A100 take 30 days, 737,280 at 2 per A100-hour" in done.stdout
+    assert "512 A100 take 30 days at their bf16 peak, 737,280 at 2 per A100-hour" in done.stdout
     assert "All laws" not in done.stdout
     parts = json.loads(target.read_text())
     assert parts["budget"]["flops"] == pytest.approx(512 * 30 * 86_400 * 312e12 * 0.4)

@@ -260,7 +260,8 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
         text.append(_describe_cost(plan, placement))
     days = [name for name in hours if name.startswith("days_on_")]
     columns = (
-        *(shown("device"), shown("device_hours", "device-hours", short)),
+        *(shown("device"), shown("precision", "peak of")),
+        shown("device_hours", "device-hours", short),
         *(shown(name, name.replace("_", " "), write_digits) for name in days),
     )
     rows = hours.loc[hours.device.isin({*SHOWN_DEVICES, *named})]
@@ -269,10 +270,13 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
 
 def _describe_cost(plan: Plan, placement: Placement) -> str:
     device, price = placement.device.name, plan.budget.price_per_hour
-    hours = float(plan.conversions.set_index("device").device_hours[device])
-    days = hours / HOURS["day"] / placement.n_devices
-    money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
-    return f"{placement.n_devices} {device} take {write_digits(days)} days{money}."
+    row = plan.conversions.set_index("device").loc[device]
+    days = row.device_hours / HOURS["day"] / placement.n_devices
+    money = f", {row.device_hours * price:,.0f} at {price:g} per {device}-hour"
+    return (
+        f"{placement.n_devices} {device} take {write_digits(days)} days at their {row.precision} "
+        f"peak{money if price == price else ''}."
+    )
 
 
 def _show_memory(placement: Placement) -> Section:
