@@ -13,7 +13,6 @@ from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
-from scaling.planning.budgets import is_whole
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, answer, to_plain
 from scaling.planning.request import PlanRequest, read_request
@@ -99,22 +98,16 @@ def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -
     device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
     if plan.shape is None:
         return None
+    named = command.n_devices
+    count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
     return place(
         plan.shape.shape,
         plan.shape.total_params,
         device,
-        _count_devices(command, plan),
+        count,
         precision=command.precision,
         n_sequences=command.n_sequences,
     )
-
-
-def _count_devices(command: PlanCommand, plan: Plan) -> int:
-    """As named, else as many as the budget says, else 64."""
-    if command.n_devices is not None:
-        return command.n_devices
-    count = plan.budget.count
-    return int(count) if count is not None and is_whole(count) else DEFAULT_COUNT
 
 
 def _write_json(plan: Plan, placement: Placement | None) -> str:

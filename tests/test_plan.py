@@ -88,7 +88,10 @@ def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     asked += ["data_limit=300B", "inference_tokens=10T", "params=70B", "tokens=1.4T"]
     done = plan(*asked, "compare=false", f"json={target}")
     assert done.returncode == 0, done.stderr
-    assert "512 A100 take 30 days at their bf16 peak, 737,280 at 2 per A100-hour" in done.stdout
+    assert (
+        "512 A100 take 30 days at their bf16 peak for the plan, 737,280 at 2 per A100-hour"
+        in done.stdout
+    )
     assert "All laws" not in done.stdout
     parts = json.loads(target.read_text())
     assert parts["budget"]["flops"] == pytest.approx(512 * 30 * 86_400 * 312e12 * 0.4)
@@ -181,8 +184,9 @@ def test_an_offload_names_the_hosts_memory_and_the_way_there():
     table = place(SHAPE, params, device, 64).table.set_index("strategy")
     assert table.host["FSDP, offload"] == pytest.approx(16 * params)  # of all hosts
     row = table.loc["FSDP, offload"]
+    assert row.host_each == pytest.approx(16 * params / 64)
     assert row.host_seconds == row.host_sent / 64e9
-    assert (table.drop("FSDP, offload")[["host", "host_sent"]] == 0).all(axis=None)
+    assert (table.drop("FSDP, offload")[["host", "host_each", "host_sent"]] == 0).all(axis=None)
 
 
 def test_the_fewest_devices_are_just_enough():

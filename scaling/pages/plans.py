@@ -28,6 +28,7 @@ from scaling.quantities import format_quantity as short
 from scaling.shapes.buildable import BuildableShape
 
 GB = 1e9  # bytes
+BARELY = 0.99  # of the budget: below, a plan says what it leaves
 SHOWN_DEVICES = ("V100", "A100", "H100", "B200")  # of the table of devices, and the user's own
 
 
@@ -201,8 +202,8 @@ def _show_optimum(plan: Plan) -> Section:
 
 def _name_binding(plan: Plan) -> str:
     asked = f"; the law was asked at {plan.law_flops:.3g} FLOPs, see below"
-    bound = f" ({' and '.join(plan.binding)} bind{'s' * (len(plan.binding) == 1)})"
-    return bound * bool(plan.binding) + asked * (plan.law_flops != plan.budget.flops)
+    bound = f" (held by {', '.join(plan.binding)})" if plan.binding else ""
+    return bound + asked * (plan.law_flops != plan.budget.flops)
 
 
 def _show_departures(rows: pd.DataFrame) -> Section:
@@ -221,7 +222,7 @@ def _show_laws(rows: pd.DataFrame) -> Section:
     text = (
         "Brackets: 90 % intervals, where a law has draws. hoffmann2022_envelope, hoffmann2022_"
         "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
-        "compare. N and D over C: what both cost, as the law counts, over the budget."
+        "compare. Spent/C: what N and D cost, as the law counts, over the budget."
     )
 
     def write_name(row) -> str:
@@ -233,7 +234,7 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         shown_interval("D_opt", "D", short),
         shown_interval("tokens_per_param", "tokens/param", write_digits),
         shown("L_opt", "loss", ".4g"),
-        shown("flops_over", "N and D over C", ".3g"),
+        shown("flops_over", "spent/C", ".3g"),
     )
     return make_section("All laws at this budget", rows, columns, text)
 
@@ -290,11 +291,13 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
 def _describe_cost(plan: Plan, placement: Placement) -> str:
     device, price = placement.device.name, plan.budget.price_per_hour
     row = plan.conversions.set_index("device").loc[device]
-    days = row.device_hours / HOURS["day"] / placement.n_devices
-    money = f", {row.device_hours * price:,.0f} at {price:g} per {device}-hour"
+    hours = row.device_hours * plan.spent
+    days = hours / HOURS["day"] / placement.n_devices
+    money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
+    rest = f", {plan.spent:.2g} of the budget" if plan.spent < BARELY else ""
     return (
         f"{placement.n_devices} {device} take {write_digits(days)} days at their {row.precision} "
-        f"peak{money if price == price else ''}."
+        f"peak for the plan{rest}{money}."
     )
 
 
@@ -323,6 +326,7 @@ def _describe_offload(row: Mapping[str, Any], device: str) -> str:
     seconds = row["host_seconds"]
     lasts = f", {write_digits(seconds)} s at its link's full speed" if seconds == seconds else ""
     return (
-        f"{row['strategy']}: {write_gigabytes(row['host'])} GB of host memory in all, and "
+        f"{row['strategy']}: {write_gigabytes(row['host'])} GB of host memory in all, "
+        f"{write_gigabytes(row['host_each'])} GB for each device, and "
         f"{write_gigabytes(row['host_sent'])} GB a step between each {device} and its host{lasts}."
     )

@@ -44,6 +44,11 @@ class Budget:
         return self.flops / PF_DAY
 
     @property
+    def n_devices(self) -> int | None:
+        """`count` where it is a whole number."""
+        return int(self.count) if self.count and float(self.count).is_integer() else None
+
+    @property
     def money(self) -> float:
         """device_hours * price_per_hour, in the user's currency; NaN without a price."""
         return self.device_hours * self.price_per_hour
@@ -72,7 +77,7 @@ def conversions(
         that of its own device
     """
     share = utilisation or budget.utilisation or DEFAULT_UTILISATION
-    counts = sorted({*CLUSTERS, *([int(budget.count)] if is_whole(budget.count) else [])})
+    counts = sorted({*CLUSTERS, budget.n_devices or CLUSTERS[0]})
     rows = []
     for name in {**DEVICES, **(devices or {})}:
         device = get_device(name, devices)
@@ -206,11 +211,6 @@ def parse_budget(
         count, hours = amount * nodes, hours * nodes
     flops = _refuse_infinite(hours * HOUR * peak * share)
     return Budget(flops, text, chosen.name, hours, count, share, precision, price, assumptions)
-
-
-def is_whole(count: float | None) -> bool:
-    """Whether a count of devices was named that can be built."""
-    return count is not None and count >= 1 and float(count).is_integer()
 
 
 def _write_exponent(found: re.Match) -> str:

@@ -40,7 +40,8 @@ def _want(request: PlanRequest, C: float) -> Wanted:
         inference = plan_inference(law, C, served, data_limit=limit, repeat=request.repeat)
         planned = inference.planned
         N, D, spent = planned.N, planned.D, planned.training_flops
-        binding = ("data",) if inference.data_limit is not None and limit < D else ()
+        held = inference.data_limit
+        binding = ("data",) if held is not None and held < D else ()
         binding += ("serving",) if served > 0 else ()
     if spent > C * (1 - 1e-6):
         binding = ("budget", *binding)

@@ -104,6 +104,11 @@ class Plan:
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def spent(self) -> float:
+        """Share of the budget that the shape takes on D tokens; 1 without a shape."""
+        return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
         return to_plain(self)

@@ -89,7 +89,8 @@ def test_other_ways_to_say_it(text, flops):
 def test_a_cluster_keeps_its_count():
     assert parse_budget("512 H100 for 30 days").count == 512
     assert parse_budget("2 x 8 H100 for 1 day").count == 16
-    assert parse_budget("30 A100-days").count is None
+    assert parse_budget("2 x 8 H100 for 1 day").n_devices == 16
+    assert parse_budget("30 A100-days").n_devices is parse_budget("1.5 A100 for 1 h").n_devices
 
 
 def test_one_precision_for_all_devices_that_have_it():

@@ -87,7 +87,8 @@ def test_used_up_data_leave_compute():
     plan = make_plan(5.76e23, data_limit="1B")
     assert plan.binding == ("data",) and plan.data.status == "saturated"
     spent = plan.shape.tokens * plan.shape.flops_per_token
-    assert spent == pytest.approx(plan.data.best["C"]) and spent < 0.002 * 5.76e23
+    assert spent == pytest.approx(plan.data.best["C"]) and plan.spent < 0.002
+    assert make_plan(5.76e23).spent == pytest.approx(1)
 
 
 @pytest.mark.parametrize("law", ["kaplan2020", "hoffmann2022", "hoffmann2022_isoflop"])
