@@ -13,7 +13,7 @@ from scaling.quantities import FLOPS, parse_quantity, positive_quantity
 
 HOUR = 3600.0  # s
 HOURS = {"minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}
-HOURS |= {"month": 365 / 12 * 24, "year": 365 * 24.0}
+HOURS |= {"d": 24.0, "month": 365 / 12 * 24, "year": 365 * 24.0}
 DEFAULT_UTILISATION = 0.4
 ASSUMED_UTILISATION = (
     f"utilisation {DEFAULT_UTILISATION:g} of the dense peak: assumed, as nobody named one; "
@@ -99,7 +99,7 @@ _NUMBER = (
     r"(?P<amount>[-+]?[\d.,]+(?:e[-+]?\d+)?"
     rf"(?:\s*(?:[kmbgt](?![a-z0-9])|(?:{'|'.join(_WORDS)})\b))?)"
 )
-_UNIT = "h|min|minute|hour|day|week|month|year"
+_UNIT = "|".join(HOURS)
 _TIME = rf"(?P<time>[\d.,]+)\s*(?P<unit>{_UNIT})s?"
 _DEVICE = r"(?P<device>[A-Za-z][\w.-]*(?:[ ][\w.-]+){0,3}?)"
 _ON = r"(?:\s+on\s+(?P<on>[\w.-]+(?:[ ][\w.-]+){0,3}))?"
@@ -120,6 +120,7 @@ _FORMS = {
     }.items()
 }
 _POWER = re.compile(r"(?:(?<=[\d.])\s*[x×*·]\s*|(?<![\w.^]))10\s*(?:\^|\*\*)\s*([-+]?\d+)")
+_RAISED = re.compile(r"(?<=10)[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _RATE = re.compile(
     r"\s+(?:at|with)\s+(?P<rate>[\d.,]+)\s*(?P<unit>%|[TP]FLOP/?s)?"
     r"(?:\s*(?:utili[sz]ation|MFU))?$",
@@ -177,7 +178,7 @@ def parse_budget(
     if isinstance(budget, int | float):
         text = f"{parse_quantity(budget, 'budget'):g} FLOPs"
     body, rate = _split_rate(text)
-    body = _POWER.sub(_write_exponent, body)
+    body = _POWER.sub(_write_exponent, _RAISED.sub(lambda found: "^" + _lower(found[0]), body))
     kind, found = _match_form(body)
     if precision is not None and precision not in PEAK_FORMATS:
         raise ValueError(f"peak {precision!r} is unknown; use one of {sorted(PEAK_FORMATS)}")
@@ -211,6 +212,10 @@ def parse_budget(
         count, hours = amount * nodes, hours * nodes
     flops = _refuse_infinite(hours * HOUR * peak * share)
     return Budget(flops, text, chosen.name, hours, count, share, precision, price, assumptions)
+
+
+def _lower(digits: str) -> str:
+    return digits.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
 
 
 def _write_exponent(found: re.Match) -> str:
