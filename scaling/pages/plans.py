@@ -219,11 +219,16 @@ def _show_departures(rows: pd.DataFrame) -> Section:
 
 
 def _show_laws(rows: pd.DataFrame) -> Section:
-    text = (
+    text = [
         "Brackets: 90 % intervals, where a law has draws. hoffmann2022_envelope, hoffmann2022_"
         "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
         "compare. Spent/C: what N and D cost, as the law counts, over the budget."
-    )
+    ]
+    for row in rows[rows.flops_over.sub(1).abs() > 1 - BARELY].to_dict("records"):
+        text.append(
+            f"{row['law']}: both together cost {row['flops_over']:.3g} C; its N leaves "
+            f"{short(row['D_opt'] / row['flops_over'])} tokens for C. {row['note']}."
+        )
 
     def write_name(row) -> str:
         return row["law"] + ("" if row["status"] == "ok" else f" ({row['status']})")
@@ -236,7 +241,7 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         shown("L_opt", "loss", ".4g"),
         shown("flops_over", "spent/C", ".3g"),
     )
-    return make_section("All laws at this budget", rows, columns, text)
+    return make_section("All laws at this budget", rows, columns, *text)
 
 
 def _show_data(plan: DataLimitPlan) -> Section:

@@ -40,6 +40,7 @@ def test_a_plan_reads_well():
         "100B tokens at hand",
         "your model, 70B on 1.4T tokens",
         "| kaplan2020 (extrapolated) | 324B | 154B | 0.475 |",
+        "kaplan2020: both together cost 1.81 C; its N leaves 85.3B tokens for C. C is C_min",
         "- utilisation 0.4 of the dense peak: assumed",
     ):
         assert part in page
