@@ -224,7 +224,7 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
         "compare. Spent/C: what N and D cost, as the law counts, over the budget."
     ]
-    for row in rows[rows.flops_over.sub(1).abs() > 1 - BARELY].to_dict("records"):
+    for row in rows.loc[rows.flops_over.sub(1).abs() > 1 - BARELY].to_dict("records"):
         text.append(
             f"{row['law']}: both together cost {row['flops_over']:.3g} C; its N leaves "
             f"{short(row['D_opt'] / row['flops_over'])} tokens for C. {row['note']}."
