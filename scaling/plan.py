@@ -41,7 +41,7 @@ class PlanCommand:
     params: Any = None  # a model to judge: its size ...
     tokens: Any = None  # ... and what it was trained on
     device: str | None = None  # None: that of the budget, else an H100
-    n_devices: int | None = None  # for days and memory; None: 64
+    n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
     utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
@@ -98,11 +98,13 @@ def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -
     device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
     if plan.shape is None:
         return None
+    named = command.n_devices
+    count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
     return place(
         plan.shape.shape,
         plan.shape.total_params,
         device,
-        DEFAULT_COUNT if command.n_devices is None else command.n_devices,
+        count,
         precision=command.precision,
         n_sequences=command.n_sequences,
     )

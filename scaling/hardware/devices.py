@@ -5,6 +5,7 @@ GB/s one way), or an entry to the `devices` of a user's own configuration. Maker
 sum of both ways: the table has half of it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,22 +64,26 @@ class Device:
             if (speed := getattr(self, link)) is not None:
                 _require_positive(self.name, link, speed, "bytes/s one way, as in 300.0e9")
 
+    @property
+    def training_format(self) -> str:
+        """bf16 where the device has a peak for it, else fp16, else its fastest."""
+        known = [format for format in ("bf16", "fp16") if format in self.peak_flops]
+        return known[0] if known else max(self.peak_flops, key=lambda name: self.peak_flops[name])
+
     def training_flops(self, precision: str | None = None) -> float:
         """Peak FLOP/s at which this device trains.
 
         Parameters
         ----------
         precision : str or None
-            A format of `peak_flops`; None: bf16 where the device has it, else fp16, else its best.
+            A format of `peak_flops`; None: `training_format`.
 
         Raises
         ------
         ValueError
             The device has no such format.
         """
-        if precision is None:
-            known = [format for format in ("bf16", "fp16") if format in self.peak_flops]
-            return self.peak_flops[known[0]] if known else max(self.peak_flops.values())
+        precision = self.training_format if precision is None else precision
         if precision not in self.peak_flops:
             raise ValueError(
                 f"{self.name} has no peak for {precision!r}; it has {[*self.peak_flops]}"
@@ -145,7 +150,7 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
 
 
 def get_device(name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None = None) -> Device:
-    """Look a device up by its name, in any case.
+    """Look a device up by its name, as `find_device` does.
 
     Parameters
     ----------
@@ -158,10 +163,31 @@ def get_device(name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None
     ValueError
         Nobody knows the name, or the user's own device is refused.
     """
-    table: dict[str, tuple[str, Any]] = {
-        key.lower(): (key, fields) for key, fields in (DEVICES | dict(extra or {})).items()
-    }
-    if str(name).lower() not in table:
-        known = [key for key, _ in table.values()]
+    if (device := find_device(name, extra)) is None:
+        known = [*DEVICES, *(key for key in extra or {} if key not in DEVICES)]
         raise ValueError(f"device {name!r} is unknown; use one of {known}, or add it to devices")
-    return device_from(*table[str(name).lower()])
+    return device
+
+
+def find_device(
+    name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None = None
+) -> Device | None:
+    """A device by name in any case, with or without maker, spaces, SXM and memory; None if unknown.
+
+    "NVIDIA H100 SXM5 80GB" is the H100 and "A100 40GB" the A100-40GB; an H100 PCIe is neither.
+    """
+    table = {_squeeze(key): (key, fields) for key, fields in (DEVICES | dict(extra or {})).items()}
+    wanted = _squeeze(str(name))
+    if wanted not in table and (short := _MEMORY.fullmatch(wanted)) and short["name"] in table:
+        device = device_from(*table[short["name"]])
+        return device if device.memory_bytes == float(short["gb"]) * GB else None
+    return device_from(*table[wanted]) if wanted in table else None
+
+
+_MEMORY = re.compile(r"(?P<name>.*?)(?P<gb>[1-9]\d{1,2})gb")
+_OMITTED = re.compile(r"[\s_-]|sxm\d?|^(?:nvidia|amd|intel|google|aws|geforce|instinct)+")
+
+
+def _squeeze(name: str) -> str:
+    """A name without what people add or leave out."""
+    return _OMITTED.sub("", re.sub(r"[\s_-]", "", name.lower()))

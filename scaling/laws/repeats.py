@@ -20,6 +20,14 @@ def effective(unique, repeats, decay):
     return unique * (1 + decay * (1 - np.exp(-repeats / decay)))
 
 
+def needed(unique, worth, decay):
+    """Tokens (or parameters) that are worth so much, the inverse of `effective`; NaN: none are."""
+    worth = np.asarray(worth, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        passed = -decay * np.log1p(-(worth / unique - 1) / decay)
+        return np.where(worth <= unique, worth, unique * (1 + passed))
+
+
 def repeated_loss(N, D, U, *, E, A, B, alpha, beta, R_D, R_N):
     """Loss at N parameters and D tokens of which U are unique; equation 6 of the same paper."""
     U_D = np.minimum(D, U)

@@ -22,11 +22,13 @@ from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
+from scaling.planning.surface import WITHIN
 from scaling.planning.verdicts import Verdict
 from scaling.quantities import format_quantity as short
 from scaling.shapes.buildable import BuildableShape
 
 GB = 1e9  # bytes
+BARELY = 0.99  # of the budget: below, a plan says what it leaves
 SHOWN_DEVICES = ("V100", "A100", "H100", "B200")  # of the table of devices, and the user's own
 
 
@@ -121,19 +123,29 @@ def describe_data(plan: DataLimitPlan) -> str:
     if not plan.binding:
         return f"{at_hand}: more than {plan.law} asks for"
     row = plan.best
+    used_up = (
+        f"; saturated: {plan.C / row['C']:.3g} times the compute gains {WITHIN:g} nats/token more"
+        if plan.status == "saturated"
+        else ""
+    )
     return (
         f"{at_hand}: {short(row['N'])} on {short(row['D'])} tokens, {row['epochs']:.3g} passes "
-        f"({row['option']}, by {row['law']}); {row['loss_gap']:.3g} nats/token above the unlimited "
-        f"optimum, {row['C_over']:.4g} times its compute for this loss"
+        f"({row['option'].replace('_', ' ')}, by {row['law']}); {row['loss_gap']:.3g} nats/token "
+        f"above the unlimited optimum, {row['C_over']:.4g} times its compute for this loss{used_up}"
     )
 
 
 def describe_inference(plan: InferencePlan) -> str:
-    """The cheapest model that serves so many tokens, and what it saves."""
+    """What serves so many tokens within the budget, and what the same loss takes."""
+    here, same, best = plan.planned, plan.same_loss, plan.optimum
+    data = f", {short(plan.data_limit)} unique" if plan.data_limit is not None else ""
     return (
-        f"serving {short(plan.inference_tokens)} tokens: {short(plan.N)} on {short(plan.D)} tokens "
-        f"reaches the same loss for {plan.total_flops:.3g} FLOPs in all, "
-        f"{max(plan.saving, 0.0):.1%} less than the optimum"
+        f"serving {short(plan.inference_tokens)} tokens: {short(here.N)} on {short(here.D)} tokens"
+        f"{data}; training within the budget, {here.total_flops:.3g} FLOPs in all, loss "
+        f"{here.loss:.4g}, {max(here.loss - best.loss, 0.0):.2g} above the least. The least loss, "
+        f"{best.loss:.4g}, is cheapest in {short(same.N)} on {short(same.D)} tokens: "
+        f"{same.total_flops:.3g} FLOPs in all, {max(plan.saving, 0.0):.1%} less than with "
+        f"{short(best.N)}; its training alone takes {plan.overspent:.3g} times the budget"
     )
 
 
@@ -174,6 +186,7 @@ def _show_optimum(plan: Plan) -> Section:
         f"Law: {plan.law} ({plan.status}); {plan.citation}",
         f"N: {plan.N_meaning}; C: {plan.C_meaning}",
     ]
+    text.append(f"To train: {short(plan.N)} on {short(plan.D)} tokens{_name_binding(plan)}")
     if plan.shape is not None:
         text.append(f"To build: {describe_shape(plan.shape)}")
     if plan.raw_tokens is not None:
@@ -185,6 +198,12 @@ def _show_optimum(plan: Plan) -> Section:
         rows.append((head, written(number.value, write), "none" if np.isnan(number.low) else ends))
     columns = tuple(map(shown, heads))
     return make_section("The plan", pd.DataFrame(rows, columns=[*heads]), columns, *text)
+
+
+def _name_binding(plan: Plan) -> str:
+    asked = f"; the law was asked at {plan.law_flops:.3g} FLOPs, see below"
+    bound = f" (held by {', '.join(plan.binding)})" if plan.binding else ""
+    return bound + asked * (plan.law_flops != plan.budget.flops)
 
 
 def _show_departures(rows: pd.DataFrame) -> Section:
@@ -200,11 +219,16 @@ def _show_departures(rows: pd.DataFrame) -> Section:
 
 
 def _show_laws(rows: pd.DataFrame) -> Section:
-    text = (
+    text = [
         "Brackets: 90 % intervals, where a law has draws. hoffmann2022_envelope, hoffmann2022_"
         "isoflop and hoffmann2022 are approaches 1, 2 and 3. Losses of different laws do not "
-        "compare."
-    )
+        "compare. Spent/C: what N and D cost, as the law counts, over the budget."
+    ]
+    for row in rows.loc[rows.flops_over.sub(1).abs() > 1 - BARELY].to_dict("records"):
+        text.append(
+            f"{row['law']}: both together cost {row['flops_over']:.3g} C; its N leaves "
+            f"{short(row['D_opt'] / row['flops_over'])} tokens for C. {row['note']}."
+        )
 
     def write_name(row) -> str:
         return row["law"] + ("" if row["status"] == "ok" else f" ({row['status']})")
@@ -215,8 +239,9 @@ def _show_laws(rows: pd.DataFrame) -> Section:
         shown_interval("D_opt", "D", short),
         shown_interval("tokens_per_param", "tokens/param", write_digits),
         shown("L_opt", "loss", ".4g"),
+        shown("flops_over", "spent/C", ".3g"),
     )
-    return make_section("All laws at this budget", rows, columns, text)
+    return make_section("All laws at this budget", rows, columns, *text)
 
 
 def _show_data(plan: DataLimitPlan) -> Section:
@@ -231,7 +256,7 @@ def _show_data(plan: DataLimitPlan) -> Section:
 
 
 def _show_inference(plan: InferencePlan) -> Section:
-    text = (describe_inference(plan), "Each trained until it reaches the optimum's loss:")
+    text = (describe_inference(plan), "Each trained until it reaches the least loss:")
     columns = (
         *(SIZE, N, D, shown("training_flops", "training", ".3g")),
         *(shown("inference_flops", "serving", ".3g"), shown("total_flops", "total FLOPs", ".3g")),
@@ -260,7 +285,8 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
         text.append(_describe_cost(plan, placement))
     days = [name for name in hours if name.startswith("days_on_")]
     columns = (
-        *(shown("device"), shown("device_hours", "device-hours", short)),
+        *(shown("device"), shown("precision", "peak of")),
+        shown("device_hours", "device-hours", short),
         *(shown(name, name.replace("_", " "), write_digits) for name in days),
     )
     rows = hours.loc[hours.device.isin({*SHOWN_DEVICES, *named})]
@@ -269,10 +295,15 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
 
 def _describe_cost(plan: Plan, placement: Placement) -> str:
     device, price = placement.device.name, plan.budget.price_per_hour
-    hours = float(plan.conversions.set_index("device").device_hours[device])
+    row = plan.conversions.set_index("device").loc[device]
+    hours = row.device_hours * plan.spent
     days = hours / HOURS["day"] / placement.n_devices
     money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
-    return f"{placement.n_devices} {device} take {write_digits(days)} days{money}."
+    rest = f", {plan.spent:.2g} of the budget" if plan.spent < BARELY else ""
+    return (
+        f"{placement.n_devices} {device} take {write_digits(days)} days at their {row.precision} "
+        f"peak for the plan{rest}{money}."
+    )
 
 
 def _show_memory(placement: Placement) -> Section:
@@ -300,6 +331,7 @@ def _describe_offload(row: Mapping[str, Any], device: str) -> str:
     seconds = row["host_seconds"]
     lasts = f", {write_digits(seconds)} s at its link's full speed" if seconds == seconds else ""
     return (
-        f"{row['strategy']}: {write_gigabytes(row['host'])} GB of host memory in all, and "
+        f"{row['strategy']}: {write_gigabytes(row['host'])} GB of host memory in all, "
+        f"{write_gigabytes(row['host_each'])} GB for each device, and "
         f"{write_gigabytes(row['host_sent'])} GB a step between each {device} and its host{lasts}."
     )

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scaling.hardware.devices import DEVICES, Device, get_device
+from scaling.hardware.devices import DEVICES, PEAK_FORMATS, Device, find_device, get_device
 from scaling.laws.papers import PF_DAY
 from scaling.quantities import FLOPS, parse_quantity, positive_quantity
 
 HOUR = 3600.0  # s
-HOURS = {"hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}
+HOURS = {"minute": 1 / 60, "min": 1 / 60, "hour": 1.0, "h": 1.0, "day": 24.0, "week": 168.0}
+HOURS |= {"d": 24.0, "month": 365 / 12 * 24, "year": 365 * 24.0}
 DEFAULT_UTILISATION = 0.4
 ASSUMED_UTILISATION = (
     f"utilisation {DEFAULT_UTILISATION:g} of the dense peak: assumed, as nobody named one; "
@@ -31,6 +32,7 @@ class Budget:
     text: str  # as it was named
     device: str | None = None  # that pays; None for a budget in FLOPs or PF-days
     device_hours: float = float("nan")  # of all devices together; NaN without a device
+    count: float | None = None  # devices at once, where the text says so
     utilisation: float | None = None  # share of the device's dense peak that training achieves
     precision: str | None = None  # number format of the peak; None: the device's for training
     price_per_hour: float = float("nan")  # in the user's currency; there is no default price
@@ -40,6 +42,11 @@ class Budget:
     def pf_days(self) -> float:
         """In petaFLOP/s-days of 8.64e19 FLOPs."""
         return self.flops / PF_DAY
+
+    @property
+    def n_devices(self) -> int | None:
+        """`count` where it is a whole number."""
+        return int(self.count) if self.count and float(self.count).is_integer() else None
 
     @property
     def money(self) -> float:
@@ -59,50 +66,70 @@ def conversions(
 ) -> pd.DataFrame:
     """One budget in the hours of every known device, and of `devices`.
 
-    At a share `utilisation` of the peak; None: that of the budget, else `DEFAULT_UTILISATION`.
+    At a share `utilisation` of the peak; None: that of the budget, else `DEFAULT_UTILISATION`. The
+    peak is that of the budget's precision on every device that has it, elsewhere of the device's
+    own training format.
 
     Returns
     -------
-    DataFrame with columns device, utilisation, device_hours, days_on_<count> for every count of
-        `CLUSTERS`, and money where the budget has a price, which is that of its own device
+    DataFrame with columns device, precision, utilisation, device_hours, days_on_<count> for every
+        count of `CLUSTERS` and the budget's own, and money where the budget has a price, which is
+        that of its own device
     """
     share = utilisation or budget.utilisation or DEFAULT_UTILISATION
+    counts = sorted({*CLUSTERS, budget.n_devices or CLUSTERS[0]})
     rows = []
     for name in {**DEVICES, **(devices or {})}:
-        own = name == budget.device
-        precision = budget.precision if own else None
-        hours = hours_for(budget.flops, get_device(name, devices), share, precision)
-        row = {"device": name, "utilisation": share, "device_hours": hours}
-        row |= {f"days_on_{count}": hours / count / HOURS["day"] for count in CLUSTERS}
-        rows.append(row | {"money": hours * budget.price_per_hour if own else float("nan")})
+        device = get_device(name, devices)
+        known = budget.precision in device.peak_flops
+        precision = budget.precision if known else device.training_format
+        hours = hours_for(budget.flops, device, share, precision)
+        row = {"device": name, "precision": precision, "utilisation": share, "device_hours": hours}
+        row |= {f"days_on_{count}": hours / count / HOURS["day"] for count in counts}
+        paid = hours * budget.price_per_hour if name == budget.device else float("nan")
+        rows.append(row | {"money": paid})
     table = pd.DataFrame(rows)
     return table if table.money.notna().any() else table.drop(columns="money")
 
 
 # ---------------------------------------------------------------- parsing
 
-_NUMBER = r"(?P<amount>[-+]?[\d.,]+(?:e[-+]?\d+)?(?:\s*[kmbgt](?![a-z0-9]))?)"
-_TIME = r"(?P<time>[\d.,]+)\s*(?P<unit>h|hour|day|week)s?"
-_DEVICE = r"(?P<device>[A-Za-z][\w.-]*)"
+_WORDS = {"thousand": "k", "million": "M", "billion": "B", "trillion": "T"}
+_NUMBER = (
+    r"(?P<amount>[-+]?[\d.,]+(?:e[-+]?\d+)?"
+    rf"(?:\s*(?:[kmbgt](?![a-z0-9])|(?:{'|'.join(_WORDS)})\b))?)"
+)
+_UNIT = "|".join(HOURS)
+_TIME = rf"(?P<time>[\d.,]+)\s*(?P<unit>{_UNIT})s?"
+_DEVICE = r"(?P<device>[A-Za-z][\w.-]*(?:[ ][\w.-]+){0,3}?)"
+_ON = r"(?:\s+on\s+(?P<on>[\w.-]+(?:[ ][\w.-]+){0,3}))?"
 _CURRENCY = "(?:usd|eur|gbp|chf|dollars?|euros?|[$€£])"
+_SCALES = {"g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24}
+_SCALE = "(?P<scale>giga|tera|peta|exa|zetta|yotta|[gtpezy])"
 _FORMS = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
-        "pf_days": rf"{_NUMBER}\s*(?:pf|pflops?|petaflops?|pfs)(?:/s)?[- ]?days?",
-        "cluster": rf"{_NUMBER}\s*[x×*]?\s*{_DEVICE}\s*(?:for|x|×|,)\s*{_TIME}",
-        "hours": rf"{_NUMBER}\s*{_DEVICE}[- ](?:h|hours?)(?:\s+on\s+(?P<on>[\w.-]+))?",
-        "money": rf"(?:[$€£]\s*{_NUMBER}|{_NUMBER.replace('amount', 'sum')}\s*{_CURRENCY})"
-        r"(?:\s+on\s+(?P<on>[\w.-]+))?",
+        "rate": rf"{_NUMBER}\s*{_SCALE}(?:f|fs|flops?)(?:/s)?[- ]?(?P<unit>{_UNIT})s?",
+        "speed": rf"{_NUMBER}\s*{_SCALE}[- ]?flops?(?:/s)?\s*(?:for|x|×|,)\s*{_TIME}",
+        "scaled": rf"{_NUMBER}\s*{_SCALE}[- ]?flops?",
+        "cluster": rf"(?:(?P<nodes>\d+)\s*[x×*]\s*)?{_NUMBER}\s*[x×*]?\s*{_DEVICE}\s*"
+        rf"(?:for|x|×|,)\s*{_TIME}",
+        "hours": rf"{_NUMBER}\s*{_DEVICE}[- ](?P<unit>{_UNIT})s?{_ON}",
+        "money": rf"(?:{_CURRENCY}\s*{_NUMBER}|{_NUMBER.replace('amount', 'sum')}\s*{_CURRENCY})"
+        rf"{_ON}",
     }.items()
 }
+_POWER = re.compile(r"(?:(?<=[\d.])\s*[x×*·]\s*|(?<![\w.^]))10\s*(?:\^|\*\*)\s*([-+]?\d+)")
+_RAISED = re.compile(r"(?<=10)[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _RATE = re.compile(
-    r"\s+at\s+(?P<rate>[\d.,]+)\s*(?P<unit>%|[TP]FLOP/?s)?(?:\s*(?:utili[sz]ation|MFU))?$",
+    r"\s+(?:at|with)\s+(?P<rate>[\d.,]+)\s*(?P<unit>%|[TP]FLOP/?s)?"
+    r"(?:\s*(?:utili[sz]ation|MFU))?$",
     re.IGNORECASE,
 )
 _ANY_DEVICE = ("gpu", "gpus", "device", "accelerator", "tpu")
 EXAMPLES = (
-    "5.76e23, '3640 PF-days', '1.3M A100-hours at 40 %', '512 A100 for 30 days', '$2M on H100' "
-    "(with price_per_hour)"
+    "5.76e23, '1000 exaFLOP', '3640 PF-days', '1.3M A100-hours at 40 %', '512 A100 for 30 days', "
+    "'$2M on H100' (with price_per_hour)"
 )
 
 
@@ -151,21 +178,28 @@ def parse_budget(
     if isinstance(budget, int | float):
         text = f"{parse_quantity(budget, 'budget'):g} FLOPs"
     body, rate = _split_rate(text)
+    body = _POWER.sub(_write_exponent, _RAISED.sub(lambda found: "^" + _lower(found[0]), body))
     kind, found = _match_form(body)
-    if rate is not None and kind in ("flops", "pf_days"):
+    if precision is not None and precision not in PEAK_FORMATS:
+        raise ValueError(f"peak {precision!r} is unknown; use one of {sorted(PEAK_FORMATS)}")
+    if rate is not None and (kind == "flops" or "scale" in found):
         raise ValueError(
             f"budget {text!r} is FLOPs already, at any speed; leave out what follows 'at'"
         )
     if kind == "flops":
         flops = positive_quantity(body if isinstance(budget, str) else budget, "budget", FLOPS)
-        return Budget(flops, text, price_per_hour=price)
-    amount = positive_quantity(found.get("amount") or found["sum"], "budget")
-    if kind == "pf_days":
-        return Budget(amount * PF_DAY, text, price_per_hour=price)
+        return Budget(flops, text, precision=precision, price_per_hour=price)
+    amount = _read_amount(found.get("amount") or found["sum"])
+    hours = amount * HOURS[found.get("unit", "h").lower()]
+    if "time" in found:
+        hours *= positive_quantity(found["time"], "time")
+    if "scale" in found:
+        flops = _SCALES[found["scale"][0].lower()] * (amount if kind == "scaled" else hours * HOUR)
+        return Budget(_refuse_infinite(flops), text, precision=precision, price_per_hour=price)
     chosen = _find_device(found, device, text, devices)
     peak = chosen.training_flops(precision)
     share, assumptions = _settle_share(rate, utilisation, peak, text)
-    hours = amount
+    count = None
     if kind == "money":
         if not np.isfinite(price):
             raise ValueError(
@@ -174,9 +208,28 @@ def parse_budget(
             )
         hours = amount / price
     elif kind == "cluster":
-        hours = amount * positive_quantity(found["time"], "time") * HOURS[found["unit"].lower()]
-    flops = hours * HOUR * peak * share
-    return Budget(flops, text, chosen.name, hours, share, precision, price, assumptions)
+        nodes = positive_quantity(found.get("nodes", 1), "nodes")
+        count, hours = amount * nodes, hours * nodes
+    flops = _refuse_infinite(hours * HOUR * peak * share)
+    return Budget(flops, text, chosen.name, hours, count, share, precision, price, assumptions)
+
+
+def _lower(digits: str) -> str:
+    return digits.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+
+
+def _write_exponent(found: re.Match) -> str:
+    return ("" if found[0].lstrip()[:1] in "x×*·" else "1") + f"e{found[1]}"
+
+
+def _read_amount(text: str) -> float:
+    for word, suffix in _WORDS.items():
+        text = re.sub(rf"\s*{word}$", suffix, text, flags=re.IGNORECASE)
+    return positive_quantity(text, "budget")
+
+
+def _refuse_infinite(flops: float) -> float:
+    return positive_quantity(flops, "budget")
 
 
 def _split_rate(text: str) -> tuple[str, tuple[float, str] | None]:
@@ -207,9 +260,9 @@ def _find_device(found: dict, device: str | None, text: str, devices: Mapping | 
         name = device
     if name is None:
         raise ValueError(f"budget {text!r} does not say on which device; say device='A100' or so")
-    known = {key.lower() for key in (*DEVICES, *(devices or {}))}
-    plural = name.lower().endswith("s") and name.lower() not in known
-    return get_device(name[:-1] if plural else name, devices)
+    singular = name[:-1] if name.lower().endswith("s") else name
+    plural = find_device(name, devices) is None and find_device(singular, devices) is not None
+    return get_device(singular if plural else name, devices)
 
 
 def _settle_share(

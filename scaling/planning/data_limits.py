@@ -1,23 +1,14 @@
 """Too little data: the best plan with and without repeating it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from scaling.laws.papers import MUENNIGHOFF
-from scaling.laws.repeats import base_params
-from scaling.laws.table import LAWS
 from scaling.planning.departures import compute_for
-from scaling.planning.search import find_crossing, find_least
+from scaling.planning.search import find_crossing
 from scaling.planning.sources import SOURCES, LawSource
-
-LENDER = "muennighoff2023"  # of what repeats are worth, to laws that do not say
-MOST_EPOCHS = 1e3  # searched; beyond some 40 a further pass is worth nothing
-SUM = {"E", "A", "B", "alpha", "beta"}  # what the law of repeats is built on
-GRID = 400  # sizes tried before the finest search
+from scaling.planning.surface import LENDER, SUM, WITHIN, describe_lack, limited, read_decays
 
 
 @dataclass(frozen=True)
@@ -28,7 +19,9 @@ class DataLimitPlan:
     (above unlimited), C_over (C over what the unlimited optimum needs for this loss), best.
     Options: unlimited, as if there were no limit; one_pass, all of C and every token once, which
     takes a larger model; optimal_for_data, every token once at the size it is optimal for, for less
-    than C; repeated, all of C at the best number of passes.
+    than C; repeated, all of C at the best number of passes; least_compute, the fewest FLOPs within
+    0.001 nats/token of the best that the limit allows. Where these are less than half of C, the
+    data is used up, the status is "saturated", and least_compute is the plan.
     """
 
     data_limit: float  # unique tokens
@@ -41,8 +34,13 @@ class DataLimitPlan:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row of lowest loss that the limit allows, by the plan's law where it has a loss."""
+        """The row to train, by the plan's law where it has a loss."""
         return self.table[self.table.best].iloc[0].to_dict()
+
+    @property
+    def status(self) -> str:
+        """Either "ok" or "saturated"."""
+        return "saturated" if self.best["option"] == "least_compute" else "ok"
 
 
 def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = True) -> DataLimitPlan:
@@ -68,11 +66,9 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
     Parameters beyond those for which U is compute-optimal (under 6ND) lose value as well, so that
     one pass on a larger model is judged by the same law as many passes.
     """
-    muennighoff = SOURCES[LENDER]()
-    decays = law.repeats or muennighoff.repeats or {}
+    decays, whose = read_decays(law)
     is_sum = law.has_surface and {*law.fit.params} <= SUM
-    lack = "is no sum of two powers" if law.has_surface else "has no loss for every N and D"
-    laws = ({law.name: law} if is_sum else {}) | {LENDER: muennighoff}
+    laws = ({law.name: law} if is_sum else {}) | {LENDER: SOURCES[LENDER]()}
     tables = [_weigh_options(one, C, data_limit, decays, repeat) for one in laws.values()]
     return DataLimitPlan(
         data_limit=data_limit,
@@ -82,9 +78,8 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
         repeat=repeat,
         table=pd.concat(tables, ignore_index=True),
         note=(
-            f"value of repeats: R_D {decays['R_D']:.4g}, R_N {decays['R_N']:.4g}"
-            + (" (the law's own)" if law.repeats else f" ({MUENNIGHOFF})")
-            + ("" if is_sum else f"; {law.name} {lack}")
+            f"value of repeats: R_D {decays['R_D']:.4g}, R_N {decays['R_N']:.4g} ({whose})"
+            + ("" if is_sum else f"; {law.name} {describe_lack(law)}")
         ),
     )
 
@@ -95,23 +90,22 @@ def _weigh_options(
     """The rows of one law in the table of a `DataLimitPlan`."""
     best = law.point(C)
     N_opt, D_opt, L_opt = best["N_opt"], best["D_opt"], best["L_opt"]
+    chosen = None
     if D_opt <= limit:
         names = ["unlimited", "one_pass", "optimal_for_data", *["repeated"] * repeat]
         plans = dict.fromkeys(names, (N_opt, D_opt, L_opt))
     else:
-        params = {"beta": law.fit.params["alpha"], **law.fit.params, **decays}
-
-        def loss(N: float, D: float) -> float:
-            return float(LAWS["repeated"].loss(params, N=N, D=D, U=limit))
-
+        surface = limited(law, limit, decays, repeat=repeat)
         N_once = find_crossing(lambda N: law.flops_per_token(N) - C / limit)
-        N_data = base_params(limit, **{name: params[name] for name in ("A", "B", "alpha", "beta")})
-        sizes = {"one_pass": (N_once, limit), "optimal_for_data": (float(N_data), limit)}
+        sizes = {"one_pass": (N_once, limit), "optimal_for_data": (surface.base, limit)}
         if repeat:
-            N = _find_repeated(lambda N: loss(N, C / law.flops_per_token(N)), N_once)
+            N = min(surface.spend(C)[0], N_once)
             sizes["repeated"] = (N, C / law.flops_per_token(N))
+        least = min(surface.loss(*size) for size in sizes.values())
+        sizes["least_compute"] = surface.cheapest(least + WITHIN)
+        chosen = "least_compute" if surface.is_saturated(C, least) else None
         plans = {"unlimited": (N_opt, D_opt, L_opt)}
-        plans |= {name: (N, D, loss(N, D)) for name, (N, D) in sizes.items()}
+        plans |= {name: (*size, surface.loss(*size)) for name, size in sizes.items()}
     rows = []
     for option, (N, D, reached) in plans.items():
         row = {"law": law.name, "option": option, "N": N, "D": D}
@@ -120,14 +114,5 @@ def _weigh_options(
         rows.append(row | {"C_over": row["C"] / compute_for(law, reached)})
     table = pd.DataFrame(rows)
     allowed = table.loss.where(table.option != "unlimited")
-    return table.assign(best=table.index == allowed.idxmin())
-
-
-def _find_repeated(loss: Callable[[float], float], N_once: float) -> float:
-    """The size of lowest loss among those that all of the compute trains on one pass or more."""
-    high = np.log(N_once)
-    tried = np.linspace(high - np.log(MOST_EPOCHS), high, GRID)
-    losses = [loss(float(np.exp(log_N))) for log_N in tried]
-    i = int(np.argmin(losses))
-    N = find_least(loss, tried[max(i - 1, 0)], tried[min(i + 1, GRID - 1)])
-    return N if loss(N) < losses[i] else float(np.exp(tried[i]))
+    best = table.option == chosen if chosen else table.index == allowed.idxmin()
+    return table.assign(best=best)

@@ -20,6 +20,7 @@ SHIPPED = {
 FP32 = 32
 MEASURED = (2, 8)  # bits
 AROUND = np.log(1e3)  # of ln N on both sides of the optimum
+FARTHEST = 100.0  # times the largest N and D of the laws' runs: beyond, there is no answer
 RATIOS = (20, 100, 500, 2000)  # tokens per parameter of the table
 TRAINING_BYTES = PRECISION_BYTES["fp32"].state  # a parameter: rounding keeps fp32 weights
 
@@ -55,7 +56,8 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
     Raises
     ------
     ValueError
-        Bits outside of what was measured, or a law that knows the optimum only.
+        Bits outside of what was measured, a law that knows the optimum only, or a budget whose
+        optimum, or whose best model for these bits, is `FARTHEST` away from what was measured.
     """
     for name, bits in (("train_bits", train_bits), ("serve_bits", serve_bits)):
         if not MEASURED[0] <= bits <= MEASURED[1] and bits != FP32:
@@ -66,6 +68,7 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
     best = law.point(C)
     law.loss(best["N_opt"], best["D_opt"])  # refuses a law that knows the optimum only
     trained, rounded = (load_fit(path) for path in SHIPPED.values())
+    _refuse_far(best["N_opt"], best["D_opt"], trained, rounded)
 
     def tokens(N: float) -> float:
         return C / law.flops_per_token(N)
@@ -76,6 +79,7 @@ def plan_bits(law: LawSource, C: float, train_bits: int, serve_bits: int) -> Bit
     middle = np.log(best["N_opt"])
     N = find_least(loss, middle - AROUND, middle + AROUND)
     D, gamma = tokens(N), trained.params["gamma"]
+    _refuse_far(N, D, trained, rounded)
     N_effective = float(effective_params(N, train_bits, gamma))
     cost = _rounding(rounded, N, D, train_bits, serve_bits)
     plain = float(law.loss(N, D))
@@ -142,6 +146,18 @@ def _rounding(rounded: Fit, N, D, train_bits: int, serve_bits: int) -> Estimate:
     if train_bits <= serve_bits:  # what was trained is what is served
         return Estimate(0.0, float("nan"), float("nan"), "ok")
     return rounded.loss(N=N, D=D, bits=float(serve_bits))
+
+
+def _refuse_far(N: float, D: float, *laws: Fit) -> None:
+    for symbol, what, value in (("N", "parameters", N), ("D", "tokens", D)):
+        largest = max(law.sampled[symbol][1] for law in laws)
+        if value > FARTHEST * largest:
+            raise ValueError(
+                f"what few bits cost was measured on up to {largest:.3g} {what}; this budget asks "
+                f"for {value:.3g}, {value / largest:.2g} times as many, and no law says what bits "
+                f"cost there (beyond {FARTHEST:g} times): leave train_bits and serve_bits out, or "
+                "name a smaller budget"
+            )
 
 
 def _judge(trained: Fit, rounded: Fit, at: dict[str, Any]) -> str:

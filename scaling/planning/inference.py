@@ -1,121 +1,143 @@
-"""The cheapest model of a given loss when it must also serve tokens."""
+"""What to train when a model must also serve tokens, and what that saves."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scaling.planning.search import find_least
 from scaling.planning.sources import LawSource
+from scaling.planning.surface import FORWARD_SHARE, WITHIN, Surface, limited, read_decays
 
-FORWARD_SHARE = 1 / 3  # a forward pass is a third of a training step: 2N of 6N
-UPWARDS = np.log(1e3)  # of ln N above the optimum: serving only makes the best model smaller
-FACTORS = (0.25, 0.5, 0.75, 1.0, 2.0)  # of N_opt
+FACTORS = (0.25, 0.5, 0.75, 1.0, 2.0)  # of the best size without a demand
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A model and what it costs over its life."""
+
+    N: float  # parameters
+    D: float  # tokens
+    loss: float  # nats/token
+    training_flops: float  # 6ND
+    inference_flops: float  # 2 N inference_tokens
+
+    @property
+    def total_flops(self) -> float:
+        """Of training and serving."""
+        return self.training_flops + self.inference_flops
 
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """The cheapest model of a given loss when it must also serve tokens.
+    """Training for C FLOPs, at most so many unique tokens, and a demand to serve: all at once.
 
     A law whose runs count FLOPs takes its own per token in place of 6N, and a third of it.
     """
 
     inference_tokens: float  # read and written over the model's life
-    loss: float  # nats/token
-    N: float  # parameters
-    D: float  # tokens
-    training_flops: float  # 6ND
-    inference_flops: float  # 2 N inference_tokens
-    total_flops: float
-    optimal_total_flops: float  # of the compute-optimal model of this loss
-    saving: float  # 1 - total_flops / optimal_total_flops
+    data_limit: float | None  # unique tokens, where they bind
+    C: float  # FLOPs of the budget
+    optimum: Allocation  # without a demand: least loss that C and the data allow
+    same_loss: Allocation  # least total that reaches the optimum's loss; may train for more than C
+    planned: Allocation  # trains for C at most, and no other model of its loss costs less in all
     table: pd.DataFrame  # as `equal_loss` returns it
 
+    @property
+    def saving(self) -> float:
+        """Of the total of the same loss, over that of the optimum."""
+        return 1 - self.same_loss.total_flops / self.optimum.total_flops
 
-def plan_inference(law: LawSource, C: float, inference_tokens: float) -> InferencePlan:
-    """Least 6ND + 2 N D_inf at the loss that is compute-optimal at C.
+    @property
+    def overspent(self) -> float:
+        """Training of the same loss over the budget."""
+        return self.same_loss.training_flops / self.C
+
+
+def plan_inference(
+    law: LawSource,
+    C: float,
+    inference_tokens: float,
+    *,
+    data_limit: float | None = None,
+    repeat: bool = True,
+) -> InferencePlan:
+    """Least 6ND + 2 N D_inf: at the loss that C buys without a demand, and within C.
 
     Parameters
     ----------
-    law : LawSource; with a loss for every N and D
+    law : LawSource; a sum of two powers
     C : float, FLOPs
-        Its optimum sets the loss.
     inference_tokens : float, tokens, >= 0
+    data_limit, repeat
+        As in `scaling.planning.data_limits.plan_data`.
 
     Raises
     ------
     ValueError
-        The law knows the optimum only.
+        The law has no loss for every N and D, or is no sum of two powers.
 
     References
     ----------
-    Sardana et al. 2024, arXiv:2401.00448, equation 3; their approximations 6ND and 2ND.
+    Sardana et al. 2024, arXiv:2401.00448, equation 3; their approximations 6ND and 2ND. They hold
+    the loss; `planned` holds the budget, at a higher loss.
+
+    Notes
+    -----
+    Where data is used up (`Surface.is_saturated`) the loss is 0.001 nats above the least.
     """
+    surface = Surface(law)
     best = law.point(C)
-    N_opt, D_opt, loss = best["N_opt"], best["D_opt"], best["L_opt"]
-    law.loss(N_opt, D_opt)  # refuses a law that knows the optimum only
+    unlimited = surface.cheapest(best["L_opt"], inference_tokens)
+    optimum = best["N_opt"], best["D_opt"]
+    binding = data_limit is not None and data_limit < max(unlimited[1], best["D_opt"])
+    if binding and data_limit is not None:
+        surface = limited(law, data_limit, read_decays(law)[0], repeat=repeat)
+        optimum = surface.spend(C)
+    loss, within = surface.loss(*optimum), surface.spend(C, inference_tokens)
+    saturated = binding and surface.is_saturated(C, loss)
+    if saturated:
+        loss += WITHIN
+        optimum = surface.cheapest(loss)
+    same = surface.cheapest(loss, inference_tokens)
+    enough = saturated and surface.total(*same) <= C
 
-    def log_total(N: float) -> float:
-        return float(np.log(_total(law, N, tokens_for_loss(law, N, loss), inference_tokens)))
+    def weigh(size: tuple[float, float]) -> Allocation:
+        training = surface.total(*size)
+        served = surface.total(*size, inference_tokens) - training
+        return Allocation(*size, surface.loss(*size), training, served)
 
-    N = find_least(log_total, np.log(_smallest(law, loss)), np.log(N_opt) + UPWARDS)
-    D = float(tokens_for_loss(law, N, loss))
-    training, total = law.flops_per_token(N) * D, _total(law, N, D, inference_tokens)
-    optimal = _total(law, N_opt, D_opt, inference_tokens)
     return InferencePlan(
         inference_tokens=inference_tokens,
-        loss=loss,
-        N=N,
-        D=D,
-        training_flops=training,
-        inference_flops=total - training,
-        total_flops=total,
-        optimal_total_flops=optimal,
-        saving=1 - total / optimal,
-        table=equal_loss(law, C, inference_tokens),
+        data_limit=data_limit if binding else None,
+        C=C,
+        optimum=weigh(optimum),
+        same_loss=weigh(same),
+        planned=weigh(same if enough else within),
+        table=equal_loss(surface, optimum, loss, inference_tokens),
     )
 
 
 def equal_loss(
-    law: LawSource, C: float, inference_tokens: float, factors: Iterable[float] = FACTORS
+    surface: Surface,
+    optimum: tuple[float, float],
+    loss: float,
+    inference_tokens: float,
+    factors: Iterable[float] = FACTORS,
 ) -> pd.DataFrame:
-    """Cost of smaller and larger models trained until they reach the optimum's loss.
+    """Cost of smaller and larger models trained until they reach a loss.
 
     Returns
     -------
-    DataFrame with columns factor (of N_opt), N, D (tokens needed; NaN where the model is too small
-        for the loss), training_flops (6ND), inference_flops (2 N D_inf), total_flops, over (total
-        over that of the optimum)
+    DataFrame with columns factor (of N of the optimum), N, D (tokens needed; NaN where the model is
+        too small for the loss), training_flops (6ND), inference_flops (2 N D_inf), total_flops,
+        over (total over that of the optimum)
     """
-    best = law.point(C)
     table = pd.DataFrame({"factor": [*factors]}, dtype=float)
-    table["N"] = best["N_opt"] * table.factor
-    table["D"] = tokens_for_loss(law, table.N.to_numpy(), best["L_opt"])
-    per_token = np.array([law.flops_per_token(N) for N in table.N])
+    table["N"] = optimum[0] * table.factor
+    table["D"] = surface.tokens_for_loss(table.N.to_numpy(), loss)
+    per_token = np.array([surface.law.flops_per_token(N) for N in table.N])
     table["training_flops"] = per_token * table.D
     table["inference_flops"] = FORWARD_SHARE * per_token * inference_tokens
     table["total_flops"] = table.training_flops + table.inference_flops
-    optimal = _total(law, best["N_opt"], best["D_opt"], inference_tokens)
-    return table.assign(over=table.total_flops / optimal)
-
-
-def tokens_for_loss(law: LawSource, N, loss: float):
-    """Tokens on which N parameters reach a loss: (B / (loss - E - A/N^alpha))^(1/beta), or NaN."""
-    p = law.fit.params
-    left = loss - p["E"] - p["A"] / np.asarray(N, float) ** p["alpha"]
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        D = (p["B"] / left) ** (1 / p.get("beta", p["alpha"]))
-    return np.where(left > 0, D, np.nan)[()]
-
-
-def _smallest(law: LawSource, loss: float) -> float:
-    """Parameters below which no amount of data reaches the loss, and a hair more."""
-    p = law.fit.params
-    return (p["A"] / (loss - p["E"])) ** (1 / p["alpha"]) * (1 + 1e-9)
-
-
-def _total(law: LawSource, N: float, D: Any, inference_tokens: float) -> float:
-    """FLOPs of training on D tokens and of serving."""
-    return law.flops_per_token(N) * (D + FORWARD_SHARE * inference_tokens)
+    return table.assign(over=table.total_flops / surface.total(*optimum, inference_tokens))

@@ -30,8 +30,8 @@ class Placement:
     The table has one row per strategy: strategy; state, total and total_recomputed, bytes on a
     device with activations kept and computed again; fits, fits_recomputed; devices_needed, the
     fewest on which it fits computed again, NaN where none do; sent, bytes a step; host, bytes in
-    the memory of all hosts together; host_sent, bytes a step between a device and its host;
-    host_seconds, what that takes where the device's link is known, else NaN.
+    the memory of all hosts together; host_each, for each device; host_sent, bytes a step between a
+    device and its host; host_seconds, what that takes where the device's link is known, else NaN.
     """
 
     device: Device
@@ -104,6 +104,7 @@ def _weigh_setup(
         "devices_needed": float("nan") if needed is None else float(needed),
         "sent": sent.total,
         "host": kept.host * setup.n_devices,
+        "host_each": kept.host,
         "host_sent": sent.host,
         "host_seconds": sent.host / link if link else float("nan"),
     }

@@ -9,22 +9,26 @@ import pandas as pd
 
 from scaling.fitting.result import Estimate
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
-from scaling.planning.data_limits import DataLimitPlan, plan_data
+from scaling.planning.comparison import compare_laws
+from scaling.planning.constraints import Wanted, settle
+from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
-from scaling.planning.inference import InferencePlan, plan_inference
+from scaling.planning.inference import Allocation, InferencePlan
 from scaling.planning.request import PlanRequest, Quantity, read_request
-from scaling.planning.sources import SOURCES, LawLike, LawSource, compare_laws
+from scaling.planning.sources import SOURCES, LawLike, LawSource
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
-from scaling.shapes.buildable import BuildableShape, build, refuse_context
+from scaling.shapes.buildable import BuildableShape
 from scaling.shapes.shape import Shape
 
 FAR = 100.0  # times the largest compute of the runs: from here on a plan says so
-COST_OFF = 1.25  # a shape's FLOPs over the law's own, or its inverse: likewise
+LARGEST_VOCABULARY = 50_257  # of the published laws: where no shape says one
 DERIVED = {  # what a dictionary tells of a class beside its fields: name -> attribute
     Budget: {"pf_days": "pf_days", "money": "money"},
-    DataLimitPlan: {"best": "best"},
+    DataLimitPlan: {"best": "best", "status": "status"},
+    InferencePlan: {"saving": "saving", "overspent": "overspent"},
+    Allocation: {"total_flops": "total_flops"},
     Shape: {"head_width": "head_width", "ffn_width": "hidden"},
 }
 
@@ -46,8 +50,13 @@ class Plan:
     L_opt : Estimate, nats/token
         NaN where the law has no loss.
     tokens_per_param : Estimate
+    law_flops : float
+        Of the law, C: the budget, or less where a token of the shape costs far more than the law
+        counts; everything but the shape, D and the hours is told in it.
     N, D : float, parameters and tokens
-        What to train: N_opt and D_opt, or the best under a data limit that binds.
+        What to train under all constraints at once; D is what the budget buys of the shape.
+    binding : tuple of str
+        What holds the plan where it is: "budget", "data", "serving".
     raw_tokens : float or None, tokens
         Of raw text behind the unique tokens of D, where the share that curation keeps was given.
     shape : BuildableShape or None
@@ -80,8 +89,10 @@ class Plan:
     D_opt: Estimate
     L_opt: Estimate
     tokens_per_param: Estimate
+    law_flops: float
     N: float
     D: float
+    binding: tuple[str, ...]
     shape: BuildableShape | None
     departures: pd.DataFrame | None
     conversions: pd.DataFrame
@@ -92,6 +103,11 @@ class Plan:
     verdict: Verdict | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def spent(self) -> float:
+        """Share of the budget that the shape takes on D tokens; 1 without a shape."""
+        return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
@@ -153,94 +169,86 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
 
 def answer(request: PlanRequest) -> Plan:
     """The plan that a request asks for; ValueError as in `make_plan`."""
-    law, C = request.law, request.budget.flops
-    data = None
-    if request.data_limit is not None:
-        data = plan_data(C, request.data_limit, law, repeat=request.repeat)
-    best = data.best if data is not None and data.binding else None
-    N, D = (best["N"], best["D"]) if best else (law.point(C)["N_opt"], law.point(C)["D_opt"])
+    law, (wanted, shape, why) = request.law, settle(request)
+    C, model = wanted.C, request.model
+    D = wanted.D if shape is None else shape.tokens
     unique = D if request.data_limit is None else min(D, request.data_limit)
-    shape, why = _find_shape(request, N, D)
-    served, model = request.inference_tokens, request.model
+    vocabulary = shape.shape.vocab_size if shape else LARGEST_VOCABULARY
+    blind = float(law.L_opt(C)) > np.log(vocabulary)
     return Plan(
         budget=request.budget,
         law=law.name,
         citation=law.citation,
         N_meaning=law.N_meaning,
         C_meaning=law.C_meaning,
-        status=law.N_opt(C).status,
+        status="extrapolated" if blind and law.status(C) == "ok" else law.status(C),
         N_opt=law.N_opt(C),
         D_opt=law.D_opt(C),
         L_opt=law.L_opt(C),
         tokens_per_param=law.tokens_per_param(C),
-        N=N,
+        law_flops=C,
+        N=wanted.N,
         D=D,
+        binding=wanted.binding,
         shape=shape,
         departures=departures(law, C, request.factors) if law.has_surface else None,
         conversions=conversions(
             request.budget, utilisation=request.utilisation, devices=request.devices
         ),
         raw_tokens=None if request.kept_share is None else unique / request.kept_share,
-        inference=None if served is None else plan_inference(law, C, served),
-        data=data,
-        bits=_plan_bits(request),
+        inference=wanted.inference,
+        data=wanted.data,
+        bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
-        notes=tuple(_note_conditions(request, shape, why)),
+        notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
 
 
-def _plan_bits(request: PlanRequest) -> BitsPlan | None:
+def _plan_bits(request: PlanRequest, C: float) -> BitsPlan | None:
     train, serve = request.train_bits, request.serve_bits
     if train is None and serve is None:
         return None
     train = FP32 if train is None else train
-    return plan_bits(request.law, request.budget.flops, train, train if serve is None else serve)
+    return plan_bits(request.law, C, train, train if serve is None else serve)
 
 
-def _find_shape(request: PlanRequest, N: float, D: float) -> tuple[BuildableShape | None, str]:
-    """The nearest shape that can be built, or why there is none; named sizes must fit."""
-    if request.seq_len is not None:
-        limit = D if request.data_limit is None else min(D, request.data_limit)
-        refuse_context(request.seq_len, limit)
-    try:
-        shape = build(
-            N,
-            request.budget.flops,
-            D,
-            convention=request.law.fit.convention.N,
-            seq_len=request.seq_len,
-            vocab_size=request.vocab_size,
-            ffn=request.ffn,
-            tied=request.tied,
-        )
-    except ValueError as error:
-        if request.seq_len is not None or request.vocab_size is not None:
-            raise
-        return None, f"no shape: {error}"
-    return shape, ""
-
-
-def _note_conditions(request: PlanRequest, shape: BuildableShape | None, why: str) -> Iterator[str]:
+def _note_conditions(
+    request: PlanRequest, wanted: Wanted, shape: BuildableShape | None, why: str, vocabulary: int
+) -> Iterator[str]:
     """What a reader must know before trusting the plan: conditions, then assumptions."""
-    law, C = request.law, request.budget.flops
+    law, C = request.law, wanted.C
     yield from (note for note in (law.note, why) if note)
-    reach = law.fit.sampled.get("C")
-    if reach and reach[1] * FAR < C:
+    if (reach := law.reach) and reach[1] * FAR < C:
         yield (
             f"this budget is {C / reach[1]:.2g} times the largest of the runs behind the law: an "
             "extrapolation that nothing here tests"
         )
-    if shape is not None and abs(np.log1p(shape.flops_off)) > np.log(COST_OFF):
+    if reach and reach[0] > C:
+        yield f"this budget is {C / reach[0]:.2g} of the smallest of the runs behind the law"
+    if (loss := float(law.L_opt(C))) > np.log(vocabulary):
         yield (
-            f"the law's own compute per token, carried on from its runs, is off by "
-            f"{shape.flops_off:+.0%} of what this shape costs: D, and with it N, follow a cost "
-            "that does not hold at this size"
+            f"the law's loss, {loss:.4g} nats/token, is above ln {vocabulary:,} = "
+            f"{np.log(vocabulary):.4g} of guessing blindly: it says nothing about so small a budget"
         )
+    if shape is not None and request.budget.flops != C:
+        yield _describe_cost(request, wanted, shape)
     yield from request.budget.assumptions
     if request.budget.device is None and request.utilisation is None:
         yield f"device-hours at {ASSUMED_UTILISATION}"
     yield from shape.assumptions if shape else ()
+
+
+def _describe_cost(request: PlanRequest, wanted: Wanted, shape: BuildableShape) -> str:
+    """Why the law was asked at other FLOPs than those of the budget."""
+    s, budget = shape.shape, request.budget.flops
+    attention = 12 * s.n_layers * s.seq_len * s.n_heads * s.head_width / shape.flops_per_token
+    head = 6 * s.vocab_size * s.width / shape.flops_per_token
+    return (
+        f"a token of this shape costs {budget / wanted.C:.3g} times what the law counts for its "
+        f"size: attention over {s.seq_len:,} tokens is {attention:.0%} of it, the head over "
+        f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {wanted.C:.3g} FLOPs"
+    )
 
 
 def _gather_laws(law: LawSource) -> Iterator[LawSource]:

@@ -11,6 +11,7 @@ from scaling.planning.departures import FACTORS
 from scaling.planning.sources import LawLike, LawSource, get_source
 from scaling.quantities import PARAMETERS, TOKENS, parse_quantity, positive_quantity
 
+MOST_FLOPS = 1e50
 Quantity = str | float  # "709B" or 709e9
 
 
@@ -56,6 +57,11 @@ def read_request(
         precision=precision,
     )
     given = {name for name in READERS if options.get(name) is not None}
+    if spent.flops > MOST_FLOPS and given & {"data_limit", "inference_tokens"}:
+        raise ValueError(
+            f"budget {spent.text!r} is {spent.flops:.3g} FLOPs, beyond {MOST_FLOPS:g}: too much to "
+            "weigh against data_limit or inference_tokens; name a smaller one"
+        )
     read = {name: READERS[name](options[name]) for name in given}
     reading = {name: options.pop(name, None) for name in ("columns", "where", "best_of")}
     return PlanRequest(spent, get_source(law, **reading), **options | read)

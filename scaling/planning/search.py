@@ -19,7 +19,9 @@ def find_crossing(excess: Callable[[float], float]) -> float:
     ends = [excess(float(np.exp(end))) for end in LOG_RANGE]
     if not min(ends) < 0 < max(ends):
         return float("nan")
-    found: Any = brentq(lambda log: excess(float(np.exp(log))), *LOG_RANGE, xtol=1e-13)
+    found: Any = brentq(
+        lambda log: excess(float(np.exp(log))), *LOG_RANGE, xtol=1e-13, maxiter=1000
+    )
     return float(np.exp(found))
 
 

@@ -1,13 +1,12 @@
 """The laws a plan can follow, by name or by path, all asked in one way."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.isoflop_power import fit_isoflop_power
@@ -15,7 +14,7 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import prepare
 from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.laws import papers
-from scaling.laws.frontier import QUANTITIES, ComputeModel, optimum
+from scaling.laws.frontier import ComputeModel, optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
 from scaling.tables.observations import C_MEANING, N_MEANING, Convention
@@ -27,6 +26,8 @@ NOMINAL = Convention("total", "6ND")
 ATTENTION = 100.0  # times 6N: more than it ever costs a token of a model that is trained
 REPEATS = ("R_D", "R_N")
 UNKNOWN = float("nan")
+HOFFMANN_RUNS = (6e18, 3e21)  # FLOPs of the smallest and largest curve of figure 3
+KAPLAN_RUNS = (1e-9 * PF_DAY, 10 * PF_DAY)  # about: the axis of figure 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,18 @@ class LawSource:
     C_meaning: str
     note: str = ""  # what a reader must know before trusting it
     repeats: dict[str, float] | None = None  # R_D and R_N, where the law has them
+    runs: tuple[float, float] | None = None  # FLOPs of the smallest and largest, as published
+
+    @property
+    def reach(self) -> tuple[float, float] | None:
+        """FLOPs of the smallest and largest run behind the law; None where nobody says."""
+        return self.fit.sampled.get("C", self.runs)
+
+    def status(self, C: float) -> str:
+        """Status of the optimum at C FLOPs; "extrapolated" beyond the runs."""
+        found, reach = str(self.N_opt(C).status), self.reach
+        outside = reach is not None and not reach[0] <= C <= reach[1]
+        return "extrapolated" if found == "ok" and outside else found
 
     @property
     def has_surface(self) -> bool:
@@ -110,7 +123,8 @@ def _make_surface(name: str, note: str) -> LawSource:
     """A published E + A/N^alpha + B/D^beta."""
     law = PUBLISHED_LAWS[name]
     fit = _publish("chinchilla", {key: law.params[key] for key in LAWS["chinchilla"].params})
-    return LawSource(name, fit, law.citation, law.N, "6ND", note, _take_repeats(law.params))
+    runs = HOFFMANN_RUNS if name.startswith("hoffmann") else None
+    return LawSource(name, fit, law.citation, law.N, "6ND", note, _take_repeats(law.params), runs)
 
 
 def _make_lines(approach: str) -> LawSource:
@@ -127,7 +141,8 @@ def _make_lines(approach: str) -> LawSource:
         f"{rows.table.iloc[0]} that agree with their own 6ND; it has no loss"
     )
     fit = _publish("power_frontier", params)
-    return LawSource(f"hoffmann2022_{approach}", fit, papers.HOFFMANN, TOTAL, "6ND", note)
+    name = f"hoffmann2022_{approach}"
+    return LawSource(name, fit, papers.HOFFMANN, TOTAL, "6ND", note, runs=HOFFMANN_RUNS)
 
 
 def _make_kaplan() -> LawSource:
@@ -151,7 +166,8 @@ def _make_kaplan() -> LawSource:
     )
     fit = _publish("power_frontier", params, Convention("blocks", "6ND"))
     N_meaning = "parameters without embeddings"
-    return LawSource("kaplan2020", fit, papers.KAPLAN, N_meaning, "C_min, without embeddings", note)
+    C_meaning = "C_min, without embeddings"
+    return LawSource("kaplan2020", fit, papers.KAPLAN, N_meaning, C_meaning, note, runs=KAPLAN_RUNS)
 
 
 def _load_besiroglu() -> LawSource:
@@ -304,33 +320,6 @@ def _refuse_units(fit: Fit, name: str) -> None:
         )
 
 
-# ---------------------------------------------------------------- side by side
-
-
 def spread(name: str, found: Estimate) -> dict[str, Any]:
     """An estimate as the columns `name`, `name`_low and `name`_high of a table's row."""
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
-    """All laws side by side at one budget of C FLOPs.
-
-    Returns
-    -------
-    DataFrame, one row per law, with columns law, C (FLOPs), N_opt (parameters), D_opt (tokens),
-        L_opt (nats/token), tokens_per_param, each but the first two with _low and _high (NaN
-        without draws), flops_over (FLOPs of N_opt and D_opt, as the law counts them, over C),
-        N_meaning, C_meaning, status, note, citation. Losses of different laws belong to different
-        data and vocabularies and do not compare.
-    """
-    rows = []
-    for law in laws:
-        row: dict[str, object] = {"law": law.name, "C": C}
-        for quantity in QUANTITIES:
-            row |= spread(quantity, getattr(law, quantity)(C))
-        best = law.point(C)
-        row["flops_over"] = law.flops_per_token(best["N_opt"]) * best["D_opt"] / C
-        row |= {"N_meaning": law.N_meaning, "C_meaning": law.C_meaning}
-        row |= {"status": law.N_opt(C).status, "note": law.note, "citation": law.citation}
-        rows.append(row)
-    return pd.DataFrame(rows)

@@ -13,6 +13,18 @@ DATASHEETS = {  # dense TFLOP/s and GB, as the makers print them
     "TPUv5e": ({"bf16": 197}, 16),
     "TPUv5p": ({"bf16": 459}, 95),
     "MI300X": ({"bf16": 1307}, 192),
+    "H800": ({"bf16": 989, "fp8": 1979}, 80),
+    "H20": ({"bf16": 148, "fp8": 296}, 96),
+    "GB200": ({"bf16": 2500, "fp8": 5000}, 186),  # 360 and 720 PFLOP/s sparse over 2 x 72
+    "L40S": ({"bf16": 362, "fp8": 733}, 48),
+    "RTX3090": ({"bf16": 71}, 24),
+    "RTX4090": ({"bf16": 165.2, "fp8": 330.3}, 24),
+    "RTX5090": ({"bf16": 209.5, "fp8": 419}, 32),
+    "TPUv6e": ({"bf16": 918}, 32),
+    "Trainium": ({"bf16": 190}, 34.4),
+    "Trainium2": ({"bf16": 667, "fp8": 1299}, 103.1),
+    "Gaudi2": ({"bf16": 432}, 96),
+    "Gaudi3": ({"bf16": 1835, "fp8": 1835}, 128),
 }
 MINE = {"peak_flops": {"bf16": 4.0e14}, "memory_bytes": 48.0e9}
 
@@ -34,6 +46,28 @@ def test_the_table_has_no_other_device():
 @pytest.mark.parametrize("name", DEVICES)
 def test_names_are_found_in_any_case(name):
     assert get_device(name.lower()) is get_device(name.upper()) is DEVICES[name]
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("NVIDIA H100 SXM5 80GB", "H100"),
+        ("a100 40gb", "A100-40GB"),
+        ("A100-SXM4-80GB", "A100"),
+        ("RTX 4090", "RTX4090"),
+        ("GeForce RTX 5090", "RTX5090"),
+        ("TPU v6e", "TPUv6e"),
+        ("Gaudi 3", "Gaudi3"),
+    ],
+)
+def test_names_are_found_as_people_write_them(name, found):
+    assert get_device(name) is DEVICES[found]
+
+
+@pytest.mark.parametrize("name", ["H100 PCIe", "H100 94GB", "V100 16GB", "80GB", ""])
+def test_another_variant_is_another_device(name):
+    with pytest.raises(ValueError, match="is unknown"):
+        get_device(name)
 
 
 def test_training_takes_bf16_else_fp16_else_the_best():

@@ -51,12 +51,13 @@ def test_hybrid_sharding_keeps_off_the_network():
 
 def test_links_of_the_table_are_half_of_what_is_printed_both_ways():
     printed = {"V100": 300, "A100": 600, "H100": 900, "H200": 900, "B200": 1800}  # NVLink, GB/s
+    printed |= {"H800": 400, "H20": 900, "GB200": 1800}
     for name, both in printed.items():
         assert DEVICES[name].node_bandwidth == both / 2 * 1e9
     assert DEVICES["A100"].network_bandwidth == 200e9 / 8  # a 200 Gb/s adapter for each
     assert DEVICES["H100"].host_bandwidth == 64e9  # PCIe 5.0 x16: 128 GB/s both ways
     known = [d for d in DEVICES.values() if d.node_bandwidth]
-    assert len(known) == 6 and all(d.links_source for d in known)
+    assert len(known) == 9 and all(d.links_source for d in known)
 
 
 def test_mistakes_are_named():

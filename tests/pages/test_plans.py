@@ -39,7 +39,8 @@ def test_a_plan_reads_well():
         "serving 2T tokens",
         "100B tokens at hand",
         "your model, 70B on 1.4T tokens",
-        "| kaplan2020 | 324B | 154B | 0.475 |",
+        "| kaplan2020 (extrapolated) | 324B | 154B | 0.475 |",
+        "kaplan2020: both together cost 1.81 C; its N leaves 85.3B tokens for C. C is C_min",
         "- utilisation 0.4 of the dense peak: assumed",
     ):
         assert part in page
@@ -80,4 +81,6 @@ def test_plenty_of_data_in_words(name):
 
 def test_a_demand_in_words():
     words = describe_inference(plan_inference(BESIROGLU, 5.76e23, 2e12))
-    assert words.startswith("serving 2T tokens: 50.5B on 2.01T tokens")
+    assert words.startswith("serving 2T tokens: 48.7B on 1.97T tokens; training within the budget")
+    assert "cheapest in 50.5B on 2.01T tokens" in words
+    assert words.endswith("its training alone takes 1.06 times the budget")

@@ -60,6 +60,52 @@ def test_the_device_may_be_named_apart():
     assert budget.flops == pytest.approx(1000 * HOUR * DEVICES["H100"].peak_flops["fp8"])
 
 
+@pytest.mark.parametrize(
+    "text, flops",
+    [
+        ("1000 exaFLOP", 1e21),
+        ("1 EF-day", 8.64e22),
+        ("1 exaflop/s-day", 8.64e22),
+        ("10 petaFLOP/s for 3 days", 10 * 3 * 8.64e19),
+        ("230 million petaflops", 2.3e23),
+        ("5.76 x 10^23", 5.76e23),
+        ("5,76·10^23 FLOPs", 5.76e23),
+        ("10^23", 1e23),
+        ("5.76 × 10²³", 5.76e23),
+        ("8xH100 for 3d", 8 * 3 * 86_400 * 989e12 * 0.4),
+        ("64 A100 for 1 year", 64 * 365 * 86_400 * 312e12 * 0.4),
+        ("8 A100 for 90 minutes", 8 * 5400 * 312e12 * 0.4),
+        ("30 A100-days", 30 * 86_400 * 312e12 * 0.4),
+        ("USD 2M on H100", 1e6 * 3600 * 989e12 * 0.4),
+        ("8 H100 SXM for 1 day", 8 * 86_400 * 989e12 * 0.4),
+        ("2 x 8 H100 for 1 day", 16 * 86_400 * 989e12 * 0.4),
+        ("8 H100 for 1 day with 45% MFU", 8 * 86_400 * 989e12 * 0.45),
+        ("4 RTX 4090 for 1 week", 4 * 7 * 86_400 * 165.2e12 * 0.4),
+        ("1k A100 40GB-hours at 50 %", 1e3 * 3600 * 312e12 * 0.5),
+    ],
+)
+def test_other_ways_to_say_it(text, flops):
+    assert parse_budget(text, price_per_hour=2.0).flops == pytest.approx(flops)
+
+
+def test_a_cluster_keeps_its_count():
+    assert parse_budget("512 H100 for 30 days").count == 512
+    assert parse_budget("2 x 8 H100 for 1 day").count == 16
+    assert parse_budget("2 x 8 H100 for 1 day").n_devices == 16
+    assert parse_budget("30 A100-days").n_devices is parse_budget("1.5 A100 for 1 h").n_devices
+
+
+def test_one_precision_for_all_devices_that_have_it():
+    """512 x 30 days at 1,979 TFLOP/s: a B200 does it in 1979 / 4500 of the hours in fp8."""
+    budget = parse_budget("512 H100 for 30 days", precision="fp8")
+    table = conversions(budget).set_index("device")
+    assert table.precision["B200"] == "fp8" and table.precision["A100"] == "bf16"
+    assert table.device_hours["B200"] == pytest.approx(512 * 30 * 24 * 1979 / 4500)
+    assert table.days_on_512["H100"] == pytest.approx(30)
+    plain = conversions(parse_budget(budget.flops, precision="fp8")).set_index("device")
+    assert plain.device_hours["H100"] == pytest.approx(512 * 30 * 24)
+
+
 def test_a_user_may_bring_a_device():
     assert parse_budget("1 Abacus for 1 h at 50 %", devices=MINE).flops == HOUR * 1e12 * 0.5
 
@@ -129,6 +175,10 @@ def test_gpt3_took_3640_pf_days():
         ("8 A100 for 0 days", {}, "time must be positive"),
         ("8 A100 for 3 days", {"precision": "fp8"}, "A100 has no peak for 'fp8'"),
         ("5e20 at 50 %", {}, "is FLOPs already, at any speed; leave out"),
+        ("1 EF-day at 50 %", {}, "is FLOPs already"),
+        ("90 minutes", {}, "'90 minutes' is not understood"),
+        ("0 x 8 H100 for 1 day", {}, "nodes must be positive"),
+        (5e20, {"precision": "fp7"}, "peak 'fp7' is unknown; use one of"),
         (5e20, {"utilisation": -0.4}, "utilisation -0.4 is no share"),
     ],
 )
@@ -169,6 +219,9 @@ WRITTEN += [
     "TFLOP/s",
     "\n",
     "²",
+    "x 10^",
+    "million",
+    "EF",
 ]
 
 

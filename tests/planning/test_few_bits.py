@@ -16,6 +16,7 @@ from scaling.planning.plan import make_plan
 from scaling.planning.sources import get_source
 
 C = 1e21
+SHIPPED = dict(few_bits.SHIPPED)
 TRUTHS = {
     "trained_in_bits": {"E": 1.8, "A": 480.0, "B": 2085.0, "alpha": 0.35, "beta": 0.37}
     | {"gamma": 2.0},
@@ -79,10 +80,20 @@ def test_from_the_turning_tokens_on_training_raises_the_served_loss(known):
 
 
 def test_far_from_the_models_of_the_laws_it_says_so(known):
-    found = plan_bits(known, 1e29, 8, 4)
+    found = plan_bits(known, 1e25, 8, 4)
     assert found.status == "extrapolated"
     assert any("an extrapolation that nothing here tests" in note for note in found.notes)
     assert any("charged as from fp32" in note for note in found.notes)
+
+
+def test_where_nothing_near_was_measured_there_is_no_answer(monkeypatch):
+    """The shipped laws end at 132,432 parameters; 1e21 FLOPs ask for 2.79e9, 21,000 times that."""
+    monkeypatch.setattr(few_bits, "SHIPPED", SHIPPED)
+    told = r"up to 1.32e\+05 parameters; this budget asks for 2.79e\+09, 2.1e\+04 times as many"
+    with pytest.raises(ValueError, match=told):
+        make_plan(1e21, train_bits=8, serve_bits=4)
+    near = make_plan(1e13, "results/demo-enwik8-cpu", train_bits=8, serve_bits=4).bits
+    assert near is not None and near.N < 100 * 132_432
 
 
 def test_make_plan_takes_bits(known):

@@ -38,8 +38,10 @@ def test_chinchillas_budget():
     plan = make_plan(5.76e23)
     assert pytest.approx(plan.tokens_per_param.value, abs=1) == 18
     assert plan.tokens_per_param.low < 20 < plan.tokens_per_param.high
-    assert pytest.approx((plan.N_opt.value, plan.D_opt.value)) == (plan.N, plan.D)
     assert plan.shape is not None
+    assert pytest.approx((plan.N_opt.value, plan.shape.tokens)) == (plan.N, plan.D)
+    assert pytest.approx(plan.D_opt.value, rel=0.05) == plan.D
+    assert plan.binding == ("budget",) and plan.law_flops == 5.76e23
     assert plan.shape.total_params == pytest.approx(plan.N, rel=0.02)
     assert plan.shape.tokens * plan.shape.flops_per_token == pytest.approx(5.76e23)
     assert plan.departures is not None
@@ -59,9 +61,49 @@ def test_every_law_plans(law):
 
 def test_a_binding_data_limit_decides_what_to_train(full):
     assert full.data.binding
-    assert (full.data.best["N"], full.data.best["D"]) == (full.N, full.D)
+    assert full.binding == ("budget", "data", "serving")
+    assert full.data.best["N"] > full.inference.planned.N == full.N
+    alone = make_plan("512 A100 for 30 days", data_limit="100B")
+    assert (alone.data.best["N"], alone.binding) == (alone.N, ("budget", "data"))
+    assert pytest.approx(alone.data.best["D"], rel=0.06) == alone.D == alone.shape.tokens
     assert full.N_opt.value > full.N
     assert full.shape.total_params == pytest.approx(full.N, rel=0.02)
+
+
+def test_a_long_context_takes_tokens_and_the_plan_follows():
+    """At 131,072 tokens attention costs 12 L T a FLOPs a token beside 6N."""
+    plan = make_plan(5.76e23, seq_len=131_072)
+    s, tokens = plan.shape.shape, plan.shape.tokens
+    per_token = 6 * plan.shape.total_params + 12 * s.n_layers * 131_072 * s.width
+    assert plan.shape.flops_per_token == pytest.approx(per_token, rel=1e-3)
+    assert tokens * per_token == pytest.approx(5.76e23, rel=1e-3)
+    assert plan.law_flops == pytest.approx(5.76e23 * 6 * plan.N / per_token, rel=0.03)
+    assert pytest.approx(plan.D_opt.value, rel=0.03) == plan.D == tokens
+    (told,) = (note for note in plan.notes if note.startswith("a token of this shape costs"))
+    assert "attention over 131,072 tokens" in told
+
+
+def test_used_up_data_leave_compute():
+    plan = make_plan(5.76e23, data_limit="1B")
+    assert plan.binding == ("data",) and plan.data.status == "saturated"
+    spent = plan.shape.tokens * plan.shape.flops_per_token
+    assert spent == pytest.approx(plan.data.best["C"]) and plan.spent < 0.002
+    assert make_plan(5.76e23).spent == pytest.approx(1)
+
+
+@pytest.mark.parametrize("law", ["kaplan2020", "hoffmann2022", "hoffmann2022_isoflop"])
+def test_below_the_runs_of_a_law_it_says_so(law):
+    plan = make_plan(1e10, law)
+    assert plan.status == "extrapolated"
+    assert any("of the smallest of the runs behind the law" in note for note in plan.notes)
+
+
+def test_a_loss_above_blind_guessing_is_no_answer():
+    """At 1e10 FLOPs it says 43.5 nats; a vocabulary of 256 is guessed at ln 256 = 5.545."""
+    notes = make_plan(1e10, "muennighoff2023").notes
+    assert any("is above ln 256 = 5.545 of guessing blindly" in note for note in notes)
+    assert make_plan(1e10, "muennighoff2023").status == "extrapolated"
+    assert not any("blindly" in note for note in make_plan(1e20, "muennighoff2023").notes)
 
 
 def test_a_plan_is_json(full):
@@ -77,7 +119,7 @@ def test_a_plan_is_json(full):
 
 def test_a_plan_in_short(full):
     assert repr(full) == (
-        "512 A100 for 30 days: 28.3B parameters on 975B tokens, by besiroglu2024 (extrapolated)"
+        "512 A100 for 30 days: 21.3B parameters on 1.22T tokens, by besiroglu2024 (extrapolated)"
     )
 
 

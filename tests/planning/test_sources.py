@@ -10,10 +10,10 @@ from made_tables import made, true_optimum
 from scaling import fit_all, fit_law, load_fit, make_plan
 from scaling.laws.papers import PF_DAY, PUBLISHED_LAWS, hoffmann_optima
 from scaling.planning.budgets import parse_budget
+from scaling.planning.comparison import compare_laws
 from scaling.planning.sources import (
     SHIPPED,
     SOURCES,
-    compare_laws,
     get_source,
     is_table,
     surface_sources,
