@@ -13,10 +13,10 @@ from recipes import TINY
 from scaling.shapes.shape import Shape
 from scaling.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from scaling.training.optim import lr_at
+from scaling.training.origins import forkserver
 from scaling.training.parallel import host_ranks, joined, whole_weights
 from scaling.training.strategy import ParallelConfig
 from scaling.training.trunk import Branching, Point, TrunkTraining, update
-from scaling.training.origins import forkserver
 
 SHAPE = Shape(vocab_size=64, seq_len=32, n_layers=2, width=16, n_heads=2)
 pytestmark = pytest.mark.usefixtures("one_thread")
