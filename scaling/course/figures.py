@@ -249,12 +249,12 @@ def models_by_date_figure(table: pd.DataFrame) -> Figure:
     fig = paper_figure(PAGE, 3.9)
     ax = fig.add_subplot()
     for (family, marker), shade in zip(FAMILIES.items(), SHADES([0.0, 0.5, 1.0]), strict=True):
-        rows = table[table.family == family]
+        rows = table.loc[table.family == family]
         style = {"ls": "", "marker": marker, "color": shade, "ms": 5, "zorder": 3}
         ax.plot(rows.year, rows.N, mfc="white", **style)
-        new = rows[rows.largest]
+        new = rows.loc[rows.largest]
         ax.plot(new.year, new.N, label=family, **style)
-    records = table[table.largest]
+    records = table.loc[table.largest]
     ax.step(records.year, records.N, where="post", color="0.75", lw=0.8, label="the largest so far")
     for row in table.to_dict("records"):
         _note(ax, row["model"], (row["year"], row["N"]), DATED.get(row["model"], (6, -3)), zorder=5)

@@ -33,12 +33,12 @@ def claims_table(statements: pd.DataFrame) -> pd.DataFrame:
     held = statements.assign(id=statements.claim.str.split()).explode("id")
     counts = held.groupby(["id", "verdict"]).size().unstack(fill_value=0)
     counts = counts.reindex(table.id, fill_value=0)
-    wrong = held[held.verdict == DIFFERS]
+    wrong = held.loc[held.verdict == DIFFERS]
     told = wrong.assign(right=[f"{r['statement']}: {write_ours(r)}" for r in _rows(wrong)])
     right = told.groupby("id", sort=False).right.agg("; ".join).reindex(table.id, fill_value="")
     return table.assign(
-        reproduced=counts[REPRODUCED].to_numpy(),
-        differ=counts[DIFFERS].to_numpy(),
+        reproduced=[*counts[REPRODUCED]],
+        differ=[*counts[DIFFERS]],
         right=right.to_numpy(),
     )
 
