@@ -34,8 +34,6 @@ from scaling.training.records import CONFIG
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from scaling.models.build import Model
-
 PROMPT, APART = 48, 1000  # tokens of a held-out prompt, and between the starts of two of them
 
 
@@ -83,8 +81,9 @@ def main(command: SampleCommand) -> None:
                 f"data has a vocabulary of {data.vocab_size:,}, the model of "
                 f"{model.shape.vocab_size:,}: choose the data that it was trained on"
             )
-    sections = [Section("Held-out text", (str(learned(model, data)),))] if command.measure else []
-    ids = None if data is None else data.load("valid")
+    sections, ids = [], None if data is None else data.load_alone("valid")
+    if data is not None and command.measure:
+        sections.append(Section("Held-out text", (str(learned(model, data)),)))
     sections += tell_model(command, model, tokenizer, ids)
     print_sections(console, sections)
     if command.out:
@@ -112,7 +111,7 @@ def refuse_nonsense(command: SampleCommand) -> None:
 
 
 def tell_model(
-    command: SampleCommand, model: "Model", tokenizer: "Tokenizer", ids: np.ndarray | None
+    command: SampleCommand, model: Any, tokenizer: "Tokenizer", ids: np.ndarray | None
 ) -> Iterator[Section]:
     """Sections of what was asked for."""
     from scaling.training import samples
@@ -125,6 +124,7 @@ def tell_model(
         else:
             starts = [i * APART for i in range(command.texts)]
             stop = PROMPT + command.max_new_tokens
+            assert ids is not None
             prompts = [(ids[i : i + PROMPT].tolist(), ids[i + PROMPT : i + stop]) for i in starts]
         for tokens, truth in prompts:
             yield from write_sections(command, model, tokenizer, tokens, truth)
@@ -137,7 +137,8 @@ def tell_model(
         accuracy = shown_interval("accuracy", "accuracy [90 %]", ".1%")
         columns = (shown("shots"), accuracy, shown("tokens", "tokens of the longest prompt"))
         first, label = samples.write_task(1, np.random.default_rng(command.seed))
-        told = f"{command.tasks} reviews, chance 50 %. With one example: {first + label!r}"
+        told = f"{command.tasks} reviews, chance 50 %; an example may hold the word that is asked "
+        told += f"for. With one example: {first + label!r}"
         yield make_section("Solved examples in the prompt", table, columns, told)
     if command.vectors:
         tokens = samples.encode_prompt(tokenizer, str(command.prompt))

@@ -199,14 +199,10 @@ def _bloomberg(tables: Tables) -> Numbers:
 def _writing(tables: Tables) -> Numbers:
     way = tables["choices"].set_index("way")
     yield "kept by top-p 0.7", (way.loc["top-p 0.7", ["first", "second", "third"]] > 0).sum()
-    yield (
-        "first at temperature 0.5 over 1",
-        (way["first"]["temperature 0.5"] / way["first"]["temperature 1"]),
-    )
-    yield (
-        "first at temperature 2 over 1",
-        (way["first"]["temperature 2"] / way["first"]["temperature 1"]),
-    )
+    first = {name: float(p) for name, p in zip(way.index, way["first"], strict=True)}
+    for T in ("0.5", "2"):
+        share = first[f"temperature {T}"] / first["temperature 1"]
+        yield f"first at temperature {T} over 1", share
     gpt, t5 = (_small_shape(family) for family in ("gpt", "t5"))
     yield "predictions of a pass", gpt.window.targets
     hidden, spans = t5.window.text + t5.window.added_ids - t5.window.inputs, t5.window.added_ids - 1

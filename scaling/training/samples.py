@@ -20,7 +20,7 @@ from scaling.data.tokenizer import SEPARATORS
 from scaling.models.bert import BERT
 from scaling.models.build import Model
 from scaling.models.gpt import GPT
-from scaling.models.layers import TABLE_STD, Stack
+from scaling.models.layers import TABLE_STD, Block, Stack
 from scaling.models.sampling import Sampler, fill_masks, generate, infill
 from scaling.models.spans import spans_of
 from scaling.models.t5 import T5
@@ -254,12 +254,13 @@ def attention_maps(model: Stack, tokens: Sequence[int]) -> np.ndarray:
     """How much each position attends to each other, shape (layers, heads, T, T); rows sum to 1."""
     x_1TW, maps = model.table(torch.tensor([[*tokens]])) / TABLE_STD, []
     for block in model.blocks:
+        assert isinstance(block, Block)
         maps.append(_attention_map(block, model, block.attention_norm(x_1TW)))
         x_1TW = block(x_1TW, model.rotary)
     return torch.stack(maps).numpy()
 
 
-def _attention_map(block, model: Stack, x_1TW: torch.Tensor) -> torch.Tensor:
+def _attention_map(block: Block, model: Stack, x_1TW: torch.Tensor) -> torch.Tensor:
     attention, T = block.attention, x_1TW.shape[1]
     H, G = attention.n_heads, attention.kv_heads
     heads_1HTK = attention.qkv(x_1TW).view(1, T, H + 2 * G, -1).transpose(1, 2)
