@@ -10,6 +10,7 @@ VERBS = {
     "fit": "fit any table with N, D (or C) and loss, by every method",
     "plot": "draw every figure of a runs table",
     "plan": "say what to train with a budget, and judge a model",
+    "sample": "let a trained model write, fill gaps, answer; see inside",
     "quantise": "write a trained model in fewer bits, and measure what that costs",
     "reproduce": "refit every published table and check what the papers print",
     "course": "tables, figures and statements of the course",

@@ -10,6 +10,7 @@ from scaling.plan import PlanCommand
 from scaling.plot import PlotCommand
 from scaling.quantise import QuantiseCommand
 from scaling.reproduce import ReproduceCommand
+from scaling.sample import SampleCommand
 from scaling.sweep import SweepConfig
 
 VERBS = {
@@ -19,6 +20,7 @@ VERBS = {
     "plan": PlanCommand,
     "quantise": QuantiseCommand,
     "reproduce": ReproduceCommand,
+    "sample": SampleCommand,
     "course": CourseCommand,
 }
 

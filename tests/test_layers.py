@@ -43,15 +43,17 @@ MAY_IMPORT = {
     "plot": {"commandline", "products", "results"} | PAGES,
     "quantise": {"commandline"} | PAGES | TRAINING,
     "reproduce": {"commandline", "products", "results"} | PAGES,
+    "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
     "__main__": {"keys"},  # all of them by their names
     "__init__": PLANNING,
 }
-VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sweep"}
+VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample", "sweep"}
 WITHOUT_TORCH = ["pages.fits", "pages.plans", "pages.replication", "results", "course.page"]
 WITHOUT_TORCH += ["course.figures", "figures", "data.objectives", "shapes.buildable"]
 WITHOUT_TORCH += [
     "quantise",
+    "sample",
     "sweep",
     "training.dispatch",
     "training.monitor",

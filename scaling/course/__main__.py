@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from scaling import products
 from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.course.figures import course_figures
+from scaling.course.material import claims_table
 from scaling.course.page import course_page
 from scaling.course.statements import REPRODUCED, count_verdicts, statements_table, write_ours
 from scaling.course.tables import Model, course_tables
@@ -35,10 +36,11 @@ def main(command: CourseCommand) -> None:
         raise ValueError(f"number={command.number} must be finite: int8 has no other")
     tables = course_tables(_parse_model(command), command.number)
     statements, figures = statements_table(tables), course_figures(tables)
-    written = [f"{name}.csv" for name in (*tables, "statements")]
+    shown = {**tables, "statements": statements, "claims": claims_table(statements)}
+    written = [f"{name}.csv" for name in shown]
     written += ["README.md", *(f"{name}.png" for name in figures)]
     products.claim(folder, written, overwrite=command.overwrite)
-    for name, table in {**tables, "statements": statements}.items():
+    for name, table in shown.items():
         write_table(folder / f"{name}.csv", table)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")

@@ -56,6 +56,29 @@ PLACES = {
     "LLaMA": ((-5.5, -9.3), (-4, -14)),
     "BloombergGPT": ((-72, 2), (7, -4)),
 }
+FAMILIES = {"encoder": "s", "encoder-decoder": "^", "decoder": "o"}
+DATED = {  # where a name stands beside its point in the chart of dates, in points
+    "GPT": (-9, 8),
+    "BERT-Base": (6, -8),
+    "BERT-Large": (-14, 7),
+    "RoBERTa": (6, -3),
+    "GPT-2": (5, -13),
+    "Megatron-LM": (-62, -2),
+    "T5": (-4, 8),
+    "Turing-NLG": (5, -13),
+    "GPT-3": (-14, 8),
+    "Jurassic-1": (-46, -10),
+    "Gopher": (-38, -2),
+    "LaMDA": (-36, -5),
+    "MT-NLG": (-41, -3),
+    "Chinchilla": (-49, -5),
+    "PaLM": (7, -3),
+    "GPT-NeoX": (-28, -13),
+    "OPT": (6, 3),
+    "BLOOM": (3, 7),
+    "LLaMA": (-10, 7),
+    "BloombergGPT": (-40, -13),
+}
 
 
 def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
@@ -67,6 +90,7 @@ def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
         "memory": memory_figure(tables["memory"]),
         "known_models": known_models_figure(tables["lines"], tables["known_models"]),
         "crossing": crossing_figure(tables["lines"], tables["crossings"]),
+        "models_by_date": models_by_date_figure(tables["models_by_date"]),
     }
 
 
@@ -217,3 +241,25 @@ def memory_figure(table: pd.DataFrame) -> Figure:
     params = suffixed(table.params.iloc[0])
     note = f"{params} parameters on {table.n_devices.iloc[0]} devices, bf16 mixed precision; "
     return finish(fig, SIX_ND, note + "without activations, which no stage shards")
+
+
+@rc_context(STYLE)
+def models_by_date_figure(table: pd.DataFrame) -> Figure:
+    """Sizes of known models by date; filled where none before was as large."""
+    fig = paper_figure(PAGE, 3.9)
+    ax = fig.add_subplot()
+    for (family, marker), shade in zip(FAMILIES.items(), SHADES([0.0, 0.5, 1.0]), strict=True):
+        rows = table.loc[table.family == family]
+        style = {"ls": "", "marker": marker, "color": shade, "ms": 5, "zorder": 3}
+        ax.plot(rows.year, rows.N, mfc="white", **style)
+        new = rows.loc[rows.largest]
+        ax.plot(new.year, new.N, label=family, **style)
+    records = table.loc[table.largest]
+    ax.step(records.year, records.N, where="post", color="0.75", lw=0.8, label="the largest so far")
+    for row in table.to_dict("records"):
+        _note(ax, row["model"], (row["year"], row["N"]), DATED.get(row["model"], (6, -3)), zorder=5)
+    log_scale(ax, "y", "N", *limits(table.N, 2.0))
+    ax.set_xlim(table.year.min() - 0.35, table.year.max() + 0.35)
+    ax.set_xlabel("Year")
+    legend_above(fig, columns=4)
+    return finish(fig, SIX_ND, "N as reported; hollow: not the largest of its day")

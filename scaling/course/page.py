@@ -14,6 +14,13 @@ import pandas as pd
 
 from scaling.course.bloomberg import bloomberg_budgets
 from scaling.course.claims import CLAIMS_DIFFER, billion_table
+from scaling.course.material import (
+    claims_table,
+    count_outcomes,
+    link_records,
+    questions_table,
+    write_outcome,
+)
 from scaling.course.statements import DIFFERS, count_verdicts, write_ours
 from scaling.course.tables import DECADES, WEIGHTS, allocation_table
 from scaling.hardware.devices import GB
@@ -53,16 +60,29 @@ def course_sections(tables: Tables) -> list[Section]:
 
 def course_page(tables: Tables, statements: pd.DataFrame, command: str) -> str:
     """Write the README.md of the course's folder."""
-    rows = statements.groupby("section", sort=False)
+    rows, claims = statements.groupby("section", sort=False), claims_table(statements)
+    questions = Section("Questions", tables=(_show_questions(questions_table(statements)),))
     parts = [
         "# The course, computed",
         f"Made by {code(command)}, without torch and without a network. "
-        f"{count_verdicts(statements)}",
-        markdown(course_sections(tables)),
+        f"{count_verdicts(statements)} {count_outcomes(claims)}",
+        markdown([questions, *course_sections(tables)]),
         "## Every statement",
         "A statement is reproduced where our number rounds to the printed one, or lies in the "
-        "printed range. Table: `statements.csv`.",
+        "printed range. Said by: the course, a paper, or ours: drawn by us from what they say. "
+        "Table: `statements.csv`.",
         markdown((Section(str(n), tables=(_show_statements(t),)) for n, t in rows), level=3),
+        "## Every claim of the material",
+        "In our words, each with what became of it: computed (the statements above), trained (a "
+        f"record of this repository), or out of scope. Records: {link_records(claims)}. Table: "
+        "`claims.csv`.",
+        markdown(
+            (
+                Section(f"On {name}", tables=(_show_claims(part),))
+                for name, part in claims.groupby("section", sort=False)
+            ),
+            level=3,
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -72,6 +92,7 @@ def _show_statements(statements: pd.DataFrame) -> Table:
         statements,
         (
             shown("statement"),
+            shown("origin", "said by"),
             Column("ours", write_ours),
             shown("verdict", write=lambda v: f"**{v}**" if v == DIFFERS else v),
             Column(
@@ -80,6 +101,16 @@ def _show_statements(statements: pd.DataFrame) -> Table:
             ),
         ),
     )
+
+
+def _show_claims(claims: pd.DataFrame) -> Table:
+    columns = (shown("id"), shown("claim"), Column("what became of it", write_outcome))
+    return Table(claims, columns)
+
+
+def _show_questions(questions: pd.DataFrame) -> Table:
+    heads = {"question": None, "answer": None, "number": "our number", "how": "how"}
+    return Table(questions, tuple(shown(name, head) for name, head in heads.items()))
 
 
 # ---------------------------------------------------------------- what page.toml says
@@ -152,10 +183,15 @@ def _derive_frames(tables: Tables) -> dict[str, pd.DataFrame]:
 def _describe_numbers(tables: Tables) -> dict[str, Any]:
     """Numbers and names that the text fills in."""
     first, asked = tables["memory"].iloc[0], tables["bloomberg"]
-    limited = asked.law[(asked.budget == "planned") & asked.data_limits]
+    limited = asked.law[(asked.budget == "planned, as 6ND") & asked.data_limits]
     printed = float(get_source("kaplan2020").D_opt(1e21).value)
     drawn = float(allocation_table([1e21], ["kaplan2020"]).D_opt.iloc[0])
+    dated = tables["models_by_date"]
+    largest = dated.loc[dated.N.idxmax()]
     return {
+        "largest": largest.model,
+        "last": dated.model.iloc[-1],
+        "last_share": dated.N.iloc[-1] / largest.N,
         "largest_difference": tables["pf_days"].difference.abs().max(),
         "params": short(first.params),
         "n_devices": first.n_devices,

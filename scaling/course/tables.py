@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.course.bloomberg import RULE_NAME, bloomberg_table, rule_optimum
+from scaling.course.choices import choices_table
 from scaling.course.claims import course_table, memory_table, zhao_table
 from scaling.files import read_table
 from scaling.fitting.estimate import interval
@@ -253,6 +254,33 @@ def known_models_table(models: Iterable[Model] = KNOWN_MODELS) -> pd.DataFrame:
     return table.assign(**ratios)
 
 
+def models_by_date_table() -> pd.DataFrame:
+    """Sizes of known models by the month in which they were told of.
+
+    Returns
+    -------
+    DataFrame with columns model, date (year-month), year (as a number), N (parameters), family,
+        source, largest (whether none before was as large)
+    """
+    table = _read("models_by_date")
+    month = table.date.str.split("-", expand=True).astype(float)
+    so_far = table.N.cummax().shift(fill_value=0.0)
+    return table.assign(year=month[0] + (month[1] - 0.5) / 12, largest=so_far < table.N)
+
+
+def bloomberg_parts_table() -> pd.DataFrame:
+    """What BloombergGPT was trained on, by the course's rounded tokens.
+
+    Returns
+    -------
+    DataFrame with columns part, kind (finance, general), tokens, printed_percent, kind_tokens (as
+        printed), percent (of all printed tokens)
+    """
+    table = _read("bloomberg_parts")
+    total = table.drop_duplicates("kind").kind_tokens.sum()
+    return table.assign(percent=100 * table.tokens / total)
+
+
 # ---------------------------------------------------------------- all of them
 
 
@@ -283,4 +311,7 @@ def course_tables(own: Iterable[Model] = (), number: float = math.pi) -> dict[st
         "lines": allocation_table(CURVE),
         "crossings": crossings_table(),
         "bloomberg": bloomberg_table(),
+        "bloomberg_parts": bloomberg_parts_table(),
+        "models_by_date": models_by_date_table(),
+        "choices": choices_table(),
     }

@@ -80,6 +80,14 @@ class Sampler:
         drawn_B = torch.multinomial(p_BV, 1, generator=self.generator)[:, 0]
         return drawn_B.to(logits_BV.device)
 
+    def probabilities(self, logits_BV: Tensor) -> Tensor:
+        """Probabilities with which tokens are drawn, shape (B, V): all of it on one if greedy."""
+        if self.temperature == 0:
+            chosen_B1 = self(logits_BV)[:, None]
+            return torch.zeros_like(logits_BV).scatter_(-1, chosen_B1, 1.0)
+        logits_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)) / self.temperature
+        return self.filter(logits_BV).softmax(-1)
+
     def filter(self, logits_BV: Tensor) -> Tensor:
         """Set the logits of unlikely tokens to -inf; the likeliest always stays."""
         sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True, stable=True)
@@ -97,10 +105,16 @@ GREEDY = Sampler()
 
 
 @torch.no_grad()
-def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY) -> list[int]:
+def generate(
+    model: GPT,
+    tokens: Sequence[int],
+    n: int,
+    choose: Sampler = GREEDY,
+    end: int | None = None,
+) -> list[int]:
     """Continue a prompt by n new tokens, each predicted from the last `seq_len` before it.
 
-    The prompt has one token or more; 0 begins a document.
+    The prompt has one token or more; 0 begins a document. A token `end` stops it and is left out.
     """
     _check(model, "gpt", tokens)
     if n < 0:
@@ -108,7 +122,10 @@ def generate(model: GPT, tokens: Sequence[int], n: int, choose: Sampler = GREEDY
     text = list(tokens)
     for _ in range(n):
         logits_BV = model(_row(model, text[-model.shape.seq_len :]))[:, -1]
-        text.append(int(choose(logits_BV)))
+        token = int(choose(logits_BV))
+        if token == end:
+            break
+        text.append(token)
     return text[len(tokens) :]
 
 

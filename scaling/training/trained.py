@@ -1,34 +1,22 @@
-"""Small trained models to try out: loaded from a folder, trained and saved there if it is empty.
+"""Whether a model has learned its objective: loss and accuracy on held-out text beside a guess.
 
-Also what tells whether a model has learned its objective: loss and accuracy on held-out text beside
-those of the unigram guess, which knows how frequent every token is and nothing else.
+The guess is that of the unigram, which knows how frequent every token is and nothing else.
 
 Shape suffixes: B windows, M predicted tokens, V vocabulary.
 """
 
-import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from scaling.data.archives import Report
-from scaling.data.objectives import OBJECTIVES, count_windows, cut_windows, make_objective
+from scaling.data.objectives import count_windows, cut_windows, make_objective
 from scaling.data.shards import count_ids
 from scaling.data.tokens import TokenData
 from scaling.models.bert import BERT
 from scaling.models.build import Model
 from scaling.models.gpt import GPT
-from scaling.shapes.shape import Shape
-from scaling.training.cells import Cell, Trunk
-from scaling.training.optim import Recipe
-from scaling.training.records import CONFIG
-from scaling.training.saved import load_model
-from scaling.training.trunk import Outcome, Point
-from scaling.training.worker import make_training, save_trained
 
 
 @dataclass(frozen=True)
@@ -46,48 +34,6 @@ class Learned:
             f"{self.tokens:,} held-out tokens: loss {self.loss:.2f} nats, {self.accuracy:.1%} "
             f"right; unigram guess {self.unigram_loss:.2f} nats, {self.unigram_accuracy:.1%} right"
         )
-
-
-def trained_model(
-    folder: Path,
-    shape: Shape,
-    recipe: Recipe,
-    data: TokenData,
-    *,
-    seed: int = 0,
-    report: Report = lambda line: None,
-) -> tuple[Model, Tokenizer | None]:
-    """Load the model of a folder; where there is none, train it on the CPU and save it first.
-
-    It learns the family's own objective.
-
-    Raises
-    ------
-    ValueError
-        The folder holds a model of another shape, or training diverged.
-    """
-    if not (folder / CONFIG).exists():
-        cell = Cell(shape, recipe, math.nan, seed, "fp32", 2048, data.name, data.fingerprint)
-        cell = replace(cell, objective=OBJECTIVES[shape.family][0])
-        _train_and_save(folder, cell, data, report)
-    model, tokenizer = load_model(folder)
-    if model.shape != shape:
-        raise ValueError(
-            f"{folder} holds a model of {model.shape}, not of {shape}; delete it to train anew"
-        )
-    return model, tokenizer
-
-
-def _train_and_save(folder: Path, cell: Cell, data: TokenData, report: Report) -> None:
-    ids, steps = (data.load("train"), data.load("valid")), cell.recipe.steps
-    training = make_training(Trunk((cell,)), *ids, "cpu")
-    for news in training.run():
-        if isinstance(news, Point) and news.step >= steps / 10:
-            report(f"step {news.step:,} of {steps:,}: training loss {news.loss:.2f}")
-        if isinstance(news, Outcome):
-            if news.status != "ok":
-                raise ValueError(f"{folder} gets no model: {news.reason}")
-            save_trained(folder, training.model, cell, data, news.loss)
 
 
 @torch.no_grad()

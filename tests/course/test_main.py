@@ -28,6 +28,37 @@ DIFFERING = {  # statement -> a part of the reason
     "the optimum is 50B parameters": "4.8e23",
     "... and 1.4T tokens": "28 tokens per parameter",
     "at 5.76e23 approach 2 asks for 67-73B": "own table",
+    "Chinchilla: four times Gopher's tokens": "four is the factor",
+    "Chinchilla: Gopher's compute": "a quarter of the",
+    "the smallest models of the chart have a few hundred million parameters (BERT-Base)": "60M",
+    "activations and temporaries take 8 bytes per parameter": "they grow with the",
+    "175B parameters need 14,000 GB to train": "80 N: the 20",
+    "500B parameters need 40,000 GB to train": "80 N: the 20",
+    "1B parameters need 40 GB to train at 16 bits": "80 N again; and",
+    "1B parameters need 20 GB to train at 8 bits": "80 N again; and",
+    "training 1B in fp32 fills one GPU of 80 GB": "from the 80 GB",
+    "FP32 begins at 3e-38": "the range is symmetric",
+    "FP16 keeps six decimals": "3.140625 has six digits",
+    "INT8 loses much": "with a scale it",
+    "stage 1 saves 4x beside the course's fp32 table (4 + 4 + 8 bytes)": "4x and 8x are",
+    "stage 2 saves 8x beside it": "4x and 8x are",
+    "64 GPUs take 64 times less of all that training needs": "the 8 bytes of",
+    "stage 3 too": "weights are gathered twice",
+    "512 V100 of 80 GB were used": "no V100 has 80",
+    "finance is 54.2 % of them": "54.2 and 48.73 add",
+    "the finance parts add up to 363B": "each is rounded to",
+    "1.3M GPU-hours are about 230 million petaFLOPs": "half of the hours",
+    "it was trained compute-optimally": "the size is near",
+    "loss is a power of D with C and N fixed": "C moves with D",
+    "by approach 3 too": "its exponents are 0.46",
+    "by approach 3 of the same paper too": "approaches 1 and 2",
+    "by Kaplan too GPT-3 is too large": "Kaplan's line asks for",
+    "by Kaplan's L(N, D) too": "Kaplan's law gets the",
+    "LLaMA-13B beats GPT-3: in loss, by besiroglu2024": "reported of benchmarks; the",
+    "LLaMA-13B beats GPT-3: in loss, by hoffmann2022": "the same by the",
+    "top-p keeps the tokens whose probabilities add up to at most p: one at 0.7": "the rule of its",
+    "a decoder goes through the input token by token": "true of writing; in",
+    "the target of span corruption ends after the last missing token": "the objective here, as",
 }
 NOT_COMPUTED = {"7 % less TFLOP/s per GPU from 8 to 512 GPUs": "network"}
 TABLES = course.course_tables()
@@ -168,16 +199,21 @@ def drawn():
     return found
 
 
-NAMES = ["tokens", "pf_days", "memory", "known_models", "crossing"]
+NAMES = ["tokens", "pf_days", "memory", "known_models", "crossing", "models_by_date"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_axes_have_labels_units_and_a_legend(drawn, name):
     fig = drawn[name]
-    known = {*LABELS.values(), "Compute of pretraining (PF-days)", "Memory on each device (GB)"}
+    known = {
+        *LABELS.values(),
+        "Compute of pretraining (PF-days)",
+        "Memory on each device (GB)",
+        "Year",
+    }
     assert all(ax.get_xlabel() in known for ax in fig.axes)
     assert fig.legends and "C: 6*N*D" in fig.get_supxlabel()
-    scale = "linear" if name == "memory" else "log"
+    scale = "linear" if name in ("memory", "models_by_date") else "log"
     assert all(ax.get_xscale() == scale for ax in fig.axes)
 
 
@@ -235,7 +271,8 @@ def test_it_writes_tables_figures_and_a_page(folder):
     } <= names
     page = (folder / "README.md").read_text()
     assert all(
-        f"![{title}]" in page for title in re.findall(r"^## (?!Every|Number)(.*)$", page, re.M)
+        f"![{title}]" in page
+        for title in re.findall(r"^## (?!Every|Number f|Questions|Choosing)(.*)$", page, re.M)
     )
     assert "| bf16 | 1+8+7 | 3.3895e+38 |" in page
     assert re.search(r"\| zero3 \|.* 1\.5 \|", page)

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,11 @@ from recipes import TINY
 from scaling.data.tokens import TokenData
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
-from scaling.training.optim import Recipe
-from scaling.training.saved import read_config
-from scaling.training.trained import learned, trained_model
-from scaling.training.trunk import TrunkTraining
+from scaling.training.cells import Cell, Trunk
+from scaling.training.saved import load_model, read_config
+from scaling.training.trained import learned
+from scaling.training.trunk import Outcome
+from scaling.training.worker import make_training, save_trained
 
 V = 13
 RECIPE = replace(TINY, steps=30, cooldown_steps=10, weight_decay=0.0)
@@ -38,40 +40,19 @@ def data(tmp_path):
     )
 
 
-@pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
-def test_a_model_is_trained_once_and_then_loaded(family, data, tmp_path, monkeypatch):
-    lines = []
-    folder, shape = tmp_path / "model", shape_of(family)
-    first, tokenizer = trained_model(folder, shape, RECIPE, data, report=lines.append)
-    assert tokenizer is None
-    assert lines and lines[-1].startswith("step 30 of 30: training loss")
-    monkeypatch.setattr(TrunkTraining, "run", lambda self: pytest.fail("trained again"))
-    second, _ = trained_model(folder, shape, RECIPE, data)
-    assert all(
-        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
-    )
-
-
 def test_what_is_kept_is_the_end_of_the_cooldown(data, tmp_path):
     """Held-out loss of the kept weights: the one that training measured before it went back."""
-    model, _ = trained_model(tmp_path / "model", shape_of(), RECIPE, data)
+    cell = Cell(shape_of(), RECIPE, math.nan, 0, "fp32", 2048, data.name, data.fingerprint)
+    training = make_training(Trunk((cell,)), data.load("train"), data.load("valid"), "cpu")
+    for news in training.run():
+        if isinstance(news, Outcome):
+            save_trained(tmp_path / "model", training.model, cell, data, news.loss)
+    model, tokenizer = load_model(tmp_path / "model")
     facts = read_config(tmp_path / "model")["facts"]
+    assert tokenizer is None
     assert facts["objective"] == "clm"
     assert facts["recipe"]["steps"] == 30
     assert learned(model, data, 2048).loss == pytest.approx(facts["loss"], rel=1e-5)
-
-
-def test_a_folder_of_another_shape_is_refused(data, tmp_path):
-    trained_model(tmp_path / "model", shape_of(), RECIPE, data)
-    with pytest.raises(ValueError, match="delete it to train anew"):
-        trained_model(tmp_path / "model", shape_of(width=32), RECIPE, data)
-
-
-def test_nothing_is_kept_of_a_run_that_diverged(data, tmp_path):
-    wild = Recipe(**{**RECIPE.__dict__, "lr": float("inf")})
-    with pytest.raises(ValueError, match="gets no model: training loss became nan"):
-        trained_model(tmp_path / "model", shape_of(), wild, data)
-    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "t5"])
