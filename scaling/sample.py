@@ -19,6 +19,7 @@ from scaling import products
 from scaling.commandline import job_folder, make_console, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.objectives import count_windows, make_objective
+from scaling.data.shards import Ids
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.pages.text import (
@@ -111,7 +112,7 @@ def refuse_nonsense(command: SampleCommand) -> None:
 
 
 def tell_model(
-    command: SampleCommand, model: Any, tokenizer: "Tokenizer", ids: np.ndarray | None
+    command: SampleCommand, model: Any, tokenizer: "Tokenizer", ids: Ids | None
 ) -> Iterator[Section]:
     """Sections of what was asked for."""
     from scaling.training import samples
@@ -176,7 +177,7 @@ def write_sections(
 
 
 def fill_section(
-    command: SampleCommand, model: Any, tokenizer: "Tokenizer", ids: np.ndarray | None
+    command: SampleCommand, model: Any, tokenizer: "Tokenizer", ids: Ids | None
 ) -> Section:
     """What a BERT or a T5 puts into the gaps of a prompt, or of held-out windows."""
     from torch import Generator

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from scaling.data.objectives import cut_windows, make_objective
+from scaling.data.shards import Ids
 from scaling.data.tokenizer import SEPARATORS
 from scaling.models.bert import BERT
 from scaling.models.build import Model
@@ -141,7 +142,7 @@ def fill_gaps(
     return pd.DataFrame({"gap": range(1, len(places) + 1), "filled": told})
 
 
-def fill_windows(model: BERT | T5, tokenizer: Tokenizer, ids: np.ndarray, index) -> pd.DataFrame:
+def fill_windows(model: BERT | T5, tokenizer: Tokenizer, ids: Ids, index) -> pd.DataFrame:
     """Hide parts of held-out windows as in training and fill them greedily.
 
     Returns
