@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
+from scaling import products
 from scaling.commandline import job_folder, make_console, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
@@ -22,6 +23,9 @@ from scaling.training.records import CONFIG
 
 if TYPE_CHECKING:
     from scaling.training.shrinking import Shrunk
+
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "weights.png", "README.md")
 
 
 @dataclass
@@ -38,6 +42,7 @@ class QuantiseCommand:
     windows: int = 2048  # of the held-out split, for both losses
     calibration: int = 256  # training windows that set the scales of activations
     out: str | None = None  # folder of the smaller model; None: beside the model
+    overwrite: bool = False  # files of the folder that are not ours
     data: DataConfig = field(default_factory=DataConfig)
     results: str = "results"  # where folders are made
 
@@ -58,6 +63,7 @@ def main(command: QuantiseCommand) -> None:
     )
     if target.resolve() == source.resolve():
         raise ValueError(f"out={target} is the model itself; give another folder")
+    products.refuse_foreign(target, FILES, overwrite=command.overwrite)
     from scaling.figures.rounding import weights_figure
     from scaling.figures.saving import save_figure
     from scaling.training.saved import load_model
@@ -65,6 +71,7 @@ def main(command: QuantiseCommand) -> None:
 
     console = make_console()
     data = prepare_tokens(command.data, report=console.print)
+    products.claim(target, FILES, overwrite=command.overwrite)
     found = shrink(
         source,
         target,
@@ -78,6 +85,8 @@ def main(command: QuantiseCommand) -> None:
     name, weights, grids = weight_grids(load_model(source)[0])
     save_figure(weights_figure(weights, grids, name), target / "weights.png")
     write_text(target / "README.md", write_card(source, found, sections))
+    written = [name for name in FILES if (target / name).is_file()]
+    products.settle(target, FILES, written)
     console.print(f"model, weights.png, README.md: {target.resolve()}")
 
 

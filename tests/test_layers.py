@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "fit": {"commandline", "products", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
     "plot": {"commandline", "products", "results"} | PAGES,
-    "quantise": {"commandline"} | PAGES | TRAINING,
+    "quantise": {"commandline", "products"} | PAGES | TRAINING,
     "reproduce": {"commandline", "products", "results"} | PAGES,
     "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,

@@ -41,7 +41,8 @@ def test_it_writes_the_model_its_card_and_a_figure(quantise, model):
     assert done.returncode == 0, done.stderr
     folder = model[0] / "models" / "run-int4-all"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "config.json", "README.md", "weights.png"}
+    written = {"model.safetensors", "config.json", "README.md", "weights.png"}
+    assert names == written | {"manifest.json"}
     page = (folder / "README.md").read_text()
     assert page.startswith("# run in int4, one scale per channel, table and head too\n")
     assert "standard error" in page and "GB for 1B parameters" in page
