@@ -72,8 +72,9 @@ def verb(
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     ConfigStore.instance().store(name="settings", package="hydra", node=SETTINGS)
     sys.path += [] if PLUGINS in sys.path else [PLUGINS]  # where Hydra finds our sweeper
-    groups = offered_groups(name, conf)
-    known = [key.name for key in list_keys(schema)] + [*groups]
+
+    def known() -> list[str]:
+        return [key.name for key in list_keys(schema)] + [*offered_groups(name, conf)]
 
     def decorate(act: Callable[[Config], None]) -> Callable[[], None]:
         @hydra.main(version_base=None, config_path=conf, config_name=name)
@@ -87,7 +88,7 @@ def verb(
             with one_line_errors(known):
                 if {"--help", "-h"} & {*sys.argv[1:]}:
                     about = sys.modules[act.__module__].__doc__ or ""
-                    return print(help_text(schema, name, about, groups))
+                    return print(help_text(schema, name, about, offered_groups(name, conf)))
                 if "--version" in sys.argv[1:]:
                     return print(f"scaling-laboratory {version('scaling-laboratory')}")
                 refuse_flags(sys.argv[1:])
@@ -181,7 +182,7 @@ def job_suffix() -> str:
 
 
 @contextlib.contextmanager
-def one_line_errors(known: Sequence[str] = ()) -> Iterator[None]:
+def one_line_errors(known: Callable[[], Sequence[str]] = list) -> Iterator[None]:
     """Let a user's mistake, missing data or an interrupt end a verb with one line, no traceback.
 
     A warning about a runs table is one line too. An unknown key is compared with the `known` ones.
@@ -198,7 +199,7 @@ def one_line_errors(known: Sequence[str] = ()) -> Iterator[None]:
             warnings.showwarning = show
             yield
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {explain(error, known)}")
+        sys.exit(f"error: {explain(error, known())}")
     except (ValueError, DataError, FitError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).splitlines())}")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import platform
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,11 @@ def write_table(path: Path, table: pd.DataFrame, digits: int = DIGITS) -> None:
     A table that is read back to go on from there is written in full precision instead.
     """
     write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g"))
+
+
+def json_hash(content: Any) -> str:
+    """Hash of what JSON can hold, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def seal(path: Path) -> str:

@@ -33,8 +33,8 @@ class FitCommand:
 def main(command: FitCommand) -> None:
     """Read, fit, print, write."""
     console = make_console()
-    if command.out is not None:
-        folder = job_folder(command.out)
+    folder = None if command.out is None else job_folder(command.out)
+    if folder is not None:
         products.refuse_foreign(folder, results.FITS, overwrite=command.overwrite)
     where = check_where(command.where)
     named = {"family": command.family, "objective": command.objective, **where}
@@ -44,8 +44,7 @@ def main(command: FitCommand) -> None:
     )
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
-    if command.out is not None:
-        folder = job_folder(command.out)
+    if folder is not None:
         products.claim(folder, results.FITS, overwrite=command.overwrite)
         products.settle(folder, results.FITS, results.write_fits(folder, report))
         console.print(f"fits.csv and optima.csv are in {folder.resolve()}")

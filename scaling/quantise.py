@@ -19,7 +19,7 @@ from scaling.files import write_text
 from scaling.models.storage import Storage
 from scaling.pages.shrunk import shrunk_sections
 from scaling.pages.text import code, markdown, print_sections
-from scaling.training.records import CONFIG
+from scaling.training.records import refuse_no_model
 
 if TYPE_CHECKING:
     from scaling.training.shrinking import Shrunk
@@ -51,11 +51,7 @@ class QuantiseCommand:
 def main(command: QuantiseCommand) -> None:
     """Read, round, write, load again, measure."""
     source, storage = Path(command.model), read_storage(command)
-    if not (source / CONFIG).is_file():
-        raise ValueError(
-            f"model={source} has no {CONFIG}: it is no saved model; train one with "
-            "python -m scaling.sweep save_models=true and give results/NAME/models/RUN"
-        )
+    refuse_no_model(source)
     if min(command.windows, command.calibration) < 2:
         raise ValueError("windows and calibration must be at least 2")
     target = (

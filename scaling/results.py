@@ -15,6 +15,9 @@ from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
+FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
+FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
+
 
 def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any):
     """Read the runs table of a file or a results folder, and the curves beside it or None.
@@ -25,10 +28,6 @@ def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any
     runs = load_runs(file, columns, **chosen)
     beside = file.with_name("curves.csv")
     return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
-
-
-FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
-FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
 
 
 def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:

@@ -30,7 +30,7 @@ from scaling.pages.text import (
     shown,
     shown_interval,
 )
-from scaling.training.records import CONFIG
+from scaling.training.records import refuse_no_model
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -94,11 +94,7 @@ def main(command: SampleCommand) -> None:
 
 def refuse_nonsense(command: SampleCommand) -> None:
     """Refuse what cannot be meant; ValueError names it."""
-    if not (Path(command.model) / CONFIG).is_file():
-        raise ValueError(
-            f"model={command.model} has no {CONFIG}: it is no saved model; train one with "
-            "python -m scaling.sweep save_models=true and give results/NAME/models/RUN"
-        )
+    refuse_no_model(Path(command.model))
     least = {"max_new_tokens": 0, "candidates": 0, "tasks": 1, "texts": 1}
     for name, low in least.items():
         if getattr(command, name) < low:

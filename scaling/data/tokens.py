@@ -37,7 +37,7 @@ from scaling.data.tokenizer import (
     train_tokenizer,
 )
 from scaling.errors import DataError
-from scaling.files import broken_seals, cache_folder, seal_folder, set_aside
+from scaling.files import broken_seals, cache_folder, json_hash, seal_folder, set_aside
 
 VERSION = 1  # bump by hand when cleaning, splitting, tokenising or drawing changes the ids
 SYNTHETIC_HELD_OUT_TOKENS = 2**20 + 2**12  # the noise of a validation falls with its root
@@ -66,7 +66,7 @@ def prepare_tokens(config: DataConfig, *, report: Report = lambda line: None) ->
     """
     check_data(config)
     config = replace(config, vocab_size=read_vocab_size(config))
-    key = _digest(_determinants(config))[:16]
+    key = json_hash(_determinants(config))[:16]
     folder = cache_folder() / "tokens" / f"{config.name}-{config.vocab_size}-{key}"
     if not folder.exists() or _damaged(folder):
         try:
@@ -100,7 +100,7 @@ def _check_shards(config: DataConfig, data: TokenData) -> None:
 
 def _print_shards(config: DataConfig, shards: dict[str, list]) -> str:
     prints = [fingerprint([Shard(*fields) for fields in found]) for found in shards.values()]
-    return _digest([VERSION, "tokens", *prints, config.vocab_size])
+    return json_hash([VERSION, "tokens", *prints, config.vocab_size])
 
 
 def _damaged(folder: Path) -> list[str]:
@@ -168,10 +168,6 @@ def _stats(files: list[Path]) -> list[tuple[str, int, int]]:
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _make(config: DataConfig, folder: Path, report: Report) -> None:
     """Fill a folder beside the wanted one and rename it when it is complete."""
     part = folder.with_suffix(".part")
@@ -208,7 +204,7 @@ def _make_synthetic(config: DataConfig, part: Path, report: Report) -> Made:
     return _save_splits(ids, part) | {
         "bytes_per_token": math.nan,
         "entropy_rate": entropy_rate(transitions),
-        "fingerprint": _digest(_determinants(config)),
+        "fingerprint": json_hash(_determinants(config)),
         "separator": None,
     }
 
@@ -231,7 +227,7 @@ def _make_text(config: DataConfig, part: Path, report: Report) -> Made:
     return _save_splits(ids, part) | {
         "bytes_per_token": n_bytes / len(ids["valid"]),
         "entropy_rate": math.nan,
-        "fingerprint": _digest([*content, chosen] if chosen else content),
+        "fingerprint": json_hash([*content, chosen] if chosen else content),
         "separator": separator,
         "curation": corpus.curation or None,
     }
@@ -280,7 +276,7 @@ def _make_rows(config: DataConfig, part: Path, report: Report) -> Made:
         for split, found in made["shards"].items()
     }
     content = [VERSION, "hf", digests, config.vocab_size]
-    return made | {"entropy_rate": math.nan, "fingerprint": _digest(content)}
+    return made | {"entropy_rate": math.nan, "fingerprint": json_hash(content)}
 
 
 def _make_mixture(config: DataConfig, part: Path, report: Report) -> Made:
@@ -313,7 +309,7 @@ def _make_mixture(config: DataConfig, part: Path, report: Report) -> Made:
         "n_test": min(p.data.n_test for p in parts),
         "bytes_per_token": sum(p.share * p.data.bytes_per_token for p in parts),
         "entropy_rate": math.nan,
-        "fingerprint": _digest([VERSION, "mixture", facts]),
+        "fingerprint": json_hash([VERSION, "mixture", facts]),
         "separator": parts[0].data.separator,
         "parts": [vars(p) | {"data": p.data.folder.name} for p in parts],
     }

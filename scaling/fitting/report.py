@@ -167,10 +167,8 @@ def profile_law(
     little. Parameters as in `fit_law`, result and errors as in
     `scaling.fitting.profile.profile_parametric`.
     """
-    criterion, prepared = (
-        Criterion(residual, loss, huber_delta),
-        prepare(runs, columns, convention, where=where, best_of=best_of),
-    )
+    criterion = Criterion(residual, loss, huber_delta)
+    prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
     return profile_parametric(prepared, name, criterion, law=law, constraints=constraints)
 
 

@@ -1,6 +1,5 @@
 """Dataclasses and tables as a JSON file that knows whether it is still what was written."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from scaling.files import write_text
+from scaling.files import json_hash, write_text
 
 HASH = "sha256"  # of the rest of the file
 T = TypeVar("T")
@@ -17,7 +16,7 @@ T = TypeVar("T")
 def write_parts(path: Path, parts: dict[str, Any]) -> None:
     """Write a JSON object, a line for each of its parts; numbers that JSON lacks by their names."""
     dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-    parts = parts | {HASH: _hash(parts)}
+    parts = parts | {HASH: json_hash(parts)}
     lines = [f"{dumps(name)}:{dumps(value)}" for name, value in parts.items()]
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
@@ -36,13 +35,9 @@ def read_parts(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON file: {error}") from None
     if not isinstance(parts, dict):
         raise ValueError(f"{path} holds no JSON object")
-    if (kept := parts.pop(HASH, None)) is not None and kept != _hash(parts):
+    if (kept := parts.pop(HASH, None)) is not None and kept != json_hash(parts):
         raise ValueError(f"{path} is not what was written there: somebody edited it, or the disk")
     return parts
-
-
-def _hash(parts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def unstructure(value: Any) -> Any:

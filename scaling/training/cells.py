@@ -1,12 +1,11 @@
 """What is trained: cells, one planned run each, and the trunks that cells share."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from scaling.files import json_hash
 from scaling.shapes.flops import (
     non_embedding_params,
     param_groups,
@@ -98,7 +97,7 @@ class Cell:
 
 
 def _hash(facts: dict) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return json_hash(facts)[:12]
 
 
 @dataclass(frozen=True)

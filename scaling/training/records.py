@@ -8,7 +8,6 @@ that is not what was written, or not of the planned run, is kept aside and its r
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -21,7 +20,7 @@ import pandas as pd
 
 from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
-from scaling.files import remove_debris, set_aside, write_text
+from scaling.files import json_hash, remove_debris, set_aside, write_text
 from scaling.tables.runs import CURVE_COLUMNS
 from scaling.training.cells import Cell, planned_row
 
@@ -30,6 +29,10 @@ FINISHED = ("ok", "diverged")  # a failed cell is tried again at the next start
 HASH = "sha256"  # of the rest of a record
 NAMES = {"row", "curve", "traceback", HASH}  # of a record's parts
 PLANNED = ("total_params", "tokens", "flops", "steps", "batch_tokens", "seed", "lr")
+
+
+class Flawed(Exception):
+    """A record that cannot be believed, and why."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,7 @@ def record_path(folder: Path, run_id: str) -> Path:
 
 
 def _hash(record: dict) -> str:
-    content = {name: value for name, value in record.items() if name != HASH}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json_hash({name: value for name, value in record.items() if name != HASH})
 
 
 def failure_record(cell: Cell, data: TokenData, reason: str, details: str = "") -> dict:
@@ -69,9 +71,8 @@ def read_records(folder: Path, cells: list[Cell]) -> dict[str, dict]:
     """Records of these cells by run id; one with a `flaw` counts as not there."""
     records = {}
     for cell in cells:
-        path = record_path(folder, cell.run_id)
-        if path.is_file() and flaw(path, cell) is None:
-            records[cell.run_id] = json.loads(path.read_text("utf-8"))
+        with contextlib.suppress(Flawed):
+            records[cell.run_id] = _read_record(record_path(folder, cell.run_id), cell)
             records[cell.run_id].pop(HASH, None)
     return records
 
@@ -85,7 +86,16 @@ def set_flawed_aside(folder: Path, cells: list[Cell]) -> Iterator[str]:
 
 
 def flaw(path: Path, cell: Cell) -> str | None:
-    """Say why the record of a cell cannot be believed; None if it can.
+    """Say why the record of a cell cannot be believed; None if it can."""
+    try:
+        _read_record(path, cell)
+    except Flawed as why:
+        return str(why)
+    return None
+
+
+def _read_record(path: Path, cell: Cell) -> dict:
+    """Read the record of a cell; `Flawed` says why it cannot be believed.
 
     It has to be what was written, to name sizes, tokens and FLOPs as they are planned, and to have
     a loss if it says that the run is ok. A record without a hash is an older program's.
@@ -94,24 +104,24 @@ def flaw(path: Path, cell: Cell) -> str | None:
         record = json.loads(path.read_text("utf-8"))
         row, curve = record["row"], record["curve"]
         if row["run_id"] != cell.run_id or not isinstance(curve, list):
-            return "is the record of something else"
-        if record.get(HASH, _hash(record)) != _hash(record) or {*record} - NAMES:
-            return "is not what was written"
+            raise Flawed("is the record of something else")
+        if (HASH in record and record[HASH] != _hash(record)) or {*record} - NAMES:
+            raise Flawed("is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"cannot be read ({type(error).__name__}: {error})"
+        raise Flawed(f"cannot be read ({type(error).__name__}: {error})") from None
     planned = planned_row(cell)
     for name in PLANNED:
         if name in row and not (_is_number(row[name]) and row[name] == planned[name]):
-            return f"says {name} {row[name]!r}, the plan {planned[name]!r}"
+            raise Flawed(f"says {name} {row[name]!r}, the plan {planned[name]!r}")
     if row.get("status") not in (*FINISHED, "failed"):
-        return f"says status {row.get('status')!r}"
+        raise Flawed(f"says status {row.get('status')!r}")
     if row["status"] == "ok":
         for name in ("loss", "loss_std"):
             if not (_is_number(row.get(name)) and 0 <= row[name] < math.inf):
-                return f"says status 'ok' and {name} {row.get(name)!r}"
+                raise Flawed(f"says status 'ok' and {name} {row.get(name)!r}")
         if not all(_is_point(point) for point in curve):
-            return "has a curve with something that is no point"
-    return None
+            raise Flawed("has a curve with something that is no point")
+    return record
 
 
 def _is_number(value: object) -> bool:
@@ -122,6 +132,15 @@ def _is_point(point: object) -> bool:
     if not isinstance(point, dict):
         return False
     return all(_is_number(point.get(name)) for name in CURVE_COLUMNS if name != "run_id")
+
+
+def refuse_no_model(folder: Path) -> None:
+    """Refuse a folder that holds no saved model; ValueError says where there are some."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"model={folder} has no {CONFIG}: it is no saved model; train one with "
+            "python -m scaling.sweep save_models=true and give results/NAME/models/RUN"
+        )
 
 
 def model_folder(folder: Path, run_id: str) -> Path:
