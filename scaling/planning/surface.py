@@ -1,6 +1,7 @@
 """A sum of two powers with perhaps a limit on data: which N and D a budget or a loss asks for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,54 +36,75 @@ class Surface:
     law: LawSource
     limit: float = np.inf  # unique tokens
     decays: tuple[float, float] = (1.0, 1.0)  # R_N, R_D
+    drawn: bool = False  # every answer is an array, an element a draw of the law
 
     def __post_init__(self):
         """Refuse other laws; see Raises of the class."""
         if not self.law.has_surface or not {*self.law.fit.params} <= SUM:
             raise ValueError(f"law {self.law.name!r} {describe_lack(self.law)}")
 
-    @property
-    def powers(self) -> dict[str, float]:
+    @cached_property
+    def E(self) -> Any:
+        """The irreducible loss."""
+        return self._take("E")
+
+    @cached_property
+    def powers(self) -> dict[str, Any]:
         """A, B, alpha and beta."""
-        p = self.law.fit.params
-        return {"A": p["A"], "B": p["B"], "alpha": p["alpha"], "beta": p.get("beta", p["alpha"])}
+        found = {name: self._take(name) for name in ("A", "B", "alpha")}
+        has_beta = "beta" in self.law.fit.params
+        return found | {"beta": self._take("beta") if has_beta else found["alpha"]}
 
-    @property
-    def base(self) -> float:
+    def _take(self, name: str) -> Any:
+        fit = self.law.fit
+        return fit.draws[name].to_numpy(float) if self.drawn else fit.params[name]
+
+    @cached_property
+    def base(self) -> Any:
         """Parameters for which the limit is compute-optimal; infinite without one."""
-        return float(base_params(self.limit, **self.powers)) if np.isfinite(self.limit) else np.inf
+        return base_params(self.limit, **self.powers) if np.isfinite(self.limit) else np.inf
 
-    def loss(self, N: float, D: float) -> float:
+    def loss(self, N: Any, D: Any) -> Any:
         """Nats/token of N parameters on D tokens."""
         p, (R_N, R_D) = self.powers, self.decays
         parameters, tokens = _worth(N, self.base, R_N), _worth(D, self.limit, R_D)
-        left = p["A"] / parameters ** p["alpha"] + p["B"] / tokens ** p["beta"]
-        return float(self.law.fit.params["E"] + left)
+        return self.E + p["A"] / parameters ** p["alpha"] + p["B"] / tokens ** p["beta"]
 
-    def tokens_for_loss(self, N: Any, loss: float) -> Any:
+    def tokens_for_loss(self, N: Any, loss: Any) -> Any:
         """Tokens on which N parameters reach a loss; NaN where none do."""
         p, (R_N, R_D) = self.powers, self.decays
         parameters = _worth(N, self.base, R_N)
-        left = loss - self.law.fit.params["E"] - p["A"] / parameters ** p["alpha"]
+        left = loss - self.E - p["A"] / parameters ** p["alpha"]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             worth = np.where(left > 0, (p["B"] / left) ** (1 / p["beta"]), np.nan)
         return needed(self.limit, worth, R_D)[()]
 
+    def per_token(self, N: Any) -> Any:
+        """Training FLOPs per token, as the law counts them."""
+        return np.exp(self.law.fit.compute.tangent(np.log(N))[0])[()]
+
     def total(self, N: Any, D: Any, served: float = 0.0) -> Any:
         """FLOPs of training on D tokens and of serving others."""
-        return self.law.flops_per_token(N) * (D + FORWARD_SHARE * served)
+        return self.per_token(N) * (D + FORWARD_SHARE * served)
 
-    def cheapest(self, loss: float, served: float = 0.0) -> tuple[float, float]:
-        """N and D of least `total` that reach a loss; Sardana et al. 2024, equation 3."""
+    def cheapest(
+        self, loss: Any, served: float = 0.0, within: tuple[float, float] = (0.0, np.inf)
+    ) -> tuple[Any, Any]:
+        """N, between two sizes, and D of least `total` that reach a loss; NaN where none do.
 
-        def log_total(N: float) -> float:
-            return float(np.log(self.total(N, self.tokens_for_loss(N, loss), served)))
+        Sardana et al. 2024, equation 3.
+        """
 
-        low = np.log(self._smallest(loss))
-        N = find_least(log_total, low, low + UPWARDS)
-        return N, float(self.tokens_for_loss(N, loss))
+        def log_total(N: Any) -> Any:
+            return np.log(self.total(N, self.tokens_for_loss(N, loss), served))
 
-    def spend(self, C: float, served: float = 0.0) -> tuple[float, float]:
+        with np.errstate(divide="ignore"):
+            low, high = np.log(np.maximum(self._smallest(loss), within[0])), np.log(within[1])
+        N = find_least(log_total, low, np.minimum(low + UPWARDS, np.maximum(high, low)))
+        N = np.where(low <= high, N, np.nan)[()]
+        return N, self.tokens_for_loss(N, loss)
+
+    def spend(self, C: float, served: float = 0.0) -> tuple[Any, Any]:
         """N and D that train for C FLOPs and reach their loss for the least `total`.
 
         The gradients of loss and total are parallel there: with k FLOPs per token, slope kappa =
@@ -91,26 +113,28 @@ class Surface:
         """
         p, (R_N, R_D) = self.powers, self.decays
 
-        def excess(N: float) -> float:
-            D = C / self.law.flops_per_token(N)
-            slope = float(self.law.fit.compute.tangent(np.log(N))[1])
+        def excess(N: Any) -> Any:
+            D = C / self.per_token(N)
+            slope = self.law.fit.compute.tangent(np.log(N))[1]
             gain = _log_gain(N, self.base, R_N, p["A"], p["alpha"])
-            gain -= _log_gain(D, self.limit, R_D, p["B"], p["beta"])
+            gain = gain - _log_gain(D, self.limit, R_D, p["B"], p["beta"])
             return gain - np.log(slope) - np.log1p(FORWARD_SHARE * served / D)
 
         N = find_crossing(excess)
-        return N, C / self.law.flops_per_token(N)
+        return N, C / self.per_token(N)
 
-    def is_saturated(self, C: float, loss: float) -> bool:
+    def is_saturated(self, C: float, loss: Any, within: tuple[float, float] = (0.0, np.inf)) -> Any:
         """Whether far less than C comes within `WITHIN` of a loss."""
-        return SATURATED * self.total(*self.cheapest(loss + WITHIN)) <= C
+        return SATURATED * self.total(*self.cheapest(loss + WITHIN, within=within)) <= C
 
-    def _smallest(self, loss: float) -> float:
+    def _smallest(self, loss: Any) -> Any:
         """Parameters below which no amount of data reaches the loss, and a hair more."""
         p, (R_N, R_D) = self.powers, self.decays
         least = p["B"] / (self.limit * (1 + R_D)) ** p["beta"]
-        worth = (p["A"] / (loss - self.law.fit.params["E"] - least)) ** (1 / p["alpha"])
-        return float(needed(self.base, worth, R_N)) * (1 + 1e-9)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left = loss - self.E - least
+            worth = np.where(left > 0, (p["A"] / left) ** (1 / p["alpha"]), np.nan)
+        return needed(self.base, worth, R_N) * (1 + 1e-9)
 
 
 def limited(law: LawSource, limit: float, decays: dict[str, float], *, repeat: bool) -> Surface:
@@ -135,8 +159,8 @@ def _worth(amount: Any, unique: float, decay: float) -> Any:
     return effective(fresh, amount / fresh - 1, decay)
 
 
-def _log_gain(amount: float, unique: float, decay: float, factor: float, power: float) -> float:
+def _log_gain(amount: Any, unique: Any, decay: float, factor: Any, power: Any) -> Any:
     """ln(-dL / d ln X) of the term factor / X'^power; in logarithms, so that it never vanishes."""
-    passed = max(amount / unique - 1, 0.0) / decay
+    passed = np.maximum(amount / unique - 1, 0.0) / decay
     steepness = np.log(power * factor) - (power + 1) * np.log(_worth(amount, unique, decay))
-    return float(steepness + np.log(amount) - passed)
+    return steepness + np.log(amount) - passed
