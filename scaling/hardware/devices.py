@@ -20,6 +20,7 @@ LINKS = {  # field of a Device -> column of the table
     "node_bandwidth": "node_gbs",
     "network_bandwidth": "network_gbs",
     "host_bandwidth": "host_gbs",
+    "memory_bandwidth": "memory_gbs",
 }
 PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats apart
 
@@ -44,6 +45,7 @@ class Device:
     network_bandwidth: float | None = None  # its share of the machine's adapters (InfiniBand)
     host_bandwidth: float | None = None  # to the host's memory (PCIe)
     links_source: str = ""
+    memory_bandwidth: float | None = None  # bytes/s, of its own memory
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""
@@ -103,7 +105,7 @@ def _read_devices() -> dict[str, Device]:
     table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
     links = table[[*LINKS.values()]].set_axis([*LINKS], axis=1) * GB
     facts = ["memory_gb", "source", "links_source"]
-    peaks = table.drop(columns=[*facts, *LINKS.values()]) * TERA
+    peaks = table.drop(columns=[*facts, *LINKS.values(), "memory_gbs_source"]) * TERA
     return {
         str(name): Device(
             str(name),

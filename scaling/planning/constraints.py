@@ -1,10 +1,12 @@
-"""What to train under a budget, limited data and a demand to serve, all at once."""
+"""What to train under all constraints of a request, and a shape that can be built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scaling.planning.allocation import Goals
 from scaling.planning.data_limits import DataLimitPlan, plan_data
+from scaling.planning.goals import Answer, solve
 from scaling.planning.inference import InferencePlan, plan_inference
 from scaling.planning.request import PlanRequest
 from scaling.shapes.buildable import BuildableShape, build, refuse_context
@@ -15,37 +17,47 @@ SETTLED, ROUNDS = 1.02, 8  # how near shape and law come, and in how many rounds
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a law asks for at C FLOPs under all constraints of a request."""
+    """What a law asks for within C FLOPs under all constraints of a request."""
 
-    C: float
-    N: float
-    D: float
-    spent: float  # FLOPs of the law
-    binding: tuple[str, ...]
-    data: DataLimitPlan | None
-    inference: InferencePlan | None
+    C: float  # infinite where a target alone says what to spend
+    answer: Answer
+    data: DataLimitPlan | None  # tables of what the data cost and what serving costs, where a plan
+    inference: InferencePlan | None  # is held by nothing else besides its budget
+
+    @property
+    def N(self) -> float:
+        """Parameters."""
+        return float(self.answer.N)
+
+    @property
+    def D(self) -> float:
+        """Tokens."""
+        return float(self.answer.D)
+
+    @property
+    def law_flops(self) -> float:
+        """FLOPs at which the law is asked for its optimum."""
+        return self.C if np.isfinite(self.C) else float(self.answer.training)
 
 
 def _want(request: PlanRequest, C: float) -> Wanted:
     law, limit, served = request.law, request.data_limit, request.inference_tokens
-    best = law.point(C)
-    N, D, spent, binding = best["N_opt"], best["D_opt"], C, ()
+    goals = Goals(
+        budget=C,
+        target=request.target_loss,
+        data_limit=limit,
+        repeat=request.repeat,
+        size=request.serve_params or np.inf,
+        fixed=request.size_is_fixed,
+        serving=request.serving,
+        served=served or 0.0,
+    )
     data = inference = None
-    if limit is not None:
+    if limit is not None and not goals.asks_more:
         data = plan_data(C, limit, law, repeat=request.repeat)
-        if data.binding:
-            row, binding = data.best, ("data",)
-            N, D, spent = row["N"], row["D"], row["C"]
-    if served is not None:
+    if served is not None and not goals.asks_more:
         inference = plan_inference(law, C, served, data_limit=limit, repeat=request.repeat)
-        planned = inference.planned
-        N, D, spent = planned.N, planned.D, planned.training_flops
-        held = inference.data_limit
-        binding = ("data",) if held is not None and held < D else ()
-        binding += ("serving",) if served > 0 else ()
-    if spent > C * (1 - 1e-6):
-        binding = ("budget", *binding)
-    return Wanted(C, N, D, spent, binding, data, inference)
+    return Wanted(C, solve(law, goals), data, inference)
 
 
 def settle(request: PlanRequest) -> tuple[Wanted, BuildableShape | None, str]:
@@ -58,11 +70,14 @@ def settle(request: PlanRequest) -> tuple[Wanted, BuildableShape | None, str]:
     enough = np.log(COST_OFF)
     for last in (False,) * ROUNDS + (True,):
         wanted = _want(request, C)
-        shape, why = _find_shape(request, wanted.N, wanted.D, wanted.spent * budget / C)
+        dearer = budget / C if np.isfinite(C) else 1.0
+        shape, why = _find_shape(request, wanted.N, wanted.D, float(wanted.answer.training) * dearer)
         if shape is None:
             return wanted, None, why
+        if request.target_loss is not None:  # the loss says on how many tokens
+            shape = replace(shape, tokens=wanted.D)
         ratio = shape.flops_per_token / request.law.flops_per_token(wanted.N)
-        if last or abs(np.log(C * ratio / budget)) < enough:
+        if last or not np.isfinite(C) or abs(np.log(C * ratio / budget)) < enough:
             return wanted, shape, ""
         C, enough = budget / ratio, np.log(SETTLED)
     raise AssertionError("the last round returns")

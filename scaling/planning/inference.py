@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scaling.planning.allocation import Goals, search
 from scaling.planning.sources import LawSource
 from scaling.planning.surface import FORWARD_SHARE, WITHIN, Surface, limited, read_decays
 
@@ -94,18 +95,19 @@ def plan_inference(
     if binding and data_limit is not None:
         surface = limited(law, data_limit, read_decays(law)[0], repeat=repeat)
         optimum = surface.spend(C)
-    loss, within = surface.loss(*optimum), surface.spend(C, inference_tokens)
+    loss = surface.loss(*optimum)
     saturated = binding and surface.is_saturated(C, loss)
     if saturated:
         loss += WITHIN
         optimum = surface.cheapest(loss)
     same = surface.cheapest(loss, inference_tokens)
-    enough = saturated and surface.total(*same) <= C
+    goals = Goals(C, None, data_limit, repeat, served=inference_tokens)
+    planned = search(law, goals)[:2]
 
     def weigh(size: tuple[float, float]) -> Allocation:
-        training = surface.total(*size)
-        served = surface.total(*size, inference_tokens) - training
-        return Allocation(*size, surface.loss(*size), training, served)
+        training = float(surface.total(*size))
+        served = float(surface.total(*size, inference_tokens)) - training
+        return Allocation(*map(float, size), float(surface.loss(*size)), training, served)
 
     return InferencePlan(
         inference_tokens=inference_tokens,
@@ -113,7 +115,7 @@ def plan_inference(
         C=C,
         optimum=weigh(optimum),
         same_loss=weigh(same),
-        planned=weigh(same if enough else within),
+        planned=weigh(planned),
         table=equal_loss(surface, optimum, loss, inference_tokens),
     )
 

@@ -1,7 +1,7 @@
 """From a budget and a law to a training plan that says how far to trust it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scaling.planning.constraints import Wanted, settle
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
+from scaling.planning.goals import Answer
 from scaling.planning.inference import Allocation, InferencePlan
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.sources import SOURCES, LawLike, LawSource
@@ -23,12 +24,14 @@ from scaling.shapes.buildable import BuildableShape
 from scaling.shapes.shape import Shape
 
 FAR = 100.0  # times the largest compute of the runs: from here on a plan says so
+NOTED = np.log(1.1)  # of a shape's FLOPs over the law's: from here on a note says so
 LARGEST_VOCABULARY = 50_257  # of the published laws: where no shape says one
 DERIVED = {  # what a dictionary tells of a class beside its fields: name -> attribute
     Budget: {"pf_days": "pf_days", "money": "money"},
     DataLimitPlan: {"best": "best", "status": "status"},
     InferencePlan: {"saving": "saving", "overspent": "overspent"},
     Allocation: {"total_flops": "total_flops"},
+    Answer: {"binding": "binding"},
     Shape: {"head_width": "head_width", "ffn_width": "hidden"},
 }
 
@@ -55,8 +58,8 @@ class Plan:
         counts; everything but the shape, D and the hours is told in it.
     N, D : float, parameters and tokens
         What to train under all constraints at once; D is what the budget buys of the shape.
-    binding : tuple of str
-        What holds the plan where it is: "budget", "data", "serving".
+    answer : Answer
+        The same as the law counts it, with intervals, and every constraint with its status.
     raw_tokens : float or None, tokens
         Of raw text behind the unique tokens of D, where the share that curation keeps was given.
     shape : BuildableShape or None
@@ -92,7 +95,7 @@ class Plan:
     law_flops: float
     N: float
     D: float
-    binding: tuple[str, ...]
+    answer: Answer
     shape: BuildableShape | None
     departures: pd.DataFrame | None
     conversions: pd.DataFrame
@@ -103,6 +106,11 @@ class Plan:
     verdict: Verdict | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def binding(self) -> tuple[str, ...]:
+        """What holds the plan where it is: "budget", "data", "serving", ..."""
+        return self.answer.binding
 
     @property
     def spent(self) -> float:
@@ -118,7 +126,7 @@ class Plan:
         return f"{self.budget.text}: {N} parameters on {D} tokens, by {self.law} ({self.status})"
 
 
-def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **options: Any) -> Plan:
+def make_plan(budget: Quantity | Budget | None = None, law: LawLike = "besiroglu2024", **options: Any) -> Plan:
     """Plan a training: `make_plan("512 A100 for 30 days", law="besiroglu2024")`.
 
     Parameters
@@ -137,6 +145,16 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
         Whether the data may be repeated.
     kept_share : float in (0, 1], optional
         Share of raw text that curation keeps: how much of it D takes.
+    target_loss : float, nats/token, optional
+        Reach it for the fewest FLOPs, within the budget where there is one.
+    serve_params : float or str, parameters, optional
+        "8B": that size; "at most 8B": that or less.
+    latency : str, optional
+        "20 ms": a generated token at batch 1, at most; see `scaling.planning.serving.Serving`.
+    serve_on : str, optional
+        "H100" or "8 H100": where; the budget's device if omitted.
+    serve_sequences, serve_context, kv_share : float, optional
+        Sequences held at once, tokens of each, key/value heads over heads.
     inference_tokens : float or str, tokens, optional
         What the model will serve; see `scaling.planning.inference.plan_inference`.
     train_bits, serve_bits : int, optional
@@ -170,8 +188,11 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
 def answer(request: PlanRequest) -> Plan:
     """The plan that a request asks for; ValueError as in `make_plan`."""
     law, (wanted, shape, why) = request.law, settle(request)
-    C, model = wanted.C, request.model
+    C, model = wanted.law_flops, request.model
     D = wanted.D if shape is None else shape.tokens
+    if not np.isfinite(request.budget.flops):  # what the target takes, as the shape counts
+        flops = C if shape is None else D * shape.flops_per_token
+        request = replace(request, budget=replace(request.budget, flops=flops))
     unique = D if request.data_limit is None else min(D, request.data_limit)
     vocabulary = shape.shape.vocab_size if shape else LARGEST_VOCABULARY
     blind = float(law.L_opt(C)) > np.log(vocabulary)
@@ -189,7 +210,7 @@ def answer(request: PlanRequest) -> Plan:
         law_flops=C,
         N=wanted.N,
         D=D,
-        binding=wanted.binding,
+        answer=wanted.answer,
         shape=shape,
         departures=departures(law, C, request.factors) if law.has_surface else None,
         conversions=conversions(
@@ -217,7 +238,7 @@ def _note_conditions(
     request: PlanRequest, wanted: Wanted, shape: BuildableShape | None, why: str, vocabulary: int
 ) -> Iterator[str]:
     """What a reader must know before trusting the plan: conditions, then assumptions."""
-    law, C = request.law, wanted.C
+    law, C = request.law, wanted.law_flops
     yield from (note for note in (law.note, why) if note)
     if (reach := law.reach) and reach[1] * FAR < C:
         yield (
@@ -231,7 +252,7 @@ def _note_conditions(
             f"the law's loss, {loss:.4g} nats/token, is above ln {vocabulary:,} = "
             f"{np.log(vocabulary):.4g} of guessing blindly: it says nothing about so small a budget"
         )
-    if shape is not None and request.budget.flops != C:
+    if shape is not None and abs(np.log(request.budget.flops / C)) > NOTED:
         yield _describe_cost(request, wanted, shape)
     yield from request.budget.assumptions
     if request.budget.device is None and request.utilisation is None:
@@ -245,9 +266,9 @@ def _describe_cost(request: PlanRequest, wanted: Wanted, shape: BuildableShape) 
     attention = 12 * s.n_layers * s.seq_len * s.n_heads * s.head_width / shape.flops_per_token
     head = 6 * s.vocab_size * s.width / shape.flops_per_token
     return (
-        f"a token of this shape costs {budget / wanted.C:.3g} times what the law counts for its "
+        f"a token of this shape costs {budget / wanted.law_flops:.3g} times what the law counts for its "
         f"size: attention over {s.seq_len:,} tokens is {attention:.0%} of it, the head over "
-        f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {wanted.C:.3g} FLOPs"
+        f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {wanted.law_flops:.3g} FLOPs"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling.laws.frontier import optimum
 from scaling.laws.papers import MUENNIGHOFF
 from scaling.laws.repeats import base_params, effective, needed
 from scaling.planning.search import find_crossing, find_least
@@ -112,6 +113,10 @@ class Surface:
         is the least loss that C buys.
         """
         p, (R_N, R_D) = self.powers, self.decays
+        if not served and np.isinf(self.limit):  # has a closed form, at any C
+            fit = self.law.fit
+            best = optimum("chinchilla", {"E": self.E} | p, C, fit.compute)
+            return best["N_opt"], best["D_opt"]
 
         def excess(N: Any) -> Any:
             D = C / self.per_token(N)
