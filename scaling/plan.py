@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
-
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
@@ -18,6 +16,8 @@ from scaling.planning.plan import Plan, answer, to_plain
 from scaling.planning.request import PlanRequest, read_request
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
+ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences")
+ASKED += ("serve_context", "kv_share")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
 ASKED += ("vocab_size", "ffn", "tied", "columns", "where", "best_of")
 
@@ -26,7 +26,7 @@ ASKED += ("vocab_size", "ffn", "tied", "columns", "where", "best_of")
 class PlanCommand:
     """What you have and know, and where the plan goes. Write quantities as 70B, 1.4T or 5.76e23."""
 
-    budget: Any = MISSING  # 5.76e23, '3640 PF-days', '512 A100 for 30 days at 40 %', '$2M on H100'
+    budget: Any = None  # 5.76e23, '3640 PF-days', '512 A100 for 30 days at 40 %', '$2M on H100'
     law: str = "besiroglu2024"  # a published law, or a path: fit JSON, runs table, results folder
     columns: Any = None  # of law=TABLE: {their name: ours}
     where: Any = None  # of law=TABLE: {column: value}; keeps the rows of this value
@@ -35,7 +35,14 @@ class PlanCommand:
     data_limit: Any = None  # unique tokens at hand
     kept_share: Any = None  # share of raw text that curation keeps: the course names 0.01 to 0.03
     repeat: bool = True  # whether they may be seen more than once
+    target_loss: Any = None  # nats/token to reach for the fewest FLOPs; then budget is a bound
     inference_tokens: Any = None  # what the model will serve over its life
+    serve_params: Any = None  # a size to serve, '8B', or a bound, 'at most 8B'
+    latency: Any = None  # of a generated token at batch 1, at most: '20 ms'
+    serve_on: Any = None  # 'H100' or '8 H100'; None: the budget's device, else an H100
+    serve_sequences: Any = None  # held at once in the memory of serve_on
+    serve_context: Any = None  # tokens of each; None: 2,048
+    kv_share: float | None = None  # key/value heads over heads where it is served; None: 1
     train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32
     serve_bits: int | None = None  # of a weight in serving; None: as in training
     params: Any = None  # a model to judge: its size ...
@@ -70,7 +77,7 @@ def main(command: PlanCommand) -> None:
         write_text(Path(command.json), _write_json(plan, placement))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
-        page = f"# Plan for {command.budget}\n\n{markdown(sections)}\n"
+        page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
         write_text(Path(command.markdown), page)
         console.print(f"Markdown: {Path(command.markdown).resolve()}")
 

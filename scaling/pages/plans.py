@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.hardware.memory import USABLE
+from scaling.pages.goals import show_goals
 from scaling.pages.text import (
     Column,
     Section,
@@ -21,7 +22,7 @@ from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.few_bits import FP32, BitsPlan
 from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
-from scaling.planning.plan import Plan
+from scaling.planning.plan import NOTED, Plan
 from scaling.planning.surface import WITHIN
 from scaling.planning.verdicts import Verdict
 from scaling.quantities import format_quantity as short
@@ -56,6 +57,8 @@ OPTIMUM = {  # quantity -> what a reader calls it, how it is written
 def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Section]:
     """All that a plan holds, in the order in which a reader asks; the shape where it is placed."""
     yield _show_optimum(plan)
+    if plan.asks_more:
+        yield show_goals(plan.answer, plan.serving, plan.shape)
     if plan.departures is not None:
         yield _show_departures(plan.departures)
     if plan.comparison is not None:
@@ -203,7 +206,8 @@ def _show_optimum(plan: Plan) -> Section:
 def _name_binding(plan: Plan) -> str:
     asked = f"; the law was asked at {plan.law_flops:.3g} FLOPs, see below"
     bound = f" (held by {', '.join(plan.binding)})" if plan.binding else ""
-    return bound + asked * (plan.law_flops != plan.budget.flops)
+    is_apart = abs(np.log(plan.law_flops / plan.budget.flops)) > NOTED
+    return bound + (asked if is_apart else "")
 
 
 def _show_departures(rows: pd.DataFrame) -> Section:

@@ -98,7 +98,9 @@ def _search_on(surface: Surface, goals: Goals, saturated: bool | None) -> tuple[
         return N, D, False
     n = np.clip(surface.spend(goals.budget)[0], *within)
     loss = surface.loss(n, goals.budget / surface.per_token(n))
-    left = bool(surface.is_saturated(goals.budget, loss, within)) if saturated is None else saturated
+    left = (
+        bool(surface.is_saturated(goals.budget, loss, within)) if saturated is None else saturated
+    )
     return (*_reach(surface, goals, loss + WITHIN), True) if left else (N, D, False)
 
 

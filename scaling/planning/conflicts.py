@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from scaling.planning.allocation import Goals, limit_data, search, surface_for, write_amount
 from scaling.planning.search import find_crossing
 from scaling.planning.sources import LawSource
 from scaling.planning.surface import Surface
-from scaling.planning.allocation import Goals, limit_data, search, surface_for, write_amount
 from scaling.quantities import format_quantity
 
 HUGE = np.exp(300.0)  # parameters or tokens: as good as infinitely many
@@ -55,15 +55,16 @@ def explain(law: LawSource, goals: Goals) -> str:
             f"target_loss={target:g} cannot be reached: {law.name!r} has {E:.4g} nats/token left "
             "for an infinite model on infinite data"
         )
-    ways = []
-    for name, free in _freed(goals).items():
-        if least_loss(law, free) < target:
-            ways.append(f"{name} {_nearest(law, goals, free, name)}")
-    names = [*_freed(goals)]
-    told = f"; or {', or '.join(ways)}" if ways else "; each of these alone is too tight"
+    freed = _freed(goals)
+    ways = [
+        f"{name}={_nearest(law, goals, free, name)}"
+        for name, free in freed.items()
+        if least_loss(law, free) < target
+    ]
     return (
-        f"target_loss={target:g} conflicts with {', '.join(names)}: the least loss is {best:.5g} "
-        f"nats/token{told}"
+        f"target_loss={target:g} conflicts with {', '.join(freed)}: together they allow a loss of "
+        f"{best:.5g} nats/token at least; the nearest that can be is "
+        + " or ".join([f"target_loss={np.ceil(best * 1e4) / 1e4:g}", *ways])
     )
 
 
@@ -92,11 +93,15 @@ def _nearest(law: LawSource, goals: Goals, free: Goals, name: str) -> str:
 
     if name == "budget":
         N, D, _ = search(law, replace(free, served=0.0))
-        return f"of {float(Surface(law).total(N, D)):.4g} FLOPs"
+        return f"{1.001 * float(Surface(law).total(N, D)):.4g}"
     if name == "data_limit":
         least = find_crossing(
             lambda U: slack(replace(goals, data_limit=float(U))), np.log(1e3), np.log(1e18)
         )
-        return f"of {format_quantity(float(least), 4)} tokens"
+        return format_quantity(1.001 * float(least), 4)
     size = find_crossing(lambda N: slack(replace(free, size=float(N))), np.log(1e3), np.log(1e16))
-    return f"of {format_quantity(float(size), 4)} parameters"
+    if name in ("latency", "memory"):
+        serving = goals.serving
+        assert serving is not None
+        return write_amount(name, serving.compare(name, 1.001 * float(size))[1])
+    return format_quantity(1.001 * float(size), 4)

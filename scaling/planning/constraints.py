@@ -71,7 +71,9 @@ def settle(request: PlanRequest) -> tuple[Wanted, BuildableShape | None, str]:
     for last in (False,) * ROUNDS + (True,):
         wanted = _want(request, C)
         dearer = budget / C if np.isfinite(C) else 1.0
-        shape, why = _find_shape(request, wanted.N, wanted.D, float(wanted.answer.training) * dearer)
+        shape, why = _find_shape(
+            request, wanted.N, wanted.D, float(wanted.answer.training) * dearer
+        )
         if shape is None:
             return wanted, None, why
         if request.target_loss is not None:  # the loss says on how many tokens

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from scaling.fitting.estimate import Estimate
+from scaling.planning.allocation import TIGHT, Goals, is_sum, search, surface_for
 from scaling.planning.conflicts import explain, refuse_sizes
 from scaling.planning.search import find_crossing
 from scaling.planning.sources import SOURCES, LawSource
 from scaling.planning.surface import LENDER, Surface
-from scaling.planning.allocation import TIGHT, Goals, is_sum, search, surface_for
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _read_frontier(law: LawSource, goals: Goals) -> Answer:
     C, target = goals.budget, goals.target
     if target is not None:
         C = float(find_crossing(lambda C: law.point(C)["L_opt"] - target))
-        if not C <= goals.budget * (1 + TIGHT):
+        if not goals.budget * (1 + TIGHT) >= C:
             bought = f": its budget buys {law.L_opt(goals.budget).value:.4g}" if C == C else ""
             raise ValueError(f"target_loss={target:g} cannot be reached by {law.name!r}{bought}")
     N, D, (low, high) = law.N_opt(C), law.D_opt(C), goals.sizes
@@ -119,7 +119,7 @@ def _judge(
         return search(law, replace(goals, **free))[:2] if is_sum(law) else (N, D)
 
     low, high = goals.sizes
-    is_largest = high > low and N >= high * (1 - TIGHT)
+    is_largest = high > low and high * (1 - TIGHT) <= N
     if np.isfinite(goals.budget):
         yield hold("budget", goals.budget, training, training >= goals.budget * (1 - TIGHT))
     if goals.target is not None:
@@ -127,10 +127,12 @@ def _judge(
     if (limit := goals.data_limit) is not None:
         yield hold("data", limit, min(D, limit), not without(data_limit=None)[1] <= limit)
     if np.isfinite(size := goals.size):
-        yield hold("size", size, N, goals.fixed or (is_largest and N >= size * (1 - TIGHT)))
+        yield hold("size", size, N, goals.fixed or (is_largest and size * (1 - TIGHT) <= N))
     if (serving := goals.serving) is not None:
         for name, bound in serving.largest().items():
             asked, taken = serving.compare(name, N)
-            yield hold(name, asked, taken, is_largest and N >= bound * (1 - TIGHT))
+            yield hold(name, asked, taken, is_largest and bound * (1 - TIGHT) <= N)
     if goals.served > 0:
-        yield hold("serving", goals.served, goals.served, abs(without(served=0.0)[0] / N - 1) > TIGHT)
+        yield hold(
+            "serving", goals.served, goals.served, abs(without(served=0.0)[0] / N - 1) > TIGHT
+        )

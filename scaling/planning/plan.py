@@ -17,6 +17,7 @@ from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.goals import Answer
 from scaling.planning.inference import Allocation, InferencePlan
 from scaling.planning.request import PlanRequest, Quantity, read_request
+from scaling.planning.serving import Serving
 from scaling.planning.sources import SOURCES, LawLike, LawSource
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
@@ -68,10 +69,12 @@ class Plan:
         As `scaling.planning.departures.departures`; None where the law knows the optimum only.
     conversions : DataFrame
         The budget in the hours of every device, as `scaling.planning.budgets.conversions`.
+    serving : Serving or None
+        Where latency or sequences to hold at once were given.
     inference : InferencePlan or None
-        Where an inference demand was given.
+        Where an inference demand was given and neither a target nor a size.
     data : DataLimitPlan or None
-        Where a data limit was given.
+        Where a data limit was given and neither a target nor a size.
     bits : BitsPlan or None
         Where weights of few bits were asked for.
     verdict : Verdict or None
@@ -100,6 +103,7 @@ class Plan:
     departures: pd.DataFrame | None
     conversions: pd.DataFrame
     raw_tokens: float | None = None
+    serving: Serving | None = None
     inference: InferencePlan | None = None
     data: DataLimitPlan | None = None
     bits: BitsPlan | None = None
@@ -111,6 +115,11 @@ class Plan:
     def binding(self) -> tuple[str, ...]:
         """What holds the plan where it is: "budget", "data", "serving", ..."""
         return self.answer.binding
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether something besides a budget was asked."""
+        return [part.name for part in self.answer.constraints] != ["budget"]
 
     @property
     def spent(self) -> float:
@@ -126,7 +135,9 @@ class Plan:
         return f"{self.budget.text}: {N} parameters on {D} tokens, by {self.law} ({self.status})"
 
 
-def make_plan(budget: Quantity | Budget | None = None, law: LawLike = "besiroglu2024", **options: Any) -> Plan:
+def make_plan(
+    budget: Quantity | Budget | None = None, law: LawLike = "besiroglu2024", **options: Any
+) -> Plan:
     """Plan a training: `make_plan("512 A100 for 30 days", law="besiroglu2024")`.
 
     Parameters
@@ -217,6 +228,7 @@ def answer(request: PlanRequest) -> Plan:
             request.budget, utilisation=request.utilisation, devices=request.devices
         ),
         raw_tokens=None if request.kept_share is None else unique / request.kept_share,
+        serving=request.serving,
         inference=wanted.inference,
         data=wanted.data,
         bits=_plan_bits(request, C),
@@ -265,10 +277,11 @@ def _describe_cost(request: PlanRequest, wanted: Wanted, shape: BuildableShape) 
     s, budget = shape.shape, request.budget.flops
     attention = 12 * s.n_layers * s.seq_len * s.n_heads * s.head_width / shape.flops_per_token
     head = 6 * s.vocab_size * s.width / shape.flops_per_token
+    C = wanted.law_flops
     return (
-        f"a token of this shape costs {budget / wanted.law_flops:.3g} times what the law counts for its "
+        f"a token of this shape costs {budget / C:.3g} times what the law counts for its "
         f"size: attention over {s.seq_len:,} tokens is {attention:.0%} of it, the head over "
-        f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {wanted.law_flops:.3g} FLOPs"
+        f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {C:.3g} FLOPs"
     )
 
 

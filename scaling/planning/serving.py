@@ -20,8 +20,8 @@ SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 class Serving:
     """Devices that serve one model, and what is asked of them.
 
-    A token at batch 1 reads all weights and one sequence's keys and values: at the full bandwidth of
-    the devices' memories, so the seconds are the least there can be.
+    A token at batch 1 reads all weights and one sequence's keys and values, here at the full
+    bandwidth of the devices' memories: the seconds are the least there can be.
     """
 
     device: Device

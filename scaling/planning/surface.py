@@ -137,7 +137,7 @@ class Surface:
         p, (R_N, R_D) = self.powers, self.decays
         least = p["B"] / (self.limit * (1 + R_D)) ** p["beta"]
         with np.errstate(invalid="ignore", divide="ignore"):
-            left = loss - self.E - least
+            left = np.asarray(loss - self.E - least)
             worth = np.where(left > 0, (p["A"] / left) ** (1 / p["alpha"]), np.nan)
         return needed(self.base, worth, R_N) * (1 + 1e-9)
 
