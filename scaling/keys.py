@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import functools
 import inspect
 import io
 import shutil
@@ -26,13 +27,18 @@ class Key:
     is_list: bool  # whether it takes a list and nothing else but None
 
 
-def list_keys(schema: type, prefix: str = "") -> Iterator[Key]:
+@functools.cache  # it reads source
+def list_keys(schema: type) -> tuple[Key, ...]:
     """Keys of a dataclass and of those inside of it, in the order in which they are written."""
+    return tuple(_walk_keys(schema))
+
+
+def _walk_keys(schema: type, prefix: str = "") -> Iterator[Key]:
     kinds, comments = typing.get_type_hints(schema), _comments(schema)
     for field in fields(schema):
         kind, name = kinds[field.name], prefix + field.name
         if is_dataclass(kind):
-            yield from list_keys(typing.cast(type, kind), f"{name}.")
+            yield from _walk_keys(typing.cast(type, kind), f"{name}.")
             continue
         made = field.default_factory is not MISSING
         default = field.default_factory() if made else field.default  # pyright: ignore

@@ -252,7 +252,7 @@ def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path)
     assert not (tmp_path / "results").exists()
 
 
-MISTAKES = {
+WORDS = {  # what a command line says, before there is a configuration
     "gird=smoke": "unknown key 'gird'; did you mean 'grid'?; --help lists the keys and their",
     "foo=1": "unknown key 'foo'; --help",
     "optim.shcedule=cosine": "did you mean 'optim.schedule'?",
@@ -261,8 +261,18 @@ MISTAKES = {
     "grid=demo,smoke": "'grid=demo,smoke' is several values: give a job for each with -m",
     "smoke": "'smoke' is no KEY=VALUE",
     "--hlep": "unknown option '--hlep'; did you mean '--help'?",
-    "grid.widths=[8,8,12]": "grid.widths=[8, 8, 12] must list different widths of at least 1",
     "grid.widths=-8": "grid.widths=[-8] must list different widths of at least 1",
+    "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
+    "grid.budgets=[x]": "grid.budgets=[x]: 'x' is no number",
+    "optim.lr=abc": "optim.lr=abc: 'abc' is no number",
+    "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, hf, mixture, pubmed,",
+    "data=tokens": "give data.vocab_size or data.tokenizer: data=tokens has ids only",
+    "data=mixture": "data.parts=None needs two",
+    "dispatch=moon": "Could not find 'dispatch/moon'; choose one of local, ray, slurm, submitit",
+    "data=text": "data=text needs the text: give data.path=FILE or data.path=FOLDER",
+}
+VALUES = {  # that a configuration may not have
+    "grid.widths=[8,8,12]": "grid.widths=[8, 8, 12] must list different widths of at least 1",
     "grid.min_steps=0": "grid.min_steps=0 must be at least 1",
     "grid.span=nan": "grid.span=nan must be finite and above 1",
     "model.seq_len=0": "model.seq_len=0 must be at least 2",
@@ -272,14 +282,6 @@ MISTAKES = {
     "fit.N=some": "convention N='some' is unknown",
     "fit.bootstrap=1000000000": "bootstrap",
     "optim.lr=1e9": "optim.lr=1000000000.0 must be above 0 and below 10",
-    "+foo=1": "unknown configuration keys ['foo']; --help lists the known ones",
-    "grid.budgets=[x]": "grid.budgets=[x]: 'x' is no number",
-    "optim.lr=abc": "optim.lr=abc: 'abc' is no number",
-    "data=nothing": "Could not find 'data/nothing'; choose one of enwik8, hf, mixture, pubmed,",
-    "data=tokens": "give data.vocab_size or data.tokenizer: data=tokens has ids only",
-    "data=mixture": "data.parts=None needs two",
-    "dispatch=moon": "Could not find 'dispatch/moon'; choose one of local, ray, slurm, submitit",
-    "data=text": "data=text needs the text: give data.path=FILE or data.path=FOLDER",
     "data.vocab_size=9": "data.vocab_size=9 must be at least 257",
     "compile=sometimes": "compile='sometimes': choose one of ('auto', 'always', 'never')",
     "device=moon": "device='moon': choose one of ('auto', 'cpu', 'cuda')",
@@ -295,8 +297,11 @@ MISTAKES = {
 def test_a_mistake_is_told_in_one_line_before_torch_is_imported(tmp_path):
     program = f"""
 import contextlib, io, sys
-from scaling.sweep import main
-for words in (["--help"], ["--cfg", "job"], *([mistake] for mistake in {[*MISTAKES]!r})):
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from scaling.commandline import CONF, resolve
+from scaling.sweep import SweepConfig, check, main
+for words in (["--help"], ["--cfg", "job"], *([mistake] for mistake in {[*WORDS]!r})):
     sys.argv = ["sweep", *words]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
@@ -308,6 +313,13 @@ for words in (["--help"], ["--cfg", "job"], *([mistake] for mistake in {[*MISTAK
         print(code)
     else:
         assert "budgets" in printed.getvalue()
+with initialize_config_dir(CONF, version_base=None):
+    composed = compose("sweep")
+for value in {[*VALUES]!r}:
+    try:
+        check(resolve(OmegaConf.merge(composed, OmegaConf.from_dotlist([value])), SweepConfig))
+    except ValueError as error:
+        print("error:", error)
 sys.exit("torch" in sys.modules)
 """
     done = subprocess.run(
@@ -318,7 +330,7 @@ sys.exit("torch" in sys.modules)
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for line, message in zip(done.stdout.splitlines(), MISTAKES.values(), strict=True):
+    for line, message in zip(done.stdout.splitlines(), (WORDS | VALUES).values(), strict=True):
         assert line.startswith("error: ")
         assert message in line
     assert not [*tmp_path.iterdir()]
