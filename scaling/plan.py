@@ -39,7 +39,8 @@ class PlanCommand:
     train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32
     serve_bits: int | None = None  # of a weight in serving; None: as in training
     params: Any = None  # a model to judge: its size ...
-    tokens: Any = None  # ... and what it was trained on
+    tokens: Any = None  # ... and what it was trained on; of `model` too, None: what C buys
+    model: str | None = None  # an architecture: a config.json in Hugging Face's form
     device: str | None = None  # None: that of the budget, else an H100
     n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
     utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
@@ -83,26 +84,34 @@ def _read_devices(command: PlanCommand) -> dict[str, Device]:
 
 
 def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanRequest:
-    if (command.params is None) != (command.tokens is None):
+    if command.model is not None and command.params is not None:
+        raise ValueError("params=N is known where model=FILE is given: leave one of the two out")
+    if command.model is None and (command.params is None) != (command.tokens is None):
         raise ValueError("to judge a model give both params=N and tokens=D, as in 70B and 1.4T")
     return read_request(
         **{name: getattr(command, name) for name in ASKED},
         model=None if command.params is None else (command.params, command.tokens),
+        architecture=command.model,
+        tokens=None if command.model is None else command.tokens,
         precision=command.peak,
         devices=devices,
     )
 
 
 def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
-    """The planned shape on the named device; None where no shape can be built."""
+    """The given architecture or the planned shape on the named device; None without either."""
     device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
-    if plan.shape is None:
+    if plan.given is not None:
+        shape, params = plan.given.architecture, plan.given.total_params
+    elif plan.shape is not None:
+        shape, params = plan.shape.shape, plan.shape.total_params
+    else:
         return None
     named = command.n_devices
     count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
     return place(
-        plan.shape.shape,
-        plan.shape.total_params,
+        shape,
+        params,
         device,
         count,
         precision=command.precision,

@@ -14,6 +14,7 @@ from scaling.planning.constraints import Wanted, settle
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
+from scaling.planning.given import GivenPlan, plan_given
 from scaling.planning.inference import Allocation, InferencePlan
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.sources import SOURCES, LawLike, LawSource
@@ -73,6 +74,8 @@ class Plan:
         Where weights of few bits were asked for.
     verdict : Verdict or None
         Where a model was given.
+    given : GivenPlan or None
+        Where an architecture was given.
     comparison : DataFrame or None
         All laws side by side, on request; as `compare_laws`.
     notes : tuple of str
@@ -101,12 +104,15 @@ class Plan:
     data: DataLimitPlan | None = None
     bits: BitsPlan | None = None
     verdict: Verdict | None = None
+    given: GivenPlan | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def spent(self) -> float:
         """Share of the budget that the shape takes on D tokens; 1 without a shape."""
+        if self.given is not None:
+            return self.given.spent
         return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +150,10 @@ def make_plan(budget: Quantity | Budget, law: LawLike = "besiroglu2024", **optio
         see `scaling.planning.few_bits.plan_bits`.
     model : (N, D), parameters and tokens, optional
         A model to judge by the law: ("70B", "1.4T").
+    architecture : str or Path, optional
+        A config.json in Hugging Face's form; see `scaling.planning.given.plan_given`.
+    tokens : float or str, tokens, optional
+        What the architecture is trained on; what the budget buys if omitted.
     seq_len, vocab_size : int, tokens, optional
         Of the buildable shape; derived from N_opt if omitted.
     ffn, tied
@@ -200,6 +210,7 @@ def answer(request: PlanRequest) -> Plan:
         data=wanted.data,
         bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
+        given=_plan_given(request),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
@@ -211,6 +222,13 @@ def _plan_bits(request: PlanRequest, C: float) -> BitsPlan | None:
         return None
     train = FP32 if train is None else train
     return plan_bits(request.law, C, train, train if serve is None else serve)
+
+
+def _plan_given(request: PlanRequest) -> GivenPlan | None:
+    if request.architecture is None:
+        return None
+    named = {"tokens": request.tokens, "seq_len": request.seq_len}
+    return plan_given(request.architecture, request.law, request.budget.flops, **named)
 
 
 def _note_conditions(

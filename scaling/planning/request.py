@@ -8,6 +8,7 @@ import numpy as np
 
 from scaling.planning.budgets import Budget, parse_budget
 from scaling.planning.departures import FACTORS
+from scaling.planning.given import Given, read_given
 from scaling.planning.sources import LawLike, LawSource, get_source
 from scaling.quantities import PARAMETERS, TOKENS, parse_quantity, positive_quantity
 
@@ -26,6 +27,8 @@ class PlanRequest:
     train_bits: int | None = None
     serve_bits: int | None = None
     model: tuple[float, float] | None = None
+    architecture: Given | None = None
+    tokens: float | None = None  # of the architecture; None: what the budget buys
     utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None
     kept_share: float | None = None  # of raw text, by curation
@@ -90,4 +93,6 @@ READERS = {
     "data_limit": lambda text: positive_quantity(text, "data_limit", TOKENS),
     "inference_tokens": _read_demand,
     "model": _read_model,
+    "architecture": read_given,
+    "tokens": lambda text: positive_quantity(text, "tokens", TOKENS),
 }
