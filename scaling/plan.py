@@ -15,7 +15,9 @@ from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, answer, to_plain
+from scaling.planning.recipe_files import check_suffix, write_recipe
 from scaling.planning.request import PlanRequest, read_request
+from scaling.shapes.architecture import architecture_of
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
@@ -52,6 +54,7 @@ class PlanCommand:
     vocab_size: int | None = None  # None: derived from N
     ffn: str = "gelu"  # gelu, swiglu
     tied: bool = True  # the output head shares the token table
+    recipe: str | None = None  # file for the recipe: .yaml for scaling.sweep; .py, .json: nanoGPT
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
@@ -62,11 +65,17 @@ class PlanCommand:
 def main(command: PlanCommand) -> None:
     """Plan, print, write."""
     console = make_console()
+    if command.recipe is not None:
+        check_suffix(Path(command.recipe).suffix)
     devices = _read_devices(command)
     plan = answer(_read_command(command, devices))
     placement = _place_shape(command, plan, devices)
+    recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
     sections = [*plan_sections(plan, placement)]
     print_sections(console, sections)
+    if command.recipe is not None and recipe is not None:
+        write_text(Path(command.recipe), recipe)
+        console.print(f"Recipe: {Path(command.recipe).resolve()}")
     if command.json is not None:
         write_text(Path(command.json), _write_json(plan, placement))
         console.print(f"JSON: {Path(command.json).resolve()}")
@@ -117,6 +126,17 @@ def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -
         precision=command.precision,
         n_sequences=command.n_sequences,
     )
+
+
+def _write_recipe(path: Path, plan: Plan) -> str:
+    """The recipe as a text of the kind that the file's name asks for."""
+    if plan.recipe is None:
+        raise ValueError(f"recipe={path}: no shape can be built, so there is nothing to train")
+    if plan.given is not None:
+        return write_recipe(plan.recipe, plan.given.architecture, None, path.suffix)
+    assert plan.shape is not None
+    shape = plan.shape.shape
+    return write_recipe(plan.recipe, architecture_of(shape), shape, path.suffix)
 
 
 def _write_json(plan: Plan, placement: Placement | None) -> str:

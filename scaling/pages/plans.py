@@ -8,6 +8,7 @@ import pandas as pd
 
 from scaling.hardware.memory import USABLE
 from scaling.pages.given import given_section
+from scaling.pages.recipe import recipe_section
 from scaling.pages.text import (
     Column,
     Section,
@@ -60,6 +61,8 @@ def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Se
         yield _show_inference(plan.inference)
     if plan.bits is not None:
         yield _show_bits(plan.bits)
+    if plan.recipe is not None:
+        yield recipe_section(plan.recipe)
     yield _show_hours(plan, placement)
     if placement is not None:
         yield _show_memory(placement, "planned shape" if plan.given is None else "architecture")

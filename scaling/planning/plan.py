@@ -16,10 +16,12 @@ from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.given import GivenPlan, plan_given
 from scaling.planning.inference import Allocation, InferencePlan
+from scaling.planning.recipe import TrainingRecipe, plan_recipe
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.sources import SOURCES, LawLike, LawSource
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
+from scaling.shapes.architecture import architecture_of
 from scaling.shapes.buildable import BuildableShape
 from scaling.shapes.shape import Shape
 
@@ -30,6 +32,7 @@ DERIVED = {  # what a dictionary tells of a class beside its fields: name -> att
     DataLimitPlan: {"best": "best", "status": "status"},
     InferencePlan: {"saving": "saving", "overspent": "overspent"},
     Allocation: {"total_flops": "total_flops"},
+    TrainingRecipe: {"batch_tokens": "batch_tokens"},
     Shape: {"head_width": "head_width", "ffn_width": "hidden"},
 }
 
@@ -76,6 +79,8 @@ class Plan:
         Where a model was given.
     given : GivenPlan or None
         Where an architecture was given.
+    recipe : TrainingRecipe or None
+        For the given architecture, else for the shape; None without either.
     comparison : DataFrame or None
         All laws side by side, on request; as `compare_laws`.
     notes : tuple of str
@@ -105,6 +110,7 @@ class Plan:
     bits: BitsPlan | None = None
     verdict: Verdict | None = None
     given: GivenPlan | None = None
+    recipe: TrainingRecipe | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 
@@ -184,6 +190,7 @@ def answer(request: PlanRequest) -> Plan:
     D = wanted.D if shape is None else shape.tokens
     unique = D if request.data_limit is None else min(D, request.data_limit)
     vocabulary = shape.shape.vocab_size if shape else LARGEST_VOCABULARY
+    given = _plan_given(request)
     blind = float(law.L_opt(C)) > np.log(vocabulary)
     return Plan(
         budget=request.budget,
@@ -210,7 +217,8 @@ def answer(request: PlanRequest) -> Plan:
         data=wanted.data,
         bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
-        given=_plan_given(request),
+        given=given,
+        recipe=_plan_recipe(law, given, shape),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
@@ -229,6 +237,17 @@ def _plan_given(request: PlanRequest) -> GivenPlan | None:
         return None
     named = {"tokens": request.tokens, "seq_len": request.seq_len}
     return plan_given(request.architecture, request.law, request.budget.flops, **named)
+
+
+def _plan_recipe(
+    law: LawSource, given: GivenPlan | None, shape: BuildableShape | None
+) -> TrainingRecipe | None:
+    if given is not None:
+        return plan_recipe(given.architecture, given.D, given.verdict.loss.value)
+    if shape is None:
+        return None
+    loss = law.loss(shape.params, shape.tokens).value if law.has_surface else float("nan")
+    return plan_recipe(architecture_of(shape.shape), shape.tokens, loss)
 
 
 def _note_conditions(

@@ -3,9 +3,6 @@
 They stand here because a plan needs them as well as a training, which knows torch.
 """
 
-MEASURED_N = (14e3, 540e3)  # parameters of the runs behind the rules
-MEASURED_D = (71e3, 3.2e6)  # tokens of the same
-
 
 def lr_rule(n_params: float, batch_tokens: int) -> float:
     """Peak AdamW learning rate: 0.0135 * (N / 50e3)^-0.62 * (B / 512)^0.5, at most 0.03.
