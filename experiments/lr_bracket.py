@@ -1,6 +1,6 @@
-"""Which peak learning rate suits a trunk, and do the rules of scaling.training.optim stay near it.
+"""Which peak learning rate suits a trunk, and do the rules of scaling.shapes.rules stay near it.
 
-Question  optim.lr_rule with the batch of rules=shape: is it near the best of a x2 bracket, from
+Question  rules.lr_rule with the batch of rules=shape: is it near the best of a x2 bracket, from
           10k parameters up, at short and long horizons? Which power of N do the brackets give?
 Command   python experiments/lr_bracket.py (runs already trained are not repeated)
 Cost      24 trunks with 64 branches, 4e13 FLOPs, about 10 minutes on two cores
@@ -21,11 +21,12 @@ from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.shapes.flops import total_params
+from scaling.shapes.rules import lr_rule
 from scaling.shapes.shape import ModelConfig
 from scaling.training.cells import group_trunks
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.monitor import watch
-from scaling.training.optim import OptimConfig, lr_rule
+from scaling.training.optim import OptimConfig
 from scaling.training.pool import default_workers, train_here
 from scaling.training.records import collect, not_yet_run
 

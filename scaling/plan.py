@@ -13,7 +13,9 @@ from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, answer, to_plain
+from scaling.planning.recipe_files import check_suffix, write_recipe
 from scaling.planning.request import PlanRequest, read_request
+from scaling.shapes.architecture import architecture_of
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences")
@@ -46,7 +48,8 @@ class PlanCommand:
     train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32
     serve_bits: int | None = None  # of a weight in serving; None: as in training
     params: Any = None  # a model to judge: its size ...
-    tokens: Any = None  # ... and what it was trained on
+    tokens: Any = None  # ... and what it was trained on; of `model` too, None: what C buys
+    model: str | None = None  # an architecture: a config.json in Hugging Face's form
     device: str | None = None  # None: that of the budget, else an H100
     n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
     utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
@@ -58,6 +61,7 @@ class PlanCommand:
     vocab_size: int | None = None  # None: derived from N
     ffn: str = "gelu"  # gelu, swiglu
     tied: bool = True  # the output head shares the token table
+    recipe: str | None = None  # file for the recipe: .yaml for scaling.sweep; .py, .json: nanoGPT
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
@@ -68,11 +72,17 @@ class PlanCommand:
 def main(command: PlanCommand) -> None:
     """Plan, print, write."""
     console = make_console()
+    if command.recipe is not None:
+        check_suffix(Path(command.recipe).suffix)
     devices = _read_devices(command)
     plan = answer(_read_command(command, devices))
     placement = _place_shape(command, plan, devices)
+    recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
     sections = [*plan_sections(plan, placement)]
     print_sections(console, sections)
+    if command.recipe is not None and recipe is not None:
+        write_text(Path(command.recipe), recipe)
+        console.print(f"Recipe: {Path(command.recipe).resolve()}")
     if command.json is not None:
         write_text(Path(command.json), _write_json(plan, placement))
         console.print(f"JSON: {Path(command.json).resolve()}")
@@ -90,31 +100,50 @@ def _read_devices(command: PlanCommand) -> dict[str, Device]:
 
 
 def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanRequest:
-    if (command.params is None) != (command.tokens is None):
+    if command.model is not None and command.params is not None:
+        raise ValueError("params=N is known where model=FILE is given: leave one of the two out")
+    if command.model is None and (command.params is None) != (command.tokens is None):
         raise ValueError("to judge a model give both params=N and tokens=D, as in 70B and 1.4T")
     return read_request(
         **{name: getattr(command, name) for name in ASKED},
         model=None if command.params is None else (command.params, command.tokens),
+        architecture=command.model,
+        tokens=None if command.model is None else command.tokens,
         precision=command.peak,
         devices=devices,
     )
 
 
 def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
-    """The planned shape on the named device; None where no shape can be built."""
+    """The given architecture or the planned shape on the named device; None without either."""
     device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
-    if plan.shape is None:
+    if plan.given is not None:
+        shape, params = plan.given.architecture, plan.given.total_params
+    elif plan.shape is not None:
+        shape, params = plan.shape.shape, plan.shape.total_params
+    else:
         return None
     named = command.n_devices
     count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
     return place(
-        plan.shape.shape,
-        plan.shape.total_params,
+        shape,
+        params,
         device,
         count,
         precision=command.precision,
         n_sequences=command.n_sequences,
     )
+
+
+def _write_recipe(path: Path, plan: Plan) -> str:
+    """The recipe as a text of the kind that the file's name asks for."""
+    if plan.recipe is None:
+        raise ValueError(f"recipe={path}: no shape can be built, so there is nothing to train")
+    if plan.given is not None:
+        return write_recipe(plan.recipe, plan.given.architecture, None, path.suffix)
+    assert plan.shape is not None
+    shape = plan.shape.shape
+    return write_recipe(plan.recipe, architecture_of(shape), shape, path.suffix)
 
 
 def _write_json(plan: Plan, placement: Placement | None) -> str:

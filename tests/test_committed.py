@@ -11,9 +11,9 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import load_fit
 from scaling.fitting.settings import FitConfig, FitSettings
 from scaling.results import fit_tables, read_tables
+from scaling.shapes.rules import lr_rule
 from scaling.tables.observations import observations, refuse_mixed_objectives
 from scaling.tables.runs import load_runs
-from scaling.training.optim import lr_rule
 
 RECORDS = ["demo-enwik8-cpu", "reference-enwik8-cpu", "synthetic-cpu"]
 

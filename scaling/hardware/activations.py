@@ -32,13 +32,14 @@ class Network:
     gated: bool = False  # three feed-forward matrices (SwiGLU) instead of two
     tied: bool = True  # the head shares the token table
     encoder_len: int | None = None  # tokens that an encoder reads; None: there is none
+    largest_layer: int | None = None  # parameters of a layer beyond these sizes: experts, biases
 
     def __post_init__(self):
         """Refuse sizes that cannot be; see Raises of the class."""
         for name in ("n_layers", "width", "n_heads", "vocab_size", "seq_len"):
             if getattr(self, name) < 1:
                 raise ValueError(f"network: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("head_width", "kv_heads", "ffn_width", "encoder_len"):
+        for name in ("head_width", "kv_heads", "ffn_width", "encoder_len", "largest_layer"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"network: {name} must be None or at least 1, got {value}")
@@ -62,8 +63,11 @@ class Network:
     def layer_params(self) -> int:
         """Parameters of one layer's matrices: 2*d*(a + kv) + g*d*f with g = 2, or 3 gated.
 
-        With an encoder those of a decoder's layer, which has 2*d*(a + kv) more.
+        With an encoder those of a decoder's layer, which has 2*d*(a + kv) more; `largest_layer`
+        where it is given.
         """
+        if self.largest_layer is not None:
+            return self.largest_layer
         attentions = 2 if self.encoder_len else 1
         ffn = (3 if self.gated else 2) * self.hidden
         return self.width * (attentions * 2 * (self.attention + self.kv) + ffn)

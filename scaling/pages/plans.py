@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from scaling.hardware.memory import USABLE
+from scaling.pages.given import given_section
 from scaling.pages.goals import show_goals
+from scaling.pages.recipe import recipe_section
 from scaling.pages.text import (
     Column,
     Section,
@@ -17,6 +19,7 @@ from scaling.pages.text import (
     with_interval,
     written,
 )
+from scaling.pages.words import GB, describe_verdict, write_digits, write_gigabytes
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.few_bits import FP32, BitsPlan
@@ -24,23 +27,11 @@ from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import NOTED, Plan
 from scaling.planning.surface import WITHIN
-from scaling.planning.verdicts import Verdict
 from scaling.quantities import format_quantity as short
 from scaling.shapes.buildable import BuildableShape
 
-GB = 1e9  # bytes
 BARELY = 0.99  # of the budget: below, a plan says what it leaves
 SHOWN_DEVICES = ("V100", "A100", "H100", "B200")  # of the table of devices, and the user's own
-
-
-def write_digits(value: float) -> str:
-    """Three digits, no suffix: a ratio, days."""
-    return f"{value:,.3g}" if abs(value) < 1e3 else f"{value:,.0f}"
-
-
-def write_gigabytes(value: float) -> str:
-    """Bytes as GB."""
-    return write_digits(value / GB)
 
 
 N, D = shown("N", write=short), shown("D", write=short)
@@ -65,15 +56,19 @@ def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Se
         yield _show_laws(plan.comparison)
     if plan.verdict is not None:
         yield Section("Your model", (describe_verdict(plan.verdict),))
+    if plan.given is not None:
+        yield given_section(plan.given)
     if plan.data is not None:
         yield _show_data(plan.data)
     if plan.inference is not None:
         yield _show_inference(plan.inference)
     if plan.bits is not None:
         yield _show_bits(plan.bits)
+    if plan.recipe is not None:
+        yield recipe_section(plan.recipe)
     yield _show_hours(plan, placement)
     if placement is not None:
-        yield _show_memory(placement)
+        yield _show_memory(placement, "planned shape" if plan.given is None else "architecture")
     if plan.notes:
         yield Section("Read this with it", items=plan.notes)
 
@@ -99,24 +94,6 @@ def describe_shape(built: BuildableShape) -> str:
         f"parameters ({built.params_off:+.1%} off N), "
         f"{built.flops_per_token:.3g} FLOPs/token, {built.flops_off:+.1%} of C at D, "
         f"{short(built.tokens)} tokens for C"
-    )
-
-
-def describe_verdict(verdict: Verdict) -> str:
-    """Where a model stands against a law, and what that cost."""
-    line = (
-        f"{verdict.name}, {short(verdict.N)} on {short(verdict.D)} tokens: "
-        f"{verdict.tokens_per_param:.3g} tokens/param, {verdict.over_rule:.2g} times the 20x rule; "
-        f"{verdict.verdict} by {verdict.law}, x{verdict.trained:.2g} of its "
-        f"{short(verdict.D_for_N)} for this size"
-    )
-    if not np.isfinite(verdict.C_over):
-        return line
-    gap = verdict.loss_gap
-    status = "" if gap.status == "ok" else f" ({gap.status})"
-    return (
-        f"{line}; {with_interval(gap.value, gap.low, gap.high, '.4g')}{status} nats/token left on "
-        f"the table, {verdict.C_over:.4g} times the compute that the optimum needs for this loss"
     )
 
 
@@ -310,7 +287,7 @@ def _describe_cost(plan: Plan, placement: Placement) -> str:
     )
 
 
-def _show_memory(placement: Placement) -> Section:
+def _show_memory(placement: Placement, of: str) -> Section:
     device, rows = placement.device, placement.table
     text = [
         f"{placement.n_devices} {device.name} of {device.memory_bytes / GB:g} GB, "
@@ -327,7 +304,7 @@ def _show_memory(placement: Placement) -> Section:
         shown("sent", "sent a step", write_gigabytes),
         shown("host", "in all hosts", write_gigabytes),
     )
-    return make_section("Memory of the planned shape on each device", rows, columns, *text)
+    return make_section(f"Memory of the {of} on each device", rows, columns, *text)
 
 
 def _describe_offload(row: Mapping[str, Any], device: str) -> str:

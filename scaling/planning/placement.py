@@ -9,6 +9,7 @@ from scaling.hardware.communication import communication
 from scaling.hardware.devices import Device
 from scaling.hardware.memory import devices_needed, fits, training_memory
 from scaling.hardware.setup import Setup
+from scaling.shapes.architecture import Architecture, count_groups
 from scaling.shapes.shape import Shape
 
 PER_MACHINE = 8  # devices on fast links, the group of hybrid sharding
@@ -41,8 +42,10 @@ class Placement:
     table: pd.DataFrame
 
 
-def network_of(shape: Shape) -> Network:
+def network_of(shape: Shape | Architecture) -> Network:
     """The sizes of a shape that memory depends on; of BERT as if it predicted every token."""
+    if isinstance(shape, Architecture):
+        return _network_of_given(shape)
     window = shape.window
     return Network(
         n_layers=shape.n_layers,
@@ -58,8 +61,29 @@ def network_of(shape: Shape) -> Network:
     )
 
 
+def _network_of_given(a: Architecture) -> Network:
+    """Of a mixture the feed-forward that a token passes; of latent attention expanded heads."""
+    passed = a.experts_per_token * a.expert_width + a.shared_width
+    of = count_groups(a).set_index("group").total
+    fed = of.reindex(["router", "experts", "shared experts"] if a.mixture else ["feed-forward"])
+    layer = of["attention"] // a.n_layers + int(fed.sum()) // (a.sparse_layers or a.n_layers)
+    return Network(
+        n_layers=a.n_layers,
+        width=a.width,
+        n_heads=a.n_heads,
+        vocab_size=a.vocab_size,
+        seq_len=a.seq_len,
+        head_width=a.head_width,
+        kv_heads=a.kv_heads,
+        ffn_width=passed if a.mixture else a.ffn_width,
+        gated=a.gated,
+        tied=a.tied,
+        largest_layer=int(layer),
+    )
+
+
 def place(
-    shape: Shape,
+    shape: Shape | Architecture,
     params: float,
     device: Device,
     n_devices: int,
@@ -88,7 +112,7 @@ def place(
 
 
 def _weigh_setup(
-    shape: Shape, params: float, device: Device, setup: Setup, n_sequences: float
+    shape: Shape | Architecture, params: float, device: Device, setup: Setup, n_sequences: float
 ) -> dict:
     network, again = network_of(shape), replace(setup, recompute="full")
     sent, link = communication(params, setup, network), device.host_bandwidth

@@ -14,13 +14,16 @@ from scaling.planning.constraints import Wanted, settle
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
+from scaling.planning.given import GivenPlan, plan_given
 from scaling.planning.goals import Answer
 from scaling.planning.inference import Allocation, InferencePlan
+from scaling.planning.recipe import TrainingRecipe, plan_recipe
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.serving import Serving
 from scaling.planning.sources import SOURCES, LawLike, LawSource
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
+from scaling.shapes.architecture import architecture_of
 from scaling.shapes.buildable import BuildableShape
 from scaling.shapes.shape import Shape
 
@@ -33,6 +36,7 @@ DERIVED = {  # what a dictionary tells of a class beside its fields: name -> att
     InferencePlan: {"saving": "saving", "overspent": "overspent"},
     Allocation: {"total_flops": "total_flops"},
     Answer: {"binding": "binding"},
+    TrainingRecipe: {"batch_tokens": "batch_tokens"},
     Shape: {"head_width": "head_width", "ffn_width": "hidden"},
 }
 
@@ -79,6 +83,10 @@ class Plan:
         Where weights of few bits were asked for.
     verdict : Verdict or None
         Where a model was given.
+    given : GivenPlan or None
+        Where an architecture was given.
+    recipe : TrainingRecipe or None
+        For the given architecture, else for the shape; None without either.
     comparison : DataFrame or None
         All laws side by side, on request; as `compare_laws`.
     notes : tuple of str
@@ -108,6 +116,8 @@ class Plan:
     data: DataLimitPlan | None = None
     bits: BitsPlan | None = None
     verdict: Verdict | None = None
+    given: GivenPlan | None = None
+    recipe: TrainingRecipe | None = None
     comparison: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 
@@ -124,6 +134,8 @@ class Plan:
     @property
     def spent(self) -> float:
         """Share of the budget that the shape takes on D tokens; 1 without a shape."""
+        if self.given is not None:
+            return self.given.spent
         return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,6 +185,10 @@ def make_plan(
         see `scaling.planning.few_bits.plan_bits`.
     model : (N, D), parameters and tokens, optional
         A model to judge by the law: ("70B", "1.4T").
+    architecture : str or Path, optional
+        A config.json in Hugging Face's form; see `scaling.planning.given.plan_given`.
+    tokens : float or str, tokens, optional
+        What the architecture is trained on; what the budget buys if omitted.
     seq_len, vocab_size : int, tokens, optional
         Of the buildable shape; derived from N_opt if omitted.
     ffn, tied
@@ -206,6 +222,7 @@ def answer(request: PlanRequest) -> Plan:
         request = replace(request, budget=replace(request.budget, flops=flops))
     unique = D if request.data_limit is None else min(D, request.data_limit)
     vocabulary = shape.shape.vocab_size if shape else LARGEST_VOCABULARY
+    given = _plan_given(request)
     blind = float(law.L_opt(C)) > np.log(vocabulary)
     return Plan(
         budget=request.budget,
@@ -233,6 +250,8 @@ def answer(request: PlanRequest) -> Plan:
         data=wanted.data,
         bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
+        given=given,
+        recipe=_plan_recipe(law, given, shape),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
@@ -244,6 +263,24 @@ def _plan_bits(request: PlanRequest, C: float) -> BitsPlan | None:
         return None
     train = FP32 if train is None else train
     return plan_bits(request.law, C, train, train if serve is None else serve)
+
+
+def _plan_given(request: PlanRequest) -> GivenPlan | None:
+    if request.architecture is None:
+        return None
+    named = {"tokens": request.tokens, "seq_len": request.seq_len}
+    return plan_given(request.architecture, request.law, request.budget.flops, **named)
+
+
+def _plan_recipe(
+    law: LawSource, given: GivenPlan | None, shape: BuildableShape | None
+) -> TrainingRecipe | None:
+    if given is not None:
+        return plan_recipe(given.architecture, given.D, given.verdict.loss.value)
+    if shape is None:
+        return None
+    loss = law.loss(shape.params, shape.tokens).value if law.has_surface else float("nan")
+    return plan_recipe(architecture_of(shape.shape), shape.tokens, loss)
 
 
 def _note_conditions(

@@ -8,6 +8,7 @@ import numpy as np
 
 from scaling.planning.budgets import Budget, parse_budget
 from scaling.planning.departures import FACTORS
+from scaling.planning.given import Given, read_given
 from scaling.planning.placement import DEFAULT_DEVICE
 from scaling.planning.serving import Serving, read_devices, read_seconds, read_size
 from scaling.planning.sources import LawLike, LawSource, get_source
@@ -33,6 +34,8 @@ class PlanRequest:
     train_bits: int | None = None
     serve_bits: int | None = None
     model: tuple[float, float] | None = None
+    architecture: Given | None = None
+    tokens: float | None = None  # of the architecture; None: what the budget buys
     utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None
     kept_share: float | None = None  # of raw text, by curation
@@ -128,4 +131,6 @@ READERS = {
     "model": _read_model,
     "target_loss": lambda loss: positive_quantity(loss, "target_loss", ("nats/token", "nats")),
     "serve_params": read_size,
+    "architecture": read_given,
+    "tokens": lambda text: positive_quantity(text, "tokens", TOKENS),
 }

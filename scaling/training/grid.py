@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from scaling.training.cells import Cell
 from scaling.training.optim import OptimConfig, make_recipe
 from scaling.training.precision import parse_precision
 
+SIZES = ("n_layers", "n_heads")  # that may be named beside `widths`
 CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "compile": ("auto", "always", "never"),
@@ -33,6 +34,8 @@ class GridConfig:
     optimum_exponent: float = 0.48  # N* ~ C^exponent
     ladder: list[int] | None = None  # widths to pick from, so that budgets share trunks; None: all
     widths: list[int] | None = None  # these widths at every budget instead; None: by `span`
+    n_layers: int | None = None  # of all `widths`; None: the ladder's
+    n_heads: int | None = None  # of all `widths`; None: the ladder's
     seeds: list[int] = field(default_factory=lambda: [0])  # each cell once with every seed
     noise_budget: float | None = None  # one of `budgets`, trained with `noise_seeds` as well
     noise_seeds: list[int] = field(default_factory=list)  # which tell the noise of a seed
@@ -57,7 +60,9 @@ def shapes_for_budget(
         The ladder has fewer shapes in that range.
     """
     if grid.widths is not None:
-        return [shape_for_width(width, vocab_size, model) for width in grid.widths]
+        named = {name: getattr(grid, name) for name in SIZES if getattr(grid, name) is not None}
+        ladder = (shape_for_width(width, vocab_size, model) for width in grid.widths)
+        return [replace(shape, **named) for shape in ladder]
     centre = expected_optimum(grid, flops_budget)
     low, high = centre / grid.span, centre * grid.span
     widths = itertools.count(WIDTH_STEP, WIDTH_STEP) if grid.ladder is None else sorted(grid.ladder)
@@ -160,6 +165,9 @@ def _check(grid: GridConfig) -> None:
             raise ValueError(f"grid.{name}=[] names no width; give some, or null")
         if any(width < 1 for width in widths) or len(set(widths)) < len(widths):
             raise ValueError(f"grid.{name}={widths} must list different widths of at least 1")
+    for name in SIZES:
+        if getattr(grid, name) is not None and grid.widths is None:
+            raise ValueError(f"grid.{name}={getattr(grid, name)} is of grid.widths: name them too")
     check_range("grid.sizes", grid.sizes, 1)
     check_range("grid.min_steps", grid.min_steps, 1)
     if not 1 < grid.span < math.inf:

@@ -1,0 +1,66 @@
+"""A given architecture for people: what it is, what it costs, where it stands."""
+
+from scaling.fitting.result import Estimate
+from scaling.pages.text import Section, Table, shown, with_interval
+from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
+from scaling.planning.given import GivenPlan
+from scaling.quantities import format_quantity as short
+
+KB = 1e3  # bytes
+
+
+def given_section(plan: GivenPlan) -> Section:
+    """All of a given architecture: its size, its groups, its bytes, its place on the law."""
+    groups = (
+        shown("group"),
+        shown("total", "parameters", ",d"),
+        shown("active", "of a token", ",d"),
+        shown("multiplied", "in its products", ",d"),
+    )
+    serving = (
+        shown("format"),
+        shown("weights", "weights (GB)", write_gigabytes),
+        shown("cache_per_token", "cache a token (kB)", lambda size: write_digits(size / KB)),
+        shown("cache_per_sequence", "cache a sequence (GB)", write_gigabytes),
+    )
+    return Section(
+        "The given architecture",
+        tuple(
+            filter(None, (describe_given(plan), describe_verdict(plan.verdict), _name_loss(plan)))
+        ),
+        plan.notes,
+        (Table(plan.groups, groups), Table(plan.serving, serving)),
+    )
+
+
+def describe_given(plan: GivenPlan) -> str:
+    """Sizes, exact parameters and FLOPs, and what the budget makes of them."""
+    a, total = plan.architecture, plan.total_params
+    passed = f", {plan.active_params:,} of a token" if a.mixture else ""
+    heads = f"{a.n_heads} heads of {a.head_width}"
+    heads += f", {a.kv_heads} for keys" if a.kv_heads != a.n_heads and not a.kv_rank else ""
+    budget = "" if abs(plan.spent - 1) < 1e-9 else f", {plan.spent:.3g} times the budget"
+    return (
+        f"{a.name}: {a.n_layers} layers x {a.width:,}, {heads}, vocabulary {a.vocab_size:,}, "
+        f"context {a.seq_len:,}: {total:,} parameters{passed}; {plan.flops_per_token:.4g} training "
+        f"FLOPs a token, {plan.attention_share:.1%} of them in attention; {short(plan.D)} tokens "
+        f"for {plan.flops:.3g} FLOPs{budget}"
+    )
+
+
+def _name_loss(plan: GivenPlan) -> str:
+    """The law's loss, of a mixture twice; nothing where it has none."""
+    verdict = plan.verdict
+    if verdict.loss.value != verdict.loss.value:
+        return ""
+    said = f"loss by {verdict.law}: {_write_loss(verdict.loss)} with N = {short(verdict.N)}"
+    if not plan.architecture.mixture:
+        return said
+    return (
+        f"{said}, those of a token; {_write_loss(plan.dense_loss)} for a dense model of all "
+        f"{short(plan.total_params)}"
+    )
+
+
+def _write_loss(loss: Estimate) -> str:
+    return with_interval(loss.value, loss.low, loss.high, ".4g")

@@ -1,0 +1,37 @@
+"""Numbers and verdicts in words, as more than one page says them."""
+
+import numpy as np
+
+from scaling.pages.text import with_interval
+from scaling.planning.verdicts import Verdict
+from scaling.quantities import format_quantity as short
+
+GB = 1e9  # bytes
+
+
+def write_digits(value: float) -> str:
+    """Three digits, no suffix: a ratio, days."""
+    return f"{value:,.3g}" if abs(value) < 1e3 else f"{value:,.0f}"
+
+
+def write_gigabytes(value: float) -> str:
+    """Bytes as GB."""
+    return write_digits(value / GB)
+
+
+def describe_verdict(verdict: Verdict) -> str:
+    """Where a model stands against a law, and what that cost."""
+    line = (
+        f"{verdict.name}, {short(verdict.N)} on {short(verdict.D)} tokens: "
+        f"{verdict.tokens_per_param:.3g} tokens/param, {verdict.over_rule:.2g} times the 20x rule; "
+        f"{verdict.verdict} by {verdict.law}, x{verdict.trained:.2g} of its "
+        f"{short(verdict.D_for_N)} for this size"
+    )
+    if not np.isfinite(verdict.C_over):
+        return line
+    gap = verdict.loss_gap
+    status = "" if gap.status == "ok" else f" ({gap.status})"
+    return (
+        f"{line}; {with_interval(gap.value, gap.low, gap.high, '.4g')}{status} nats/token left on "
+        f"the table, {verdict.C_over:.4g} times the compute that the optimum needs for this loss"
+    )
