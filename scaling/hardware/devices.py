@@ -1,7 +1,7 @@
 """Accelerators: dense peak FLOP/s by number format and memory, as their makers print them.
 
 Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s, links in
-GB/s one way), or an entry to the `devices` of a user's own configuration. Makers print links as the
+GB/s one way, memory bandwidth in GB/s, power in W), or an entry to the `devices` of a user's own configuration. Makers print links as the
 sum of both ways: the table has half of it.
 """
 
@@ -21,6 +21,8 @@ LINKS = {  # field of a Device -> column of the table
     "network_bandwidth": "network_gbs",
     "host_bandwidth": "host_gbs",
 }
+CHIP = {"memory_bandwidth": "memory_gbs", "power": "watts"}  # likewise
+FACTS = [*LINKS, *CHIP]
 PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats apart
 
 
@@ -44,6 +46,9 @@ class Device:
     network_bandwidth: float | None = None  # its share of the machine's adapters (InfiniBand)
     host_bandwidth: float | None = None  # to the host's memory (PCIe)
     links_source: str = ""
+    memory_bandwidth: float | None = None  # bytes/s, of its own memory
+    power: float | None = None  # W, the most that the chip is rated for
+    chip_source: str = ""  # of the last two
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""
@@ -63,6 +68,9 @@ class Device:
         for link in LINKS:
             if (speed := getattr(self, link)) is not None:
                 _require_positive(self.name, link, speed, "bytes/s one way, as in 300.0e9")
+        for fact, unit in (("memory_bandwidth", "bytes/s, as in 2.0e12"), ("power", "W")):
+            if (value := getattr(self, fact)) is not None:
+                _require_positive(self.name, fact, value, unit)
 
     @property
     def training_format(self) -> str:
@@ -101,19 +109,20 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 def _read_devices() -> dict[str, Device]:
     table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
-    links = table[[*LINKS.values()]].set_axis([*LINKS], axis=1) * GB
-    facts = ["memory_gb", "source", "links_source"]
-    peaks = table.drop(columns=[*facts, *LINKS.values()]) * TERA
+    columns = LINKS | CHIP
+    known = table[[*columns.values()]].set_axis([*columns], axis=1)
+    known[[*LINKS, "memory_bandwidth"]] *= GB
+    sources = ["source", "links_source", "chip_source"]
+    peaks = table.drop(columns=["memory_gb", *sources, *columns.values()]) * TERA
     return {
         str(name): Device(
             str(name),
             peaks.loc[name].dropna().to_dict(),
-            gb * GB,
-            source,
-            links_source=links_source,
-            **links.loc[name].dropna().to_dict(),
+            table.memory_gb[name] * GB,
+            **table.loc[name, sources].dropna().to_dict(),
+            **known.loc[name].dropna().to_dict(),
         )
-        for name, gb, source, links_source in table[facts].itertuples()
+        for name in table.index
     }
 
 
@@ -126,8 +135,8 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
     Parameters
     ----------
     name : str
-    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps source,
-        links_source and the links of `LINKS` (bytes/s one way)
+    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps its
+        sources, the links of `LINKS` (bytes/s one way), memory_bandwidth (bytes/s) and power (W)
 
     Raises
     ------
@@ -141,7 +150,7 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
             f"device {name!r}: give a mapping with peak_flops and memory_bytes, got {fields!r}"
         )
     needed = {"peak_flops", "memory_bytes"}
-    known = needed | {"source", "links_source", *LINKS}
+    known = needed | {"source", "links_source", "chip_source", *FACTS}
     if lacking := sorted(needed - set(fields)):
         raise ValueError(f"device {name!r}: {lacking} missing; give {sorted(needed)}")
     if unknown := sorted(set(fields) - known):
