@@ -11,10 +11,13 @@ from omegaconf import MISSING
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
+from scaling.pages.layouts import layout_section
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
+from scaling.planning.budgets import Budget
+from scaling.planning.laid_out import LaidOut, plan_laid_out
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
-from scaling.planning.plan import Plan, answer, to_plain
+from scaling.planning.plan import Plan, to_plain
 from scaling.planning.request import PlanRequest, read_request
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
@@ -42,7 +45,9 @@ class PlanCommand:
     tokens: Any = None  # ... and what it was trained on
     device: str | None = None  # None: that of the budget, else an H100
     n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
-    utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
+    utilisation: float | None = None  # share of the dense peak; None: estimated, else 0.4 assumed
+    layout: Any = None  # {tensor: 8, pipeline: 4}: also context, zero, micro_batch, interleave ...
+    batch_tokens: Any = None  # of a global batch; None: as published trainings of this compute
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
     precision: str = "bf16_mixed"  # of the memory: fp32, bf16_autocast, bf16_mixed, fp16_mixed
@@ -62,12 +67,22 @@ def main(command: PlanCommand) -> None:
     """Plan, print, write."""
     console = make_console()
     devices = _read_devices(command)
-    plan = answer(_read_command(command, devices))
-    placement = _place_shape(command, plan, devices)
-    sections = [*plan_sections(plan, placement)]
+    request = _read_command(command, devices)
+    device, count = _choose_devices(command, request.budget, devices)
+    plan, layouts, why = plan_laid_out(
+        request,
+        device,
+        count,
+        precision=command.precision,
+        peak=command.peak,
+        batch_tokens=command.batch_tokens,
+        asked=command.layout,
+    )
+    placement = _place_shape(command, plan, device, count)
+    sections = [*plan_sections(plan, placement, layout_section(layouts, why))]
     print_sections(console, sections)
     if command.json is not None:
-        write_text(Path(command.json), _write_json(plan, placement))
+        write_text(Path(command.json), _write_json(plan, placement, layouts))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget}\n\n{markdown(sections)}\n"
@@ -93,13 +108,22 @@ def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanReque
     )
 
 
-def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
-    """The planned shape on the named device; None where no shape can be built."""
-    device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
+def _choose_devices(
+    command: PlanCommand, budget: Budget, devices: dict[str, Device]
+) -> tuple[Device, int]:
+    """The device that is named, or that of the budget, and how many; else the defaults."""
+    device = get_device(command.device or budget.device or DEFAULT_DEVICE, devices)
+    named = command.n_devices
+    count = (budget.n_devices or DEFAULT_COUNT) if named is None else named
+    if count < 1:
+        raise ValueError(f"n_devices must be at least 1, got {count}")
+    return device, count
+
+
+def _place_shape(command: PlanCommand, plan: Plan, device: Device, count: int) -> Placement | None:
+    """The planned shape on the devices; None where no shape can be built."""
     if plan.shape is None:
         return None
-    named = command.n_devices
-    count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
     return place(
         plan.shape.shape,
         plan.shape.total_params,
@@ -110,13 +134,15 @@ def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -
     )
 
 
-def _write_json(plan: Plan, placement: Placement | None) -> str:
+def _write_json(plan: Plan, placement: Placement | None, layouts: LaidOut | None) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
         chip = {"device": placement.device.name, "n_devices": placement.n_devices}
         rows = {"precision": placement.precision, "by_strategy": to_plain(placement.table)}
         parts["memory"] = chip | rows
+    if layouts is not None:
+        parts["layouts"] = to_plain(layouts.table)
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
 
 

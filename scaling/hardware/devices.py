@@ -1,8 +1,8 @@
 """Accelerators: dense peak FLOP/s by number format and memory, as their makers print them.
 
 Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s, links in
-GB/s one way, memory bandwidth in GB/s, power in W), or an entry to the `devices` of a user's own configuration. Makers print links as the
-sum of both ways: the table has half of it.
+GB/s one way, memory bandwidth in GB/s, power in W), or an entry to the `devices` of a user's own
+configuration. Makers print links as the sum of both ways: the table has half of it.
 """
 
 import re
@@ -21,7 +21,7 @@ LINKS = {  # field of a Device -> column of the table
     "network_bandwidth": "network_gbs",
     "host_bandwidth": "host_gbs",
 }
-CHIP = {"memory_bandwidth": "memory_gbs", "power": "watts"}  # likewise
+CHIP = {"memory_bandwidth": "memory_gbs", "power": "watts", "server_power": "server_watts"}
 FACTS = [*LINKS, *CHIP]
 PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats apart
 
@@ -48,7 +48,8 @@ class Device:
     links_source: str = ""
     memory_bandwidth: float | None = None  # bytes/s, of its own memory
     power: float | None = None  # W, the most that the chip is rated for
-    chip_source: str = ""  # of the last two
+    server_power: float | None = None  # W, its share of the most that its maker's server draws
+    chip_source: str = ""  # of the last three
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""
@@ -68,8 +69,9 @@ class Device:
         for link in LINKS:
             if (speed := getattr(self, link)) is not None:
                 _require_positive(self.name, link, speed, "bytes/s one way, as in 300.0e9")
-        for fact, unit in (("memory_bandwidth", "bytes/s, as in 2.0e12"), ("power", "W")):
+        for fact in CHIP:
             if (value := getattr(self, fact)) is not None:
+                unit = "W" if fact.endswith("power") else "bytes/s, as in 2.0e12"
                 _require_positive(self.name, fact, value, unit)
 
     @property

@@ -53,7 +53,9 @@ OPTIMUM = {  # quantity -> what a reader calls it, how it is written
 }
 
 
-def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Section]:
+def plan_sections(
+    plan: Plan, placement: Placement | None = None, *further: Section
+) -> Iterator[Section]:
     """All that a plan holds, in the order in which a reader asks; the shape where it is placed."""
     yield _show_optimum(plan)
     if plan.departures is not None:
@@ -71,6 +73,7 @@ def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Se
     yield _show_hours(plan, placement)
     if placement is not None:
         yield _show_memory(placement)
+    yield from further
     if plan.notes:
         yield Section("Read this with it", items=plan.notes)
 

@@ -20,7 +20,7 @@ from scaling.hardware.devices import GB, get_device
 from scaling.hardware.parallelism import Job
 from scaling.planning.layouts import KEYS, rank
 
-COUNTING = {"materialised": "korthikanti", "flash": "plain"}  # as the published runs are counted
+COUNTING = ("korthikanti", "plain")  # without and with flash attention
 HARDWARE = 0.75  # model FLOPs of those with a full recomputation, which "hardware TFLOP/s" count
 REFERENCE = 1e23  # FLOPs, at which the batch is told
 RECORD = Path(__file__).with_name("utilisation.json")
@@ -34,6 +34,7 @@ class Calibration:
     """Share of the datasheets' peaks that trainings reach, and the batches they took."""
 
     reached: float
+    planned: float  # the same where `rank` chose the layout: trainings with flash attention
     spread: float  # standard deviation of ln(reported / predicted MFU), by the other trainings
     n_runs: int
     n_trainings: int
@@ -66,9 +67,14 @@ def job_of(run: pd.Series) -> Job:
         device,
         int(run.n_devices),
         int(run.sequences),
-        counting=COUNTING[run.attention],
+        counting=COUNTING[int(run.flash)],
         sequence_parallel=bool(run.sequence_parallel),
     )
+
+
+def modernise(job: Job) -> Job:
+    """A step as it would be run today: flash attention, sequence parallelism."""
+    return replace(job, counting="gpt", sequence_parallel=True)
 
 
 def layout_of(run: pd.Series) -> dict[str, Any]:
@@ -99,8 +105,10 @@ def compare_runs() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with columns run, training, device, flops (6ND), batch_tokens, n_devices, the layout and its memory (bytes), fits,
-        mfu_reported, mfu_ideal, and of the other trainings alone: reached, mfu (predicted)
+    DataFrame with columns run, training, device, flops (6ND), batch_tokens, n_devices, the layout
+        and its memory (bytes), fits, mfu_reported, mfu_ideal, mfu_chosen (ideal as well, every
+        choice free and attention never materialised), flash (1, or 0 for a training without flash
+        attention), and of the other trainings alone: reached, mfu (predicted)
     """
     rows = []
     for _, run in read_runs().iterrows():
@@ -110,7 +118,8 @@ def compare_runs() -> pd.DataFrame:
         told |= {"flops": 6 * job.network.params * run.tokens}
         told |= {"batch_tokens": job.sequences * job.network.seq_len}
         told |= {"n_devices": job.n_devices, **best[["data", *KEYS, "memory", "fits"]]}
-        rows.append(told | {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu})
+        told |= {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu}
+        rows.append(told | {"mfu_chosen": rank(modernise(job)).mfu.iloc[0], "flash": run.flash})
     table = pd.DataFrame(rows)
     logs = np.log(table.mfu_reported / table.mfu_ideal)
     others = [logs[table.training != one].groupby(table.training).mean() for one in table.training]
@@ -130,10 +139,12 @@ def calibrate(table: pd.DataFrame) -> Calibration:
     """
     logs = np.log(table.mfu_reported / table.mfu_ideal).groupby(table.training).mean()
     missed = (np.log(table.mfu_reported / table.mfu) ** 2).groupby(table.training).mean()
+    free = np.log(table.mfu_reported / table.mfu_chosen)[table.flash == 1]
     known = table.dropna(subset="flops").drop_duplicates("training")
     exponent, level = np.polyfit(np.log(known.flops / REFERENCE), np.log(known.batch_tokens), 1)
     return Calibration(
         reached=float(np.exp(logs.mean())),
+        planned=float(np.exp(free.groupby(table.training).mean().mean())),
         spread=float(np.sqrt(missed.mean())),
         n_runs=len(table),
         n_trainings=len(logs),
