@@ -14,11 +14,13 @@ from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.layouts import layout_section
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
+from scaling.pages.upkeep import upkeep_section
 from scaling.planning.budgets import Budget
 from scaling.planning.laid_out import LaidOut, plan_laid_out
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, to_plain
 from scaling.planning.request import PlanRequest, read_request
+from scaling.planning.upkeep import Terms, keep_up, read_terms
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
@@ -49,6 +51,12 @@ class PlanCommand:
     layout: Any = None  # {tensor: 8, pipeline: 4}: also context, zero, micro_batch, interleave ...
     batch_tokens: Any = None  # of a global batch; None: as published trainings of this compute
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
+    purchase_price: float | None = None  # of one device with its share of servers and network
+    electricity_price: float | None = None  # of a kWh; None: 0.08, US industry 2023
+    failures_per_day: float | None = None  # interruptions of a device; None: of Llama 3, 4.7e-4
+    restart_minutes: float | None = None  # after an interruption; None: 10
+    region: str | None = None  # whose electricity: World, USA, France ...; None: some of them
+    pue: float | None = None  # power of the site over that of its servers; None: 1.1
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
     precision: str = "bf16_mixed"  # of the memory: fp32, bf16_autocast, bf16_mixed, fp16_mixed
     n_sequences: float = 1  # sequences at once on each device, for the memory
@@ -67,7 +75,7 @@ def main(command: PlanCommand) -> None:
     """Plan, print, write."""
     console = make_console()
     devices = _read_devices(command)
-    request = _read_command(command, devices)
+    request, terms = _read_command(command, devices), _read_terms(command)
     device, count = _choose_devices(command, request.budget, devices)
     plan, layouts, why = plan_laid_out(
         request,
@@ -79,7 +87,14 @@ def main(command: PlanCommand) -> None:
         asked=command.layout,
     )
     placement = _place_shape(command, plan, device, count)
-    sections = [*plan_sections(plan, placement, layout_section(layouts, why))]
+    further = [layout_section(layouts, why)]
+    if plan.shape is not None:
+        hours = plan.hours_on(device.name)
+        kept = keep_up(
+            plan.shape.total_params, device, count, hours, precision=command.precision, terms=terms
+        )
+        further.append(upkeep_section(kept, plan.budget.price_per_hour))
+    sections = [*plan_sections(plan, placement, *further)]
     print_sections(console, sections)
     if command.json is not None:
         write_text(Path(command.json), _write_json(plan, placement, layouts))
@@ -105,6 +120,17 @@ def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanReque
         model=None if command.params is None else (command.params, command.tokens),
         precision=command.peak,
         devices=devices,
+    )
+
+
+def _read_terms(command: PlanCommand) -> Terms:
+    return read_terms(
+        failures=command.failures_per_day,
+        restart=command.restart_minutes,
+        pue=command.pue,
+        region=command.region,
+        purchase_price=command.purchase_price,
+        electricity_price=command.electricity_price,
     )
 
 

@@ -299,7 +299,7 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
 def _describe_cost(plan: Plan, placement: Placement) -> str:
     device, price = placement.device.name, plan.budget.price_per_hour
     row = plan.conversions.set_index("device").loc[device]
-    hours = row.device_hours * plan.spent
+    hours = plan.hours_on(device)
     days = hours / HOURS["day"] / placement.n_devices
     money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
     rest = f", {plan.spent:.2g} of the budget" if plan.spent < BARELY else ""

@@ -15,9 +15,10 @@ from scaling.planning.placement import network_of
 from scaling.planning.plan import Plan, answer
 from scaling.planning.request import PlanRequest
 from scaling.planning.utilisation import Calibration, load_calibration
-from scaling.quantities import TOKENS, positive_quantity
+from scaling.quantities import TOKENS, format_quantity, positive_quantity
 
 SHOWN = 5  # layouts
+FAR = 0.1  # of the smallest published run: below, nothing is estimated
 MOST_DEVICES = 2**17  # searched for the fewest that fit
 APART = ["tensor", "pipeline", "context", "zero"]  # what makes two layouts differ to a reader
 
@@ -65,12 +66,18 @@ def lay_out(
     Raises
     ------
     ValueError
-        No shape, a device whose links or memory bandwidth nobody knows, a batch that is not
+        No shape or a tiny one, a device whose links or memory bandwidth nobody knows, a batch that is not
         positive, a layout that the devices or the shape cannot have.
     """
     if plan.shape is None:
         raise ValueError("no shape can be built, so none can be laid out")
     network, calibration = network_of(plan.shape.shape), load_calibration()
+    if network.params < FAR * calibration.smallest:
+        raise ValueError(
+            f"a shape of {format_quantity(network.params)} parameters is far below the smallest of "
+            f"the published runs, {format_quantity(calibration.smallest)}: starting its kernels, "
+            "which is not counted, may take most of the time"
+        )
     if batch_tokens is None:
         tokens = calibration.batch(plan.budget.flops)
     else:
@@ -86,7 +93,7 @@ def lay_out(
         precision=precision,
         peak=peak if peak in device.peak_flops else None,
     )
-    table = rank(job, _read_layout(asked), calibration.reached if asked else calibration.planned)
+    table = rank(job, _read_layout(asked), calibration.reached)
     if asked and not len(table):
         raise ValueError(
             f"layout={dict(asked)} cannot be on {n_devices} {device.name}: the product of tensor, "

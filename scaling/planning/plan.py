@@ -109,6 +109,10 @@ class Plan:
         """Share of the budget that the shape takes on D tokens; 1 without a shape."""
         return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
 
+    def hours_on(self, device: str) -> float:
+        """Device-hours of the plan on a device of `conversions`."""
+        return float(self.conversions.set_index("device").device_hours[device]) * self.spent
+
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
         return to_plain(self)

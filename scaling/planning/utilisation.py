@@ -34,10 +34,10 @@ class Calibration:
     """Share of the datasheets' peaks that trainings reach, and the batches they took."""
 
     reached: float
-    planned: float  # the same where `rank` chose the layout: trainings with flash attention
     spread: float  # standard deviation of ln(reported / predicted MFU), by the other trainings
     n_runs: int
     n_trainings: int
+    smallest: float  # parameters of the smallest model among the runs
     batch_tokens: float  # of a training of 1e23 FLOPs
     batch_exponent: float  # of the FLOPs
 
@@ -105,21 +105,19 @@ def compare_runs() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with columns run, training, device, flops (6ND), batch_tokens, n_devices, the layout
-        and its memory (bytes), fits, mfu_reported, mfu_ideal, mfu_chosen (ideal as well, every
-        choice free and attention never materialised), flash (1, or 0 for a training without flash
-        attention), and of the other trainings alone: reached, mfu (predicted)
+    DataFrame with columns run, training, device, params, flops (6ND), batch_tokens, n_devices, the layout
+        and its memory (bytes), fits, mfu_reported, mfu_ideal, and of the other trainings alone:
+        reached, mfu (predicted)
     """
     rows = []
     for _, run in read_runs().iterrows():
         job = job_of(run)
         best = rank(job, layout_of(run)).iloc[0]
         told = {"run": run.run, "training": run.training, "device": run.device}
-        told |= {"flops": 6 * job.network.params * run.tokens}
+        told |= {"params": job.network.params, "flops": 6 * job.network.params * run.tokens}
         told |= {"batch_tokens": job.sequences * job.network.seq_len}
         told |= {"n_devices": job.n_devices, **best[["data", *KEYS, "memory", "fits"]]}
-        told |= {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu}
-        rows.append(told | {"mfu_chosen": rank(modernise(job)).mfu.iloc[0], "flash": run.flash})
+        rows.append(told | {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu})
     table = pd.DataFrame(rows)
     logs = np.log(table.mfu_reported / table.mfu_ideal)
     others = [logs[table.training != one].groupby(table.training).mean() for one in table.training]
@@ -139,15 +137,14 @@ def calibrate(table: pd.DataFrame) -> Calibration:
     """
     logs = np.log(table.mfu_reported / table.mfu_ideal).groupby(table.training).mean()
     missed = (np.log(table.mfu_reported / table.mfu) ** 2).groupby(table.training).mean()
-    free = np.log(table.mfu_reported / table.mfu_chosen)[table.flash == 1]
     known = table.dropna(subset="flops").drop_duplicates("training")
     exponent, level = np.polyfit(np.log(known.flops / REFERENCE), np.log(known.batch_tokens), 1)
     return Calibration(
         reached=float(np.exp(logs.mean())),
-        planned=float(np.exp(free.groupby(table.training).mean().mean())),
         spread=float(np.sqrt(missed.mean())),
         n_runs=len(table),
         n_trainings=len(logs),
+        smallest=float(table.params.min()),
         batch_tokens=float(np.exp(level)),
         batch_exponent=float(exponent),
     )
