@@ -55,6 +55,7 @@ def lay_out(
     peak: str | None = None,
     batch_tokens: str | float | None = None,
     asked: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
 ) -> LaidOut:
     """Lay the shape of a plan out on devices, by step time at the calibrated share of the peaks.
 
@@ -62,16 +63,18 @@ def lay_out(
     ----------
     batch_tokens : tokens of a global batch; None: as published trainings of so many FLOPs took
     asked : mapping of `scaling.planning.layouts.KEYS`, or None; the rest is chosen
+    calibration : of all published trainings, if omitted
 
     Raises
     ------
     ValueError
-        No shape or a tiny one, a device whose links or memory bandwidth nobody knows, a batch that is not
-        positive, a layout that the devices or the shape cannot have.
+        No shape or a tiny one, a device whose links or memory bandwidth nobody knows, a batch that
+        is not positive, a layout that the devices or the shape cannot have.
     """
     if plan.shape is None:
         raise ValueError("no shape can be built, so none can be laid out")
-    network, calibration = network_of(plan.shape.shape), load_calibration()
+    network = network_of(plan.shape.shape)
+    calibration = load_calibration() if calibration is None else calibration
     if network.params < FAR * calibration.smallest:
         raise ValueError(
             f"a shape of {format_quantity(network.params)} parameters is far below the smallest of "

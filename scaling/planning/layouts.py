@@ -13,7 +13,7 @@ from scaling.hardware.speed import PER_MACHINE
 KEYS = ("tensor", "pipeline", "context", "zero", "micro_batch", "interleave", "recompute")
 LEAST_CONTEXT = 4096  # tokens that a device keeps of a context that is divided
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64)
-INTERLEAVES = (1, 2, 4, 8)
+INTERLEAVES = range(1, 9)
 
 
 def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFram
         "context": [1] + [k for k in divisors[1:] if n.seq_len / k >= LEAST_CONTEXT],
         "zero": [0, 1, 2, 3, 4],  # 4: stage 3 within a machine, DDP between
         "micro_batch": [k for k in MICRO_BATCHES if k <= sequences],
-        "interleave": INTERLEAVES,
+        "interleave": [*INTERLEAVES],
         "recompute": again,
     }
     offered |= {name: [value] for name, value in asked.items()}

@@ -105,9 +105,9 @@ def compare_runs() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with columns run, training, device, params, flops (6ND), batch_tokens, n_devices, the layout
-        and its memory (bytes), fits, mfu_reported, mfu_ideal, and of the other trainings alone:
-        reached, mfu (predicted)
+    DataFrame with columns run, training, device, params, flops (6ND), batch_tokens, n_devices, the
+        layout and its memory (bytes), fits, mfu_reported, mfu_ideal, and of the other trainings
+        alone: reached, mfu (predicted)
     """
     rows = []
     for _, run in read_runs().iterrows():
