@@ -110,22 +110,26 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 
 def _read_devices() -> dict[str, Device]:
-    table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
-    columns = LINKS | CHIP
-    known = table[[*columns.values()]].set_axis([*columns], axis=1)
-    known[[*LINKS, "memory_bandwidth"]] *= GB
-    sources = ["source", "links_source", "chip_source"]
-    peaks = table.drop(columns=["memory_gb", *sources, *columns.values()]) * TERA
-    return {
-        str(name): Device(
-            str(name),
-            peaks.loc[name].dropna().to_dict(),
-            table.memory_gb[name] * GB,
-            **table.loc[name, sources].dropna().to_dict(),
-            **known.loc[name].dropna().to_dict(),
+    table = read_table(Path(__file__).with_name("devices.csv"))
+    units = {name: GB for name in (*LINKS, "memory_bandwidth")}
+    sources = [name for name in table if str(name).endswith("source")]
+    other = {"device", "memory_gb", *sources, *(LINKS | CHIP).values()}
+    found = {}
+    for row in table.to_dict("records"):
+        known = {name: value for name, value in row.items() if value == value}
+        facts = {
+            name: known[column] * units.get(name, 1.0)
+            for name, column in (LINKS | CHIP).items()
+            if column in known
+        }
+        found[row["device"]] = Device(
+            row["device"],
+            {str(name): value * TERA for name, value in known.items() if name not in other},
+            row["memory_gb"] * GB,
+            **{str(name): row[name] for name in sources},
+            **facts,
         )
-        for name in table.index
-    }
+    return found
 
 
 DEVICES: dict[str, Device] = _read_devices()
