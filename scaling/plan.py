@@ -9,12 +9,17 @@ from typing import Any
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
+from scaling.pages.layouts import layout_section
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
+from scaling.pages.upkeep import upkeep_section
+from scaling.planning.budgets import Budget
+from scaling.planning.laid_out import LaidOut, plan_laid_out
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
-from scaling.planning.plan import Plan, answer, to_plain
+from scaling.planning.plan import Plan, to_plain
 from scaling.planning.recipe_files import check_suffix, write_recipe
 from scaling.planning.request import PlanRequest, read_request
+from scaling.planning.upkeep import Terms, keep_up, read_terms
 from scaling.shapes.architecture import architecture_of
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
@@ -52,8 +57,16 @@ class PlanCommand:
     model: str | None = None  # an architecture: a config.json in Hugging Face's form
     device: str | None = None  # None: that of the budget, else an H100
     n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
-    utilisation: float | None = None  # share of the dense peak; None: 0.4, named as an assumption
+    utilisation: float | None = None  # share of the dense peak; None: estimated, else 0.4 assumed
+    layout: Any = None  # {tensor: 8, pipeline: 4}: also context, zero, micro_batch, interleave ...
+    batch_tokens: Any = None  # of a global batch; None: as published trainings of this compute
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
+    purchase_price: float | None = None  # of one device with its share of servers and network
+    electricity_price: float | None = None  # of a kWh; None: 0.08, US industry 2023
+    failures_per_day: float | None = None  # interruptions of a device; None: of Llama 3, 4.7e-4
+    restart_minutes: float | None = None  # after an interruption; None: 10
+    region: str | None = None  # whose electricity: World, USA, France ...; None: some of them
+    pue: float | None = None  # power of the site over that of its servers; None: 1.1
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
     precision: str = "bf16_mixed"  # of the memory: fp32, bf16_autocast, bf16_mixed, fp16_mixed
     n_sequences: float = 1  # sequences at once on each device, for the memory
@@ -75,16 +88,33 @@ def main(command: PlanCommand) -> None:
     if command.recipe is not None:
         check_suffix(Path(command.recipe).suffix)
     devices = _read_devices(command)
-    plan = answer(_read_command(command, devices))
-    placement = _place_shape(command, plan, devices)
+    request, terms = _read_command(command, devices), _read_terms(command)
+    device, count = _choose_devices(command, request.budget, devices)
+    plan, layouts, why = plan_laid_out(
+        request,
+        device,
+        count,
+        precision=command.precision,
+        peak=command.peak,
+        batch_tokens=command.batch_tokens,
+        asked=command.layout,
+    )
+    placement = _place(command, plan, device, count)
+    further = [layout_section(layouts, why)]
+    if plan.trained is not None:
+        hours = plan.hours_on(device.name)
+        kept = keep_up(
+            plan.total_params, device, count, hours, precision=command.precision, terms=terms
+        )
+        further.append(upkeep_section(kept, plan.budget.price_per_hour))
     recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
-    sections = [*plan_sections(plan, placement)]
+    sections = [*plan_sections(plan, placement, *further)]
     print_sections(console, sections)
     if command.recipe is not None and recipe is not None:
         write_text(Path(command.recipe), recipe)
         console.print(f"Recipe: {Path(command.recipe).resolve()}")
     if command.json is not None:
-        write_text(Path(command.json), _write_json(plan, placement))
+        write_text(Path(command.json), _write_json(plan, placement, layouts))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
@@ -114,20 +144,36 @@ def _read_command(command: PlanCommand, devices: dict[str, Device]) -> PlanReque
     )
 
 
-def _place_shape(command: PlanCommand, plan: Plan, devices: dict[str, Device]) -> Placement | None:
-    """The given architecture or the planned shape on the named device; None without either."""
-    device = get_device(command.device or plan.budget.device or DEFAULT_DEVICE, devices)
-    if plan.given is not None:
-        shape, params = plan.given.architecture, plan.given.total_params
-    elif plan.shape is not None:
-        shape, params = plan.shape.shape, plan.shape.total_params
-    else:
-        return None
+def _read_terms(command: PlanCommand) -> Terms:
+    return read_terms(
+        failures=command.failures_per_day,
+        restart=command.restart_minutes,
+        pue=command.pue,
+        region=command.region,
+        purchase_price=command.purchase_price,
+        electricity_price=command.electricity_price,
+    )
+
+
+def _choose_devices(
+    command: PlanCommand, budget: Budget, devices: dict[str, Device]
+) -> tuple[Device, int]:
+    """The device that is named, or that of the budget, and how many; else the defaults."""
+    device = get_device(command.device or budget.device or DEFAULT_DEVICE, devices)
     named = command.n_devices
-    count = (plan.budget.n_devices or DEFAULT_COUNT) if named is None else named
+    count = (budget.n_devices or DEFAULT_COUNT) if named is None else named
+    if count < 1:
+        raise ValueError(f"n_devices must be at least 1, got {count}")
+    return device, count
+
+
+def _place(command: PlanCommand, plan: Plan, device: Device, count: int) -> Placement | None:
+    """What is to be trained on the devices; None where nothing can be built."""
+    if plan.trained is None:
+        return None
     return place(
-        shape,
-        params,
+        plan.trained,
+        plan.total_params,
         device,
         count,
         precision=command.precision,
@@ -146,13 +192,15 @@ def _write_recipe(path: Path, plan: Plan) -> str:
     return write_recipe(plan.recipe, architecture_of(shape), shape, path.suffix)
 
 
-def _write_json(plan: Plan, placement: Placement | None) -> str:
+def _write_json(plan: Plan, placement: Placement | None, layouts: LaidOut | None) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
         chip = {"device": placement.device.name, "n_devices": placement.n_devices}
         rows = {"precision": placement.precision, "by_strategy": to_plain(placement.table)}
         parts["memory"] = chip | rows
+    if layouts is not None:
+        parts["layouts"] = to_plain(layouts.table)
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
 
 

@@ -1,8 +1,8 @@
 """Accelerators: dense peak FLOP/s by number format and memory, as their makers print them.
 
 Adding a device is adding a line to devices.csv (memory in decimal GB, peaks in TFLOP/s, links in
-GB/s one way), or an entry to the `devices` of a user's own configuration. Makers print links as the
-sum of both ways: the table has half of it.
+GB/s one way, memory bandwidth in GB/s, power in W), or an entry to the `devices` of a user's own
+configuration. Makers print links as the sum of both ways: the table has half of it.
 """
 
 import re
@@ -20,8 +20,9 @@ LINKS = {  # field of a Device -> column of the table
     "node_bandwidth": "node_gbs",
     "network_bandwidth": "network_gbs",
     "host_bandwidth": "host_gbs",
-    "memory_bandwidth": "memory_gbs",
 }
+CHIP = {"memory_bandwidth": "memory_gbs", "power": "watts", "server_power": "server_watts"}
+FACTS = [*LINKS, *CHIP]
 PEAK_FORMATS = {"fp8", *FORMATS}  # datasheets do not tell the two fp8 formats apart
 
 
@@ -46,6 +47,9 @@ class Device:
     host_bandwidth: float | None = None  # to the host's memory (PCIe)
     links_source: str = ""
     memory_bandwidth: float | None = None  # bytes/s, of its own memory
+    power: float | None = None  # W, the most that the chip is rated for
+    server_power: float | None = None  # W, its share of the most that its maker's server draws
+    chip_source: str = ""  # of the last three
 
     def __post_init__(self):
         """Refuse a device that cannot be planned with; see Raises of the class."""
@@ -65,6 +69,10 @@ class Device:
         for link in LINKS:
             if (speed := getattr(self, link)) is not None:
                 _require_positive(self.name, link, speed, "bytes/s one way, as in 300.0e9")
+        for fact in CHIP:
+            if (value := getattr(self, fact)) is not None:
+                unit = "W" if fact.endswith("power") else "bytes/s, as in 2.0e12"
+                _require_positive(self.name, fact, value, unit)
 
     @property
     def training_format(self) -> str:
@@ -102,21 +110,26 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 
 def _read_devices() -> dict[str, Device]:
-    table = read_table(Path(__file__).with_name("devices.csv")).set_index("device")
-    links = table[[*LINKS.values()]].set_axis([*LINKS], axis=1) * GB
-    facts = ["memory_gb", "source", "links_source"]
-    peaks = table.drop(columns=[*facts, *LINKS.values(), "memory_gbs_source"]) * TERA
-    return {
-        str(name): Device(
-            str(name),
-            peaks.loc[name].dropna().to_dict(),
-            gb * GB,
-            source,
-            links_source=links_source,
-            **links.loc[name].dropna().to_dict(),
+    table = read_table(Path(__file__).with_name("devices.csv"))
+    units = dict.fromkeys((*LINKS, "memory_bandwidth"), GB)
+    sources = [name for name in table if str(name).endswith("source")]
+    other = {"device", "memory_gb", *sources, *(LINKS | CHIP).values()}
+    found = {}
+    for row in table.to_dict("records"):
+        known = {name: value for name, value in row.items() if value == value}
+        facts = {
+            name: known[column] * units.get(name, 1.0)
+            for name, column in (LINKS | CHIP).items()
+            if column in known
+        }
+        found[row["device"]] = Device(
+            row["device"],
+            {str(name): value * TERA for name, value in known.items() if name not in other},
+            row["memory_gb"] * GB,
+            **{str(name): row[name] for name in sources},
+            **facts,
         )
-        for name, gb, source, links_source in table[facts].itertuples()
-    }
+    return found
 
 
 DEVICES: dict[str, Device] = _read_devices()
@@ -128,8 +141,8 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
     Parameters
     ----------
     name : str
-    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps source,
-        links_source and the links of `LINKS` (bytes/s one way)
+    fields : Device, or mapping with peak_flops (format -> FLOP/s), memory_bytes and perhaps its
+        sources, the links of `LINKS` (bytes/s one way), memory_bandwidth (bytes/s) and power (W)
 
     Raises
     ------
@@ -143,7 +156,7 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
             f"device {name!r}: give a mapping with peak_flops and memory_bytes, got {fields!r}"
         )
     needed = {"peak_flops", "memory_bytes"}
-    known = needed | {"source", "links_source", *LINKS}
+    known = needed | {"source", "links_source", "chip_source", *FACTS}
     if lacking := sorted(needed - set(fields)):
         raise ValueError(f"device {name!r}: {lacking} missing; give {sorted(needed)}")
     if unknown := sorted(set(fields) - known):

@@ -1,6 +1,9 @@
 """Seconds of a training step on many devices: compute, collectives, what of them overlaps."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from scaling.hardware.communication import Communication
 from scaling.hardware.devices import Device
@@ -51,15 +54,16 @@ class Links:
         node, network, host = (speed or 0.0 for speed in speeds)
         return cls(node, network, host, latency)
 
-    def ring(self, n_devices: int, stride: int = 1) -> float:
-        """Bytes/s at which every device of a ring sends.
+    def ring(self, n_devices: Any, stride: Any = 1) -> Any:
+        """Bytes/s at which every device of a ring sends; of one ring or of an array of them.
 
         Within a machine, the speed of its links. Across machines all adapters of a machine carry
         the rings that pass it, min(node, m * network) for m members of a ring in each machine:
         neighbours, or every `stride`-th device.
         """
-        members = max(1, self.per_machine // stride)
-        return self.node if n_devices <= members else min(self.node, members * self.network)
+        members = np.maximum(1, self.per_machine // np.asarray(stride))
+        out = np.minimum(self.node, members * self.network)
+        return np.where(n_devices <= members, self.node, out)[()]
 
 
 @dataclass(frozen=True)

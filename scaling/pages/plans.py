@@ -45,7 +45,9 @@ OPTIMUM = {  # quantity -> what a reader calls it, how it is written
 }
 
 
-def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Section]:
+def plan_sections(
+    plan: Plan, placement: Placement | None = None, *further: Section
+) -> Iterator[Section]:
     """All that a plan holds, in the order in which a reader asks; the shape where it is placed."""
     yield _show_optimum(plan)
     if plan.asks_more:
@@ -69,6 +71,7 @@ def plan_sections(plan: Plan, placement: Placement | None = None) -> Iterator[Se
     yield _show_hours(plan, placement)
     if placement is not None:
         yield _show_memory(placement, "planned shape" if plan.given is None else "architecture")
+    yield from further
     if plan.notes:
         yield Section("Read this with it", items=plan.notes)
 
@@ -277,7 +280,7 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
 def _describe_cost(plan: Plan, placement: Placement) -> str:
     device, price = placement.device.name, plan.budget.price_per_hour
     row = plan.conversions.set_index("device").loc[device]
-    hours = row.device_hours * plan.spent
+    hours = plan.hours_on(device)
     days = hours / HOURS["day"] / placement.n_devices
     money = f", {hours * price:,.0f} at {price:g} per {device}-hour" if price == price else ""
     rest = f", {plan.spent:.2g} of the budget" if plan.spent < BARELY else ""

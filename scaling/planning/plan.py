@@ -23,7 +23,7 @@ from scaling.planning.serving import Serving
 from scaling.planning.sources import SOURCES, LawLike, LawSource
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
-from scaling.shapes.architecture import architecture_of
+from scaling.shapes.architecture import Architecture, architecture_of
 from scaling.shapes.buildable import BuildableShape
 from scaling.shapes.shape import Shape
 
@@ -132,11 +132,26 @@ class Plan:
         return [part.name for part in self.answer.constraints] != ["budget"]
 
     @property
+    def trained(self) -> Shape | Architecture | None:
+        """The given architecture, else the shape to build; None without either."""
+        return self.given.architecture if self.given else self.shape and self.shape.shape
+
+    @property
+    def total_params(self) -> float:
+        """Of what is trained; N where nothing can be built."""
+        found = self.given or self.shape
+        return found.total_params if found else self.N
+
+    @property
     def spent(self) -> float:
-        """Share of the budget that the shape takes on D tokens; 1 without a shape."""
+        """Share of the budget that the training takes; 1 where nothing can be built."""
         if self.given is not None:
             return self.given.spent
         return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
+
+    def hours_on(self, device: str) -> float:
+        """Device-hours of the plan on a device of `conversions`."""
+        return float(self.conversions.set_index("device").device_hours[device]) * self.spent
 
     def to_dict(self) -> dict[str, Any]:
         """Everything by name in JSON's types; tables as lists of rows, NaN as None."""

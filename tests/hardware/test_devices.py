@@ -9,6 +9,7 @@ DATASHEETS = {  # dense TFLOP/s and GB, as the makers print them
     "H100": ({"bf16": 989, "fp8": 1979, "fp32": 67}, 80),
     "H200": ({"bf16": 989, "fp8": 1979, "fp32": 67}, 141),
     "B200": ({"bf16": 2250, "fp8": 4500}, 192),
+    "TPUv3": ({"bf16": 123}, 32),
     "TPUv4": ({"bf16": 275}, 32),
     "TPUv5e": ({"bf16": 197}, 16),
     "TPUv5p": ({"bf16": 459}, 95),

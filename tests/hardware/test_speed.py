@@ -57,7 +57,7 @@ def test_links_of_the_table_are_half_of_what_is_printed_both_ways():
     assert DEVICES["A100"].network_bandwidth == 200e9 / 8  # a 200 Gb/s adapter for each
     assert DEVICES["H100"].host_bandwidth == 64e9  # PCIe 5.0 x16: 128 GB/s both ways
     known = [d for d in DEVICES.values() if d.node_bandwidth]
-    assert len(known) == 9 and all(d.links_source for d in known)
+    assert len(known) == 15 and all(d.links_source for d in known)
 
 
 def test_mistakes_are_named():

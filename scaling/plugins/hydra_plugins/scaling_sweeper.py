@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,7 +15,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from scaling.training.dispatch import Job, Launch, carried_by
+if TYPE_CHECKING:  # Hydra loads this with every verb, and few of them train
+    from scaling.training.dispatch import Job, Launch
 
 JOB_OVERRIDES = [  # a job leaves no folder where it runs, and does not log
     "hydra.sweep.dir=.",
@@ -68,6 +69,8 @@ class ScalingSweeper(BasicSweeper):
 
     def _succeeds(self, combination: Sequence[str], number: int, name: str) -> bool:
         """Run the verb on one combination; say on stderr which job failed, and why."""
+        from scaling.training.dispatch import carried_by
+
         try:
             with carried_by(self._launch()):
                 _ = self.here.launch([combination], number)[0].return_value
@@ -79,14 +82,14 @@ class ScalingSweeper(BasicSweeper):
             return not end.code
         return True
 
-    def _launch(self) -> Launch | None:
+    def _launch(self) -> "Launch | None":
         """Return what carries jobs to the launcher; None where it is Hydra's own, here."""
         context, config = self.hydra_context, self.config
         assert context is not None and config is not None
         if config.hydra.launcher._target_.endswith(f".{BasicLauncher.__name__}"):
             return None
 
-        def launch(job: Job) -> Callable[[], Any]:
+        def launch(job: "Job") -> Callable[[], Any]:
             connect_to_ray(config)
             carry_this_module()
             launcher = Plugins.instance().instantiate_launcher(
@@ -138,7 +141,7 @@ def ask_for_ranks(launcher: DictConfig, ranks: int, device: str) -> None:
             launcher.ray.remote.num_gpus = max(ranks, launcher.ray.remote.num_gpus)
 
 
-def as_rank(job: Job) -> Callable[[Any], Any]:
+def as_rank(job: "Job") -> Callable[[Any], Any]:
     """Tell a job that is several tasks of submitit, in the words of torchrun, which rank it is."""
 
     def run(composed: Any = None) -> Any:

@@ -1,0 +1,283 @@
+"""A decoder split over devices in every direction: bytes on a device, seconds of a step.
+
+Splits come as a table with the columns of `Split`, one split in a row, and all are weighed at once.
+
+Narayanan et al. 2021, arXiv:2104.04473, for the splits and the bubble; Korthikanti et al. 2022,
+arXiv:2205.05198, for activations; Rajbhandari et al. 2020, arXiv:1910.02054, for ZeRO.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scaling.hardware.activations import COUNTINGS, LOGIT_BYTES, Network, layer_bytes_per_token
+from scaling.hardware.devices import Device
+from scaling.hardware.memory import PREFETCHED_LAYERS
+from scaling.hardware.setup import PRECISION_BYTES, SHARDED, Precision
+from scaling.hardware.speed import Links
+
+STAGES = ("ddp", "zero1", "zero2", "zero3")  # of ZeRO, by number
+PASSES = 5  # of a kept byte over the memory: written, read; read again, its gradient both ways
+AGAIN = 2  # of one computed again: written and read once more
+BACKWARD = 2  # forward passes that a backward pass costs
+
+
+class Split(NamedTuple):
+    """How devices share a training, one number or an array for each way."""
+
+    data: Any  # times that the batch is divided
+    tensor: Any  # matrices
+    pipeline: Any  # layers
+    context: Any  # sequences
+    zero: Any  # stage of ZeRO, 0 to 3
+    shards: Any  # devices that ZeRO shards among: data * context, or fewer (hybrid)
+    micro_batch: Any  # sequences that pass at once
+    interleave: Any  # virtual stages of the pipeline on a device
+    recompute: Any  # none, selective, full
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "Split":
+        """All splits of a table."""
+        return cls(*(table[name].to_numpy() for name in cls._fields))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step of training: a batch of sequences through a network on devices of one kind.
+
+    Raises
+    ------
+    ValueError
+        An unknown precision or counting, a batch below one sequence, a network with an encoder, or
+        a device whose memory bandwidth or links nobody knows.
+    """
+
+    network: Network
+    device: Device
+    n_devices: int
+    sequences: int  # in the global batch
+    precision: str = "bf16_mixed"
+    counting: str = "gpt"  # of activations, see `COUNTINGS`
+    sequence_parallel: bool = True  # tensor parallelism divides norms and dropout too
+    peak: str | None = None  # number format of the peak; None: the device's for training
+
+    def __post_init__(self):
+        """Refuse what cannot be weighed; see Raises of the class."""
+        for name, table in (("precision", PRECISION_BYTES), ("counting", COUNTINGS)):
+            if (value := getattr(self, name)) not in table:
+                raise ValueError(f"{name} {value!r} is unknown; use one of {[*table]}")
+        for name in ("n_devices", "sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.network.encoder_len:
+            raise ValueError("a network with an encoder cannot be split here; take a decoder")
+        if self.device.memory_bandwidth is None:
+            raise ValueError(
+                f"device {self.device.name!r} has no memory_bandwidth; set it in devices, bytes/s"
+            )
+        _ = self.links
+
+    @cached_property
+    def links(self) -> Links:
+        """Of the device; the network is missed beyond one machine, nothing by a device alone."""
+        node, network = self.device.node_bandwidth, self.device.network_bandwidth
+        if self.n_devices <= Links.per_machine:
+            network = network or node
+        if self.n_devices > 1 and (node is None or network is None):
+            raise ValueError(
+                f"device {self.device.name!r} has no links for {self.n_devices} of them; set "
+                "node_bandwidth and network_bandwidth, bytes/s one way, in devices"
+            )
+        return Links(node or 1.0, network or 1.0, self.device.host_bandwidth or 1.0)
+
+    @property
+    def bytes_of(self) -> Precision:
+        """The row of `PRECISION_BYTES`."""
+        return PRECISION_BYTES[self.precision]
+
+    @property
+    def peak_flops(self) -> float:
+        """FLOP/s that a device has at most."""
+        return self.device.training_flops(self.peak)
+
+    @property
+    def attention_flops(self) -> float:
+        """Of a forward pass over one sequence: 4*L*T^2*a, the full square.
+
+        Flash attention skips half of a causal square and reaches about half of the rate.
+        """
+        n = self.network
+        return 4.0 * n.n_layers * n.seq_len**2 * n.attention
+
+    @property
+    def layer_flops(self) -> float:
+        """Of a forward pass of all layers over one sequence: 2*T*L*P and the attention."""
+        n = self.network
+        return 2.0 * n.seq_len * n.n_layers * n.layer_params + self.attention_flops
+
+    @property
+    def forward_flops(self) -> float:
+        """Of a forward pass over one sequence, as `scaling.shapes.flops` counts them."""
+        n = self.network
+        return self.layer_flops + 2.0 * n.seq_len * n.vocab_size * n.width
+
+    @property
+    def flops(self) -> float:
+        """Of a step over the batch: what MFU counts, nothing computed again."""
+        return (1 + BACKWARD) * self.forward_flops * self.sequences
+
+
+def _stage(job: Job, s: Split) -> tuple[Any, Any]:
+    """Layers on a device, and its parameters: those of the fullest stage."""
+    n, p, t = job.network, s.pipeline, s.tensor
+    layers = np.ceil(n.n_layers / p)
+    tables = np.where(p == 1, n.table_params, n.vocab_size * n.width)
+    return layers, (layers * n.layer_params + tables) / t
+
+
+def _layer_bytes(job: Job, s: Split, *, weights: bool) -> Any:
+    """Bytes that a layer keeps on a device for each token; with or without attention weights.
+
+    Tensor parallelism divides all but what norms and dropout read, 2d(e + r) [+ 2d], which
+    sequence parallelism divides as well; 10 and 24 of Korthikanti's 34.
+    """
+    n, e, r = job.network, job.bytes_of.element, job.bytes_of.stream
+    whole = layer_bytes_per_token(n, job.counting, e, r, attention_weights=weights)
+    shared = 2 * n.width * (e + r + COUNTINGS[job.counting].dropout)
+    return (whole - shared) / s.tensor + shared / _sequence(job, s)
+
+
+def _sequence(job: Job, s: Split) -> Any:
+    """Devices that divide norms, dropout and the inputs of layers."""
+    return s.tensor if job.sequence_parallel else 1
+
+
+def weigh_memory(job: Job, splits: pd.DataFrame) -> pd.DataFrame:
+    """Bytes on the fullest device, of every split.
+
+    A stage of a pipeline holds activations of p (1 + (p-1)/(p v)) micro-batches (one forward, one
+    backward; Korthikanti et al., appendix), p without virtual stages, never more than there are.
+
+    Returns
+    -------
+    DataFrame with columns state (weights, gradients, moments, master copy), gathered (whole layers,
+        ZeRO-3), activations, logits, total
+    """
+    n, of, s = job.network, job.bytes_of, Split.of(splits)
+    layers, params = _stage(job, s)
+    state = 0.0
+    for name in ("weights", "gradients", "moments", "master"):
+        sharded = np.array([name in SHARDED[stage] for stage in STAGES])[s.zero]
+        state = state + params * getattr(of, name) / np.where(sharded, s.shards, 1)
+    tables = n.table_params
+    gathered = of.gathered * (tables + PREFETCHED_LAYERS * n.layer_params)
+    gathered = (gathered + of.reduced * max(tables, n.layer_params)) / s.tensor
+    gathered = np.where((s.zero == 3) & (s.shards > 1), gathered, 0.0)
+    tokens = s.micro_batch * n.seq_len / s.context
+    full, lean = (_layer_bytes(job, s, weights=weights) for weights in (True, False))
+    inputs = of.stream * n.width / _sequence(job, s)
+    kept = np.select([s.recompute == "none", s.recompute == "selective"], [full, lean], inputs)
+    flying = np.where(s.interleave > 1, s.pipeline + (s.pipeline - 1) / s.interleave, s.pipeline)
+    flying = np.minimum(flying, np.ceil(job.sequences / (s.data * s.micro_batch)))
+    again = np.select([s.recompute == "none", s.recompute == "selective"], [0.0, full - lean], full)
+    logits = 2 * LOGIT_BYTES * n.vocab_size * tokens / s.tensor
+    last = kept * layers * tokens * np.where(s.pipeline == 1, flying, 1) + logits
+    first = kept * layers * tokens * flying
+    activations = np.maximum(first, last - logits) + again * tokens
+    at_the_end = np.where(first > last, 0.0, np.minimum(logits, last - first))
+    total = state + gathered + activations + at_the_end
+    return pd.DataFrame(
+        {
+            "state": state,
+            "gathered": gathered,
+            "activations": activations,
+            "logits": at_the_end,
+            "total": total,
+        }
+    )
+
+
+def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.DataFrame:
+    """Seconds of a step, of every split.
+
+    A step is m micro-batches and a bubble of (p-1)/v of them. Matrix products take FLOPs / peak,
+    everything else the bytes that layers keep, `PASSES` times over the memory; tensor parallelism
+    four all-reduces a layer, the context the keys and values of its others (gathered twice, their
+    gradients scattered), the pipeline a send and a return of each micro-batch. Reducing gradients
+    and gathering weights hide behind one micro-batch, or behind each where they come with each.
+
+    Parameters
+    ----------
+    job : Job
+    splits : DataFrame with the columns of `Split`
+    reached : float
+        Share of every datasheet's peak that is reached: products, memory and links alike.
+
+    Returns
+    -------
+    DataFrame with columns compute_s, recompute_s, tensor_s (and context), pipeline_s (bubble and
+        sends), data_s, total_s, mfu
+
+    Notes
+    -----
+    What the head costs is spread over the stages; Adam's own pass over the memory is left out.
+    """
+    n, of, s = job.network, job.bytes_of, Split.of(splits)
+    layers, _ = _stage(job, s)
+    micro_batches = np.ceil(job.sequences / (s.data * s.micro_batch))
+    share = s.micro_batch / (s.tensor * s.pipeline * s.context) / job.peak_flops
+    balance = layers * s.pipeline / n.n_layers
+    forward = share * (job.forward_flops - job.layer_flops + balance * job.layer_flops)
+    tokens = s.micro_batch * n.seq_len / s.context
+    full, lean = (_layer_bytes(job, s, weights=weights) for weights in (True, False))
+    memory = layers * tokens / (job.device.memory_bandwidth or np.nan)
+    compute = (1 + BACKWARD) * forward + PASSES * memory * full
+    again = np.select(
+        [s.recompute == "full", s.recompute == "selective"],
+        [
+            share * balance * job.layer_flops + AGAIN * memory * full,
+            (full > lean) * share * balance * job.attention_flops + AGAIN * memory * (full - lean),
+        ],
+        0.0,
+    )
+    passed = tokens * n.width * of.element
+    reduces = layers * (4 + 2 * (s.recompute == "full")) * 2 * (s.tensor - 1) / s.tensor
+    tensor = reduces * passed / job.links.ring(s.tensor)
+    keys = layers * s.micro_batch * n.seq_len * 2 * n.kv * of.element / s.tensor
+    tensor = tensor + 3 * (s.context - 1) / s.context * keys / job.links.ring(s.context, s.tensor)
+    hop = job.links.ring(s.pipeline, s.tensor * s.context)
+    sends = np.where(s.pipeline > 1, 2 * s.interleave * passed / s.tensor / hop, 0.0)
+    micro = compute + again + tensor + sends
+    bubble = (s.pipeline - 1) / s.interleave * micro
+    data = _expose(job, s, micro, micro_batches)
+    parts = {
+        "compute_s": micro_batches * compute,
+        "recompute_s": micro_batches * again,
+        "tensor_s": micro_batches * tensor,
+        "pipeline_s": micro_batches * sends + bubble,
+        "data_s": data,
+    }
+    table = pd.DataFrame({name: part / reached for name, part in parts.items()})
+    total = table.sum(axis=1)
+    mfu = job.flops / (job.n_devices * job.peak_flops * total)
+    return table.assign(total_s=total, mfu=mfu)
+
+
+def _expose(job: Job, s: Split, micro: Any, micro_batches: Any) -> Any:
+    """Seconds of a step in which devices wait for gradients and weights of the others.
+
+    The bytes are those of `scaling.hardware.communication`.
+    """
+    of, (_, params) = job.bytes_of, _stage(job, s)
+    replicas, ring = s.data * s.context / s.shards, (s.shards - 1) / s.shards
+    speed = job.links.ring(s.shards, s.tensor)
+    scatter = ring * params * of.reduced / speed
+    gather = ring * params * of.weights / speed
+    between = 2 * (replicas - 1) / replicas * params * of.reduced / s.shards
+    between = between / job.links.ring(replicas, s.tensor * s.shards)
+    each = np.select([s.zero == 3, s.zero == 2], [2 * gather + scatter, scatter], 0.0)
+    once = between + np.select([s.zero == 3, s.zero == 2], [0.0, gather], gather + scatter)
+    return micro_batches * np.maximum(0.0, each - micro) + np.maximum(0.0, once - micro)

@@ -1,0 +1,77 @@
+"""How a plan is laid out on its devices, for people."""
+
+import math
+from typing import Any
+
+from scaling.hardware.memory import USABLE
+from scaling.pages.text import Column, Section, make_section, shown, shown_interval
+from scaling.planning.laid_out import LaidOut
+from scaling.quantities import format_quantity as short
+
+GB = 1e9  # bytes
+PARTS = ("compute", "recompute", "tensor", "pipeline", "data")
+LEAST = 0.5  # percent of a step that are told
+NAMES = {0: "DDP", 1: "ZeRO-1", 2: "ZeRO-2", 3: "ZeRO-3, FSDP"}
+
+
+def layout_section(found: LaidOut | None, why: str = "") -> Section:
+    """The best few layouts with their memory, step time and its parts, and MFU."""
+    if found is None:
+        return Section("How to lay it out", (f"No layout can be estimated: {why}.",))
+    columns = (
+        *(Column("layout", write_degrees), Column("with", write_rest)),
+        shown("memory", "GB", lambda size: f"{size / GB:.3g}", star="fits"),
+        *(shown("total_s", "step (s)", ".3g"), Column("% of the step", write_parts)),
+        shown_interval("mfu", "MFU", ".0%"),
+    )
+    return make_section("How to lay it out", found.table, columns, *_describe(found))
+
+
+def write_degrees(row: Any) -> str:
+    """Degrees of data, tensor, pipeline and context parallelism, but for those of 1."""
+    ways = (("DP", "data"), ("TP", "tensor"), ("PP", "pipeline"), ("CP", "context"))
+    return " ".join(f"{sign}{row[name]}" for sign, name in ways if row[name] > 1) or "none"
+
+
+def write_rest(row: Any) -> str:
+    """What else makes a layout: ZeRO, micro-batch, virtual stages, what is computed again."""
+    parts = [NAMES[row["zero"]], f"micro-batch {row['micro_batch']}"]
+    if row["zero"] == 3 and row["shards"] < row["data"] * row["context"]:
+        parts[0] = f"hybrid FSDP in {row['shards']}s"
+    parts += [f"{row['interleave']} virtual stages"] * (row["interleave"] > 1)
+    parts += [f"{row['recompute']} recompute"] * (row["recompute"] != "none")
+    return ", ".join(parts)
+
+
+def write_parts(row: Any) -> str:
+    """Where the time of a step goes, in percent, the largest first."""
+    shares = {part: 100 * row[f"{part}_s"] / row["total_s"] for part in PARTS}
+    told = sorted(((part, share) for part, share in shares.items() if share >= LEAST), key=_share)
+    return ", ".join(f"{part} {share:.0f}" for part, share in reversed(told))
+
+
+def _share(told: tuple[str, float]) -> float:
+    return told[1]
+
+
+def _describe(found: LaidOut) -> list[str]:
+    job, by = found.job, found.calibration
+    whence = "as published trainings of so many FLOPs took" if found.batch_assumed else "as asked"
+    tokens = short(job.sequences * job.network.seq_len)
+    text = [
+        f"{job.n_devices} {job.device.name} of {job.device.memory_bytes / GB:g} GB; a step of "
+        f"{job.sequences:,} sequences, {tokens} tokens, {whence}."
+    ]
+    if not len(found.table):
+        more = "no number of them" if found.fewest is None else f"{found.fewest:,} would do"
+        return [*text, f"No layout fits in {USABLE:.0%} of their memory; {more}."]
+    return [
+        *text,
+        f"*: fits, with {1 - USABLE:.0%} left for all else. Shares of the step: products and "
+        "memory traffic; computed again; exchanges of tensors and context; bubble and sends of the "
+        "pipeline; data-parallel exchanges that hide behind nothing.",
+        f"MFU is estimated, at {by.reached:.0%} of every datasheet's peak (products, memory, "
+        f"links): what {by.n_runs} published runs of {by.n_trainings} trainings say. Brackets: "
+        f"90 %; without a training, its own MFU was missed by a factor {math.exp(by.spread):.2f} "
+        "(one standard deviation).",
+    ]

@@ -1,0 +1,100 @@
+"""How to lay a planned model out on devices: every split that fits, and what its step takes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.hardware.memory import USABLE
+from scaling.hardware.parallelism import Job, Split, weigh_memory, weigh_seconds
+from scaling.hardware.speed import PER_MACHINE
+
+KEYS = ("tensor", "pipeline", "context", "zero", "micro_batch", "interleave", "recompute")
+LEAST_CONTEXT = 4096  # tokens that a device keeps of a context that is divided
+MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+INTERLEAVES = range(1, 9)
+
+
+def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Every split of the devices of a job, or those of them that were asked for.
+
+    Tensors are divided within a machine and among whole heads, layers by any divisor, a long
+    context down to `LEAST_CONTEXT`. Pipelines go with ZeRO-1 at most, as higher stages would send
+    for every micro-batch; virtual stages need micro-batches in multiples of the pipeline.
+
+    Returns
+    -------
+    DataFrame with the columns of `Split`; empty where nothing that was asked for can be
+
+    Raises
+    ------
+    ValueError
+        An unknown name in `asked`.
+    """
+    asked = {name: value for name, value in (asked or {}).items() if value is not None}
+    if unknown := sorted(set(asked) - set(KEYS)):
+        raise ValueError(f"layout: unknown names {unknown}; use some of {[*KEYS]}")
+    n, count, sequences = job.network, job.n_devices, job.sequences
+    divisors = [k for k in range(1, count + 1) if count % k == 0]
+    again = ("none", "selective", "full") if _materialises(job) else ("none", "full")
+    offered = {
+        "tensor": [k for k in divisors if n.n_heads % k == 0 and k <= PER_MACHINE],
+        "pipeline": [k for k in divisors if k <= n.n_layers],
+        "context": [1] + [k for k in divisors[1:] if n.seq_len / k >= LEAST_CONTEXT],
+        "zero": [0, 1, 2, 3, 4],  # 4: stage 3 within a machine, DDP between
+        "micro_batch": [k for k in MICRO_BATCHES if k <= sequences],
+        "interleave": [*INTERLEAVES],
+        "recompute": again,
+    }
+    offered |= {name: [value] for name, value in asked.items()}
+    if asked.get("zero") == 3:
+        offered["zero"] = [3, 4]
+    grid = np.meshgrid(*(np.asarray(values) for values in offered.values()), indexing="ij")
+    columns = {name: axis.ravel() for name, axis in zip(offered, grid, strict=True)}
+    groups = columns["tensor"] * columns["pipeline"] * columns["context"]
+    even = count % groups == 0
+    columns = {name: column[even] for name, column in columns.items()}
+    sharing = count // groups[even] * columns["context"]
+    hybrid, within = columns["zero"] == 4, np.maximum(1, PER_MACHINE // columns["tensor"])
+    s = Split(
+        **columns
+        | {
+            "data": count // groups[even],
+            "zero": np.minimum(columns["zero"], 3),
+            "shards": np.select([columns["zero"] == 0, hybrid], [1, within], sharing),
+        }
+    )
+    possible = s.data * s.micro_batch <= sequences
+    possible &= (s.zero == 0) | (sharing > 1)
+    possible &= ~hybrid | ((sharing > within) & (sharing % within == 0))
+    if "zero" not in asked:
+        possible &= (s.zero < 2) | (s.pipeline == 1)
+    possible &= (s.interleave == 1) | (
+        (s.pipeline > 1)
+        & (s.pipeline * s.interleave <= n.n_layers)
+        & (np.ceil(n.n_layers / s.pipeline) % s.interleave == 0)
+        & (sequences / (s.data * s.micro_batch) % s.pipeline == 0)
+    )
+    return pd.DataFrame({name: column[possible] for name, column in s._asdict().items()})
+
+
+def _materialises(job: Job) -> bool:
+    """Whether attention weights are kept, which selective recomputation would spare."""
+    return job.counting == "korthikanti"
+
+
+def weigh(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.DataFrame:
+    """Memory and time of splits: `Split`, `memory` and its parts (bytes), seconds and mfu; fits."""
+    memory = weigh_memory(job, splits)
+    fits = memory.total <= USABLE * job.device.memory_bytes
+    memory = memory.rename(columns={"total": "memory"})
+    seconds = weigh_seconds(job, splits, reached)
+    return pd.concat([splits, memory, seconds], axis=1).assign(fits=fits)
+
+
+def rank(job: Job, asked: Mapping[str, Any] | None = None, reached: float = 1.0) -> pd.DataFrame:
+    """Splits of a job, what fits first and the fastest of those; see `weigh`."""
+    table = weigh(job, list_splits(job, asked), reached)
+    order = ["fits", "total_s", "memory"]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
