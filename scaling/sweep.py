@@ -35,7 +35,7 @@ from scaling.training import dispatch, grid, records, strategy
 from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
 from scaling.training.grid import CHOICES, GridConfig
 from scaling.training.monitor import duration, watch
-from scaling.training.optim import OptimConfig
+from scaling.training.optim import OptimConfig, refuse_optimizer
 from scaling.training.precision import refuse_device
 
 
@@ -128,6 +128,7 @@ def check(config: SweepConfig) -> None:
     config.fit.settings()
     strategy.check_parallel(config.parallel, config.precision)
     strategy.check_launch(config.parallel)
+    refuse_optimizer(config.optim.optimizer, config.precision, config.parallel.mode)
     if config.parallel.mode != "none" and config.compile == "always":
         raise ValueError(
             f"compile=always: parallel={config.parallel.mode} is trained eagerly; use compile=auto"

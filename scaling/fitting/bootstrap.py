@@ -107,7 +107,7 @@ def resample(
         signs = rng.choice([-1.0, 1.0], size=(n, len(names)))[:, cluster]
         target = fitted + signs * residuals * np.sqrt(rows / spare)
         return Resamples(target, weights, kind, noise, once)
-    shared = _shared_variance(residuals * np.sqrt(weights), cluster)
+    shared = shared_variance(residuals * np.sqrt(weights), cluster)
     common = rng.standard_normal((n, len(names)))[:, cluster] if shared else 0.0
     own = rng.standard_normal((n, rows))
     if known is not None and known.std > noise:
@@ -122,7 +122,7 @@ def measure_residuals(residuals: np.ndarray, weights: np.ndarray, spare: int) ->
     return float(np.sqrt((weights * residuals**2).sum() / max(spare, 1)))
 
 
-def _shared_variance(residuals: np.ndarray, cluster: np.ndarray) -> float:
+def shared_variance(residuals: np.ndarray, cluster: np.ndarray) -> float:
     """Mean product of residuals of one cluster over their mean square, in [0, 1]."""
     sums, counts = np.bincount(cluster, residuals), np.bincount(cluster)
     pairs = (counts * (counts - 1)).sum()

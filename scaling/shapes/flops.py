@@ -90,3 +90,21 @@ def _cross_flops(shape: Shape, inputs: int, targets: int) -> int:
 def training_flops_per_token(shape: Shape) -> float:
     """Counted training FLOPs for one token of D, `Shape.window.text`: 3 * forward_flops / text."""
     return TRAINING_OVER_FORWARD * forward_flops(shape) / shape.window.text
+
+
+def muon_flops(shape: Shape, iterations: int = 5) -> int:
+    """FLOPs of the matrix products of one step of Muon, which `forward_flops` knows nothing of.
+
+    A matrix with sides s <= l costs 2 s^2 (2 l + s) in each Newton-Schulz iteration: X X^T, its
+    square, and their sum times X. It does not depend on the batch, so that its share of a step is
+    largest where batches are small.
+    """
+    attention, key = shape.n_heads * shape.head_width, shape.kv_heads * shape.head_width
+    width, up = shape.width, shape.hidden * (1 if shape.ffn == "gelu" else 2)
+    ffn = [(up, width), (width, shape.hidden)]
+    layer = [(attention + 2 * key, width), (width, attention), *ffn]
+    cross = [(attention, width), (2 * key, width), (width, attention)]
+    matrices = [*layer, *layer, *cross] if shape.family == "t5" else layer
+    sides = [sorted(matrix) for matrix in matrices]
+    one = sum(2 * s**2 * (2 * long + s) for s, long in sides)
+    return iterations * shape.n_layers * one

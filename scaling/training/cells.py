@@ -7,6 +7,7 @@ from typing import Literal
 
 from scaling.files import json_hash
 from scaling.shapes.flops import (
+    muon_flops,
     non_embedding_params,
     param_groups,
     total_params,
@@ -77,7 +78,7 @@ class Cell:
             "data": self.data_fingerprint,
             "shape": shape,
             "objective": self.objective,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.facts,
             "seed": self.seed,
             "precision": self.precision,
             "valid_windows": self.valid_windows,
@@ -87,6 +88,14 @@ class Cell:
     def origin(self) -> dict[str, str]:
         """What a run goes on from; nothing where it begins anew, so that ids and tables stay."""
         return {"start": self.start_from} if self.start_from else {}
+
+    @property
+    def own_optimizer(self) -> dict:
+        """Columns of an optimizer other than AdamW: its name and what its products cost."""
+        if self.recipe.optimizer == "adamw":
+            return {}
+        products = float(self.recipe.steps * muon_flops(self.shape))
+        return {"optimizer": self.recipe.optimizer, "optimizer_flops": products}
 
     @property
     def label(self) -> str:
@@ -174,7 +183,7 @@ def planned_row(cell: Cell, n_train: int | None = None) -> dict:
     What a shape, a recipe and a cell call as the table does is taken as it is.
     """
     shape = cell.shape
-    fields = vars(shape) | vars(cell.recipe) | vars(cell)
+    fields = vars(shape) | cell.recipe.facts | vars(cell)
     return {
         "run_id": cell.run_id,
         "name": f"{cell.data}-{shape.label}-{cell.flops:.3g}-s{cell.seed}",
@@ -190,4 +199,4 @@ def planned_row(cell: Cell, n_train: int | None = None) -> dict:
         "trunk_id": cell.trunk_id,
         "epochs": math.nan if n_train is None else cell.tokens / n_train,
         "version": TRAINING_VERSION,
-    } | cell.origin
+    } | (cell.origin | cell.own_optimizer)

@@ -11,7 +11,7 @@ from scaling.errors import check_range
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
 from scaling.training.cells import Cell
-from scaling.training.optim import OptimConfig, make_recipe
+from scaling.training.optim import OptimConfig, make_recipe, refuse_optimizer
 from scaling.training.precision import parse_precision
 
 SIZES = ("n_layers", "n_heads")  # that may be named beside `widths`
@@ -111,6 +111,7 @@ def plan_cells(
     """
     _check(grid)
     precision = parse_precision(precision).name
+    refuse_optimizer(optim.optimizer, precision)
     make_objective(shape_for_width(WIDTH_STEP, vocab_size, model), model.objective)  # refuses
 
     def cell(shape: Shape, flops: float, budget: float, seed: int) -> Cell:

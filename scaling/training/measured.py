@@ -16,10 +16,11 @@ from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.footprint import allocate, held_by_kind, track_peak
 from scaling.training.optim import Recipe
+from scaling.training.optimizers import make_optimizer
 from scaling.training.parallel import host_ranks, joined, local_part, make_mesh, parallelise
 from scaling.training.strategy import ParallelConfig
 from scaling.training.traffic import Traffic
-from scaling.training.trunk import make_optimizer, update
+from scaling.training.trunk import update
 
 RECIPE = Recipe(  # of a step that is measured, not learnt from
     lr=1e-4,

@@ -1,7 +1,7 @@
 """Optimisation as pure functions: a configuration resolved, schedules of the step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from scaling.errors import check_choice
 from scaling.shapes.flops import total_params, training_flops_per_token
@@ -10,6 +10,8 @@ from scaling.shapes.shape import Shape
 
 SCHEDULES = ("cooldown", "cosine", "constant")
 RULES = ("horizon", "shape")
+OPTIMIZERS = ("adamw", "muon")
+MUON_PRECISIONS = ("fp32", "tf32", "bf16")  # whose weights are plain fp32
 TYPICAL_TOKENS_PER_PARAM = 4  # the horizon that a rule of the shape alone is made for
 SHORTEST_TOKENS_PER_PARAM = 1  # and the shortest that its warm-up must suit
 MIN_TRUNK_WARMUP = 20  # steps
@@ -19,6 +21,7 @@ MIN_TRUNK_WARMUP = 20  # steps
 class OptimConfig:
     """What a user may choose; None means "derive it" (see `make_recipe`)."""
 
+    optimizer: str = "adamw"  # adamw, muon (the matrices of the blocks; AdamW has the rest)
     lr: float | None = None  # peak learning rate; None: lr_rule(N, B)
     lr_scale: float = 1.0  # multiplies the rule or lr: bracket with 0.5, 1, 2
     batch_tokens: int | None = None  # tokens per step; None: batch_rule(D)
@@ -26,7 +29,7 @@ class OptimConfig:
     schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
     cooldown: float = 0.2  # share of the steps in the cooldown
     warmup_steps: int | None = None  # None: warmup_rule
-    beta1: float = 0.9  # of AdamW
+    beta1: float = 0.9  # of AdamW; Muon's momentum is 0.95
     beta2: float | None = None  # None: beta2_rule
     weight_decay: float = 0.0  # 0.1 costs 0.01-0.02 nats in one pass over 1e6 tokens
     grad_clip: float = 1.0  # norm above which gradients are scaled down
@@ -46,6 +49,15 @@ class Recipe:
     beta2: float
     weight_decay: float
     grad_clip: float
+    optimizer: str = "adamw"
+
+    @property
+    def facts(self) -> dict:
+        """What goes into a run id: all of it; AdamW unsaid, as in ids from before Muon."""
+        facts = asdict(self)
+        if self.optimizer == "adamw":
+            del facts["optimizer"]
+        return facts
 
 
 def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recipe:
@@ -89,12 +101,14 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
         beta2=beta2_rule(batch_tokens) if config.beta2 is None else config.beta2,
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
+        optimizer=config.optimizer,
     )
 
 
 def _check(config: OptimConfig) -> None:
     check_choice("optim.schedule", config.schedule, SCHEDULES)
     check_choice("optim.rules", config.rules, RULES)
+    check_choice("optim.optimizer", config.optimizer, OPTIMIZERS)
     limits = {"lr": 10} | dict.fromkeys(("lr_scale", "batch_tokens", "grad_clip"), math.inf)
     for name, limit in limits.items():
         value = getattr(config, name)
@@ -109,6 +123,20 @@ def _check(config: OptimConfig) -> None:
             raise ValueError(f"optim.{name}={value} must be at least 0 and below 1")
     if config.warmup_steps is not None and config.warmup_steps < 0:
         raise ValueError(f"optim.warmup_steps={config.warmup_steps} must not be negative")
+
+
+def refuse_optimizer(optimizer: str, precision: str, mode: str = "none") -> None:
+    """Refuse Muon where nobody has tried it; ValueError names the value and the way out."""
+    if optimizer == "muon" and precision not in MUON_PRECISIONS:
+        raise ValueError(
+            f"optim.optimizer=muon with precision={precision} was never tried; use "
+            f"precision={'|'.join(MUON_PRECISIONS)}, or optim.optimizer=adamw"
+        )
+    if optimizer == "muon" and mode != "none":
+        raise ValueError(
+            f"optim.optimizer=muon with parallel={mode}: it wants whole matrices on one process; "
+            "use parallel=none, or optim.optimizer=adamw"
+        )
 
 
 def cooldown_start(recipe: Recipe) -> int:

@@ -23,6 +23,7 @@ from scaling.models.build import Model, build_model
 from scaling.shapes.shape import Shape
 from scaling.training.casting import FULL_RANGE, cast
 from scaling.training.optim import Recipe, cooldown_start, lr_at
+from scaling.training.optimizers import make_optimizer
 from scaling.training.parallel import (
     average,
     deal,
@@ -32,7 +33,6 @@ from scaling.training.parallel import (
     own_rank,
     parallelise,
     reshard,
-    zero_optimizer,
 )
 from scaling.training.strategy import ALONE, ParallelConfig
 
@@ -84,7 +84,7 @@ class TrunkState:
 
     step: int  # steps done
     looked: int  # step of the last point
-    tensors: dict[str, Tensor]  # copies: weights, Adam's moments and steps, loss since that point
+    tensors: dict[str, Tensor]  # copies: weights, moments and steps, loss since that point
 
 
 class TrunkTraining:
@@ -257,26 +257,6 @@ class TrunkTraining:
         )
         of_each = tuple(parts) if mixed is held_out else ()
         return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
-
-
-def make_optimizer(
-    model: Model, recipe: Recipe, plan: ParallelConfig = ALONE
-) -> torch.optim.Optimizer:
-    """AdamW, one fused kernel per step; matrices and tables decay, gains do not."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    betas = (recipe.beta1, recipe.beta2)
-    make = zero_optimizer if plan.mode == "zero1" else torch.optim.AdamW
-    optimizer = make(groups, lr=recipe.lr, betas=betas, eps=1e-8, fused=True)
-    local = local_part(optimizer)
-    for parameter in (p for group in local.param_groups for p in group["params"]):
-        # as Adam would in its first step; a state is whole before it
-        moments = {m: torch.zeros_like(parameter) for m in ("exp_avg", "exp_avg_sq")}
-        local.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
-    return optimizer
 
 
 def update(

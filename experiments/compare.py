@@ -1,0 +1,120 @@
+"""Which recipe is better at the demo's budgets: GELU or SwiGLU, AdamW or Muon.
+
+Question  how much compute do SwiGLU and Muon save, each at its own learning rate, with two seeds,
+          and does the gain grow with compute?
+Command   python experiments/compare.py [MINUTES] (goes on where it was), then for each OTHER
+          python -m scaling.compare a=results/compare/gelu-adamw.csv b=results/compare/OTHER.csv
+Cost      90 GPTs on 42 trunks and the brackets, 4e13 FLOPs, 20 minutes of one core
+Expected  expected.csv, written before the first run of the sweeps
+Rule      fixed beforehand: the rate of an arm is the rule's times the geometric mean of what a
+          bracket says at two widths (seed 0, not one of the sweep's); arms share widths, budgets,
+          seeds, text and its order; nothing is left out but what diverged
+Result    results/compare
+"""
+
+import contextlib
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from domain import in_time
+from lr_bracket import verdict
+from rich.console import Console
+
+from scaling.data.corpora import DataConfig
+from scaling.data.tokens import prepare_tokens
+from scaling.files import write_text
+from scaling.shapes.shape import ModelConfig
+from scaling.tables.runs import runs_to_csv
+from scaling.training.cells import group_trunks
+from scaling.training.grid import GridConfig, plan_cells
+from scaling.training.monitor import watch
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import train_here
+from scaling.training.records import collect, not_yet_run
+
+FOLDER = Path("results/compare")
+ARMS = {  # feed-forward, optimizer
+    "gelu-adamw": ("gelu", "adamw"),
+    "swiglu": ("swiglu", "adamw"),
+    "muon": ("gelu", "muon"),
+}
+GRID = {
+    "budgets": [2e11, 4e11, 8e11],  # of the demo's, without the last, which costs as much as these
+    "sizes": 5,
+    "span": 2.6,
+    "ladder": [20, 24, 28, 36, 48, 60, 72],
+}
+SEEDS = (1, 2)
+BRACKET = {"arm_widths": [28, 48], "arm_tokens_per_param": [6.0]}
+FACTORS = (0.5, 1.0, 2.0)  # times the rule, and beyond until the best is between two others
+EXPECTED = """arm,gain,gain_low,gain_high,says
+swiglu,1.05,0.97,1.15,the same at every budget as far as three budgets can tell
+muon,1.2,1.0,1.5,larger at larger budgets as the table's share falls but not to be told from none
+"""
+
+
+def plan(data, arm, lr_scale, **grid):
+    """Cells of one arm."""
+    ffn, optimizer = ARMS[arm]
+    facts = {"vocab_size": data.vocab_size, "data": data.name, "data_fingerprint": data.fingerprint}
+    optim = OptimConfig(rules="shape", optimizer=optimizer, lr_scale=lr_scale)
+    return plan_cells(GridConfig(**grid), ModelConfig(ffn=ffn), optim, **facts)
+
+
+def train(cells, data, until):
+    """Train what is missing on one core until the time is over; return the runs that ended."""
+    for width in sorted({cell.shape.width for cell in cells}):
+        trunks = group_trunks(not_yet_run([c for c in cells if c.shape.width == width], FOLDER))
+        if trunks and time.monotonic() < until:
+            events = train_here(trunks, data, FOLDER, workers=1, device="cpu")
+            with contextlib.closing(events):
+                watch(Console(soft_wrap=True), trunks, in_time(events, until), None)
+    return collect(cells, FOLDER)[0]
+
+
+def bracket(data, arm, until):
+    """Return the runs of an arm's bracket, widened until the best rates lie inside."""
+    factors, runs = [*FACTORS], pd.DataFrame()
+    while len(factors) < 8:
+        cells = [c for factor in factors for c in plan(data, arm, factor, **BRACKET)]
+        runs = train(cells, data, until).assign(arm=arm)
+        if len(runs) < len(cells):
+            break
+        runs["loss"] = runs["loss"].fillna(math.inf)
+        best = {np.argmin(own.sort_values("lr").loss) for _, own in runs.groupby("width")}
+        wider = [factors[0] / 2] * (0 in best) + [factors[-1] * 2] * (len(factors) - 1 in best)
+        if not wider:
+            break
+        factors = sorted([*factors, *wider])
+    return runs
+
+
+def main():
+    """Write down what is expected, bracket, train what is missing, write the tables."""
+    until = time.monotonic() + 60 * (float(sys.argv[1]) if len(sys.argv) > 1 else math.inf)
+    if not (FOLDER / "expected.csv").is_file():
+        write_text(FOLDER / "expected.csv", EXPECTED)
+    data = prepare_tokens(DataConfig(), report=print)
+    brackets = pd.concat([bracket(data, arm, until) for arm in ARMS], ignore_index=True)
+    best = brackets.groupby(["arm", "width"]).apply(verdict, include_groups=False).reset_index()
+    print(best.to_string())
+    write_text(FOLDER / "bracket.csv", runs_to_csv(brackets))
+    write_text(FOLDER / "rates.csv", best.to_csv(index=False))
+    if (best.status != "ok").any() or best.arm.nunique() < len(ARMS):
+        sys.exit("the brackets are not closed yet; the same command goes on")
+    scales = np.exp(np.log(best.best_lr / best.rule_lr).groupby(best.arm).mean()).round(2)
+    cells = {arm: plan(data, arm, scales[arm], **GRID, seeds=[*SEEDS]) for arm in ARMS}
+    for seed in SEEDS:
+        train([c for own in cells.values() for c in own if c.seed == seed], data, until)
+    for arm, own in cells.items():
+        runs = collect(own, FOLDER)[0]
+        print(f"{arm}: {len(runs)} of {len(own)} runs, {runs.wall_s.sum() / 60:.1f} minutes")
+        write_text(FOLDER / f"{arm}.csv", runs_to_csv(runs))
+
+
+if __name__ == "__main__":
+    main()
