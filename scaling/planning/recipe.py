@@ -1,7 +1,8 @@
 """How to train what a plan asks for: published rules of rate and batch side by side, one chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +99,22 @@ class _Point:
 
 def read_rules() -> pd.DataFrame:
     """Rules by name: the range of their runs and with what else they were tuned."""
-    return read_table(Path(__file__).with_name("recipe_rules.csv")).set_index("rule", drop=False)
+    return _read("recipe_rules").set_index("rule", drop=False)
 
 
 def read_formulas() -> pd.DataFrame:
     """What each rule tells: a quantity, and the form and constants of its formula."""
-    return read_table(Path(__file__).with_name("recipe_formulas.csv"))
+    return _read("recipe_formulas").copy()
 
 
 def read_models() -> pd.DataFrame:
     """Published models with their rate and batch, GPT-3's quoted and the others from memory."""
-    return read_table(Path(__file__).with_name("recipe_models.csv"))
+    return _read("recipe_models").copy()
+
+
+@cache
+def _read(name: str) -> pd.DataFrame:
+    return read_table(Path(__file__).with_name(f"{name}.csv"))
 
 
 def _apply_power(row: Mapping[str, Any], at: _Point) -> float:
@@ -122,7 +128,8 @@ def _apply_power(row: Mapping[str, Any], at: _Point) -> float:
 
 def _interpolate(row: Mapping[str, Any], at: _Point) -> float:
     """The table of GPT-3, in logarithms; its ends beyond."""
-    table = read_models().query("model.str.startswith('GPT-3')")
+    models = read_models()
+    table = models[models.model.str.startswith("GPT-3")]
     values = table[row["quantity"]].astype(float)
     return float(np.exp(np.interp(np.log(at.N["total"]), np.log(table.N), np.log(values))))
 
@@ -251,11 +258,11 @@ def _find_nearest(N: float, D: float) -> pd.DataFrame:
     return models.loc[distance.sort_values(kind="stable").index[:NEAREST]].reset_index(drop=True)
 
 
-def _note(a: Architecture, note: str, batch: int, rules: pd.DataFrame):
+def _note(a: Architecture, note: str, batch: int, rules: pd.DataFrame) -> Iterator[str]:
     if note:
         yield note
     if a.mixture:
         yield "N counts the parameters of a token; the rules are of dense models"
-    for row in rules[rules.critical_batch < batch].to_dict("records"):
+    for row in rules.loc[rules.critical_batch < batch].to_dict("records"):
         times = batch / row["critical_batch"]
         yield f"the batch is {times:.2g} times the critical one of {row['rule']} ({row['where']})"
