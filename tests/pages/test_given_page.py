@@ -53,8 +53,9 @@ def test_a_recipe_reads_well(llama):
         "AdamW with beta1 0.9, beta2 0.95, weight decay 0.1; gradients clipped at 1",
         "AdamW averages over B/(lr * decay * D) =",
         "Chosen by: of the rules that tell both rate and batch",
-        "| kaplan2020 | 7.69e-05 | - | 7.74M |",
+        "| kaplan2020 | 7.71e-05 | - | 7.74M | N 1k to 1.5B | outside: N x4.65 | quoted |",
+        "| - | C 1e+17 to 2e+19 | outside: C x",
         "- zhang2024: Zhang et al. 2024, arXiv:2410.21676",
-        "| GPT-3 6.7B | 6.7B | 300B | 0.00012 | 2e6 |",
+        "| GPT-3 6.7B | 6.7B | 300B | 0.00012 | 2M |",
     ):
         assert part in page

@@ -50,7 +50,9 @@ def test_gpt3s_table_is_met_at_its_models():
     [
         (1e5, 2e6, "house", "ok"),
         (1e9, 2e10, "step_law2025", "ok"),
-        (7e10, 1.4e12, "brown2020", "extrapolated"),
+        (3e9, 6e10, "step_law2025", "extrapolated"),
+        (13e9, 300e9, "brown2020", "ok"),
+        (7e10, 1.5e12, "practice", "extrapolated"),
     ],
 )
 def test_the_rule_with_the_nearest_runs_is_chosen(N, D, rule, status):
