@@ -1,6 +1,7 @@
 """The planner's command line, as a user types it."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -119,6 +120,39 @@ def test_a_law_of_the_user(plan):
     assert re.search(r"^results/demo-enwik8-cpu ", done.stdout, re.MULTILINE)
 
 
+MIXTURE = {"model_type": "mixtral", "vocab_size": 32_000, "hidden_size": 4096}
+MIXTURE |= {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8}
+MIXTURE |= {"intermediate_size": 14336, "max_position_embeddings": 4096}
+MIXTURE |= {"num_local_experts": 8, "num_experts_per_tok": 2}
+
+
+def test_a_given_architecture_its_memory_and_its_recipe(plan, tmp_path):
+    model, files = tmp_path / "config.json", [tmp_path / "plan.json", tmp_path / "recipe.py"]
+    model.write_text(json.dumps(MIXTURE))
+    asked = [f"model={model}", "tokens=2T", f"json={files[0]}", f"recipe={files[1]}"]
+    done = plan("budget=1e24", *asked, "compare=false")
+    assert done.returncode == 0, done.stderr
+    assert "46,702,792,704 parameters, 12,879,925,248 of a token" in done.stdout
+    assert "Memory of the architecture on each device" in done.stdout
+    parts = json.loads(files[0].read_text())
+    assert parts["given"]["D"] == 2e12 == parts["recipe"]["D"]
+    state = {row["strategy"]: row["state"] for row in parts["memory"]["by_strategy"]}
+    assert state["DDP"] == 16 * 46_702_792_704
+    assert "n_embd = 4096" in files[1].read_text()
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("default")
+def test_the_sweep_takes_the_recipe_of_a_tiny_plan(plan, verb, tmp_path):
+    done = plan("budget=1e11", "compare=false", f"recipe={tmp_path / 'tiny.yaml'}")
+    assert done.returncode == 0, done.stderr
+    environment = os.environ | {"SCALING_CACHE_DIR": str(tmp_path / "cache")}
+    asked = [f"--config-dir={tmp_path}", "--config-name=tiny", "data=synthetic", "dry_run=true"]
+    dry = verb("sweep")(*asked, cwd=tmp_path, environment=environment)
+    assert dry.returncode == 0, dry.stderr
+    assert "1 cells, 1e+11 training FLOPs" in dry.stdout
+
+
 def test_training_in_8_bits_and_serving_in_4(plan):
     law = "law=results/demo-enwik8-cpu"
     done = plan("budget=1e13", law, "train_bits=8", "serve_bits=4", "compare=false")
@@ -151,6 +185,10 @@ def test_training_in_8_bits_and_serving_in_4(plan):
         (["budget=1e23", "devices={X: {memory_bytes: 1e9}}"], "device 'X': ['peak_flops'] missing"),
         (["budget=1e23", "serve_bits=1"], "serve_bits=1: the laws of bits were measured from 2 to"),
         (["budget=1e21", "serve_bits=4"], "no law says what bits cost there"),
+        (["budget=1e23", "model=nobody.json"], "model=nobody.json: cannot be read"),
+        (["budget=1e23", "model=README.md"], "model=README.md: is no JSON"),
+        (["budget=1e23", "model=x", "params=7B"], "params=N is known where model=FILE is given"),
+        (["budget=1e23", "recipe=x.txt"], "recipe=FILE.txt: name it FILE.yaml for scaling.sweep"),
         (["budget=1e60", "data_limit=1T"], "is 1e+60 FLOPs, beyond 1e+50"),
         (["budget=1e23", "devices=X"], "devices='X' must map names"),
         (["budget=1e23", "+colour=red"], "unknown configuration keys ['colour']"),

@@ -49,17 +49,18 @@ def describe_given(plan: GivenPlan) -> str:
 
 
 def _name_loss(plan: GivenPlan) -> str:
-    """The law's loss, of a mixture twice; nothing where it has none."""
-    verdict = plan.verdict
-    if verdict.loss.value != verdict.loss.value:
-        return ""
-    said = f"loss by {verdict.law}: {_write_loss(verdict.loss)} with N = {short(verdict.N)}"
-    if not plan.architecture.mixture:
-        return said
-    return (
-        f"{said}, those of a token; {_write_loss(plan.dense_loss)} for a dense model of all "
-        f"{short(plan.total_params)}"
-    )
+    """The law's loss, of a mixture twice, and what it asks for at the same compute."""
+    verdict, said = plan.verdict, ""
+    if verdict.loss.value == verdict.loss.value:
+        said = f"loss by {verdict.law}: {_write_loss(verdict.loss)} with N = {short(verdict.N)}"
+        if plan.architecture.mixture:
+            said += (
+                f", those of a token; {_write_loss(plan.dense_loss)} for a dense model of all "
+                f"{short(plan.total_params)}"
+            )
+        said += "; "
+    optimum = f"{short(verdict.N_opt.value)} on {short(verdict.D_opt.value)} tokens"
+    return f"{said}at its compute {verdict.law} asks for {optimum}"
 
 
 def _write_loss(loss: Estimate) -> str:

@@ -1,7 +1,10 @@
 """A recipe for people: what to set, by whose rule, and what the other rules say."""
 
-from scaling.pages.text import Section, Table, shown
-from scaling.planning.recipe import CHOICE, TrainingRecipe
+from collections.abc import Mapping
+from typing import Any
+
+from scaling.pages.text import Column, Section, Table, shown
+from scaling.planning.recipe import CHOICE, PRACTICE, TrainingRecipe
 from scaling.quantities import format_quantity as short
 
 READ = (
@@ -15,11 +18,12 @@ def recipe_section(recipe: TrainingRecipe) -> Section:
     """Give the recommendation, the rules behind it, and the nearest published models."""
     rules = (
         *(shown("rule"), shown("lr", "peak rate", ".3g"), shown("batch_tokens", "batch", short)),
-        *(shown("critical_batch", write=short), shown("where", "the plan is"), shown("read")),
+        *(shown("critical_batch", "critical batch", short), shown("runs", "its runs")),
+        *(shown("where", "the plan is"), shown("read")),
     )
     models = (
         *(shown("model"), shown("N", write=short), shown("D", write=short)),
-        *(shown("lr", "rate", ".3g"), shown("batch_tokens", "batch"), shown("warmup", "warm-up")),
+        *(shown("lr", "rate", ".3g"), Column("batch", _write_batch), shown("warmup", "warm-up")),
         *(shown("weight_decay", "decay", "g"), shown("beta2", write="g"), shown("source")),
     )
     text = (describe_recipe(recipe), _describe_decay(recipe), f"Chosen by: {CHOICE}.", READ)
@@ -28,12 +32,20 @@ def recipe_section(recipe: TrainingRecipe) -> Section:
     return Section("The recipe", text, (*recipe.notes, *sources), tables)
 
 
+def _write_batch(row: Mapping[str, Any]) -> str:
+    """The last batch, and the first where it grew."""
+    first = row["first_batch"]
+    grew = f"{short(first)} to " if first == first else ""
+    return grew + short(row["batch_tokens"])
+
+
 def describe_recipe(recipe: TrainingRecipe) -> str:
     """Every setting in one sentence, and how far outside of its runs the rule is asked."""
     ends = f"falling to {recipe.final_lr:.2g}" if recipe.final_lr else "falling to 0"
     far = "" if recipe.outside == 1.0 else f", x{recipe.outside:.2g} outside of its runs"
+    model = f" of {recipe.models.model.iloc[0]}" if recipe.rule == PRACTICE else ""
     return (
-        f"By {recipe.rule} ({recipe.status}{far}): {recipe.steps:,} steps of "
+        f"By {recipe.rule}{model} ({recipe.status}{far}): {recipe.steps:,} steps of "
         f"{recipe.sequences:,} sequences of {recipe.seq_len:,}, {short(recipe.batch_tokens)} "
         f"tokens a step; rate {recipe.lr:.3g} after {recipe.warmup_steps:,} warm-up steps, {ends} "
         f"({recipe.schedule}); AdamW with beta1 {recipe.beta1:g}, beta2 {recipe.beta2:g}, weight "

@@ -1,7 +1,8 @@
 """How to train what a plan asks for: published rules of rate and batch side by side, one chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pandas as pd
 from scaling.files import read_table
 from scaling.laws.papers import KAPLAN_CONSTANTS
 from scaling.laws.steps import critical_batch
+from scaling.quantities import format_quantity as short
 from scaling.shapes.architecture import HEAD, Architecture, count_groups, count_params
 from scaling.shapes.architecture import training_flops_per_token as flops_per_token
 from scaling.shapes.flops import TRAINING_OVER_FORWARD
 from scaling.shapes.rules import batch_rule, beta2_rule, lr_rule, warmup_rule
 
+PRACTICE = "practice"  # whose runs are one published model
 QUANTITIES = ("lr", "batch_tokens", "critical_batch", "timescale")
 BETA1 = 0.9
+MOST_PARAMS = 1e15  # larger numbers are FLOPs and written as such
 MOST_WARMUP = 0.1  # of the steps
 EXACT_BELOW = 16  # sequences: larger batches have three leading binary digits
 NEAREST = 4  # published models beside it
@@ -47,8 +51,8 @@ class TrainingRecipe:
         The weight decay whose timescale is the best of Bergsma et al. 2025.
     rules : DataFrame
         One row per rule: rule; lr, batch_tokens, critical_batch and timescale, NaN where it tells
-        none; outside; where (what is outside, as text); source; read ("measured" here, "quoted"
-        from who quotes the paper, "memory").
+        none; outside; runs (their range) and where (what is outside of it), as text; source; read
+        ("measured" here, "quoted" from who quotes the paper, "memory").
     models : DataFrame
         The published models nearest in N and D, as trained.
     notes : tuple of str
@@ -98,17 +102,22 @@ class _Point:
 
 def read_rules() -> pd.DataFrame:
     """Rules by name: the range of their runs and with what else they were tuned."""
-    return read_table(Path(__file__).with_name("recipe_rules.csv")).set_index("rule", drop=False)
+    return _read("recipe_rules").set_index("rule", drop=False)
 
 
 def read_formulas() -> pd.DataFrame:
     """What each rule tells: a quantity, and the form and constants of its formula."""
-    return read_table(Path(__file__).with_name("recipe_formulas.csv"))
+    return _read("recipe_formulas").copy()
 
 
 def read_models() -> pd.DataFrame:
-    """Published models with their rate and batch, GPT-3's quoted and the others from memory."""
-    return read_table(Path(__file__).with_name("recipe_models.csv"))
+    """Published models with their rate and last batch, GPT-3's quoted, the others from memory."""
+    return _read("recipe_models").copy()
+
+
+@cache
+def _read(name: str) -> pd.DataFrame:
+    return read_table(Path(__file__).with_name(f"{name}.csv"))
 
 
 def _apply_power(row: Mapping[str, Any], at: _Point) -> float:
@@ -122,7 +131,8 @@ def _apply_power(row: Mapping[str, Any], at: _Point) -> float:
 
 def _interpolate(row: Mapping[str, Any], at: _Point) -> float:
     """The table of GPT-3, in logarithms; its ends beyond."""
-    table = read_models().query("model.str.startswith('GPT-3')")
+    models = read_models()
+    table = models[models.model.str.startswith("GPT-3")]
     values = table[row["quantity"]].astype(float)
     return float(np.exp(np.interp(np.log(at.N["total"]), np.log(table.N), np.log(values))))
 
@@ -140,6 +150,7 @@ FORMS: dict[str, Callable[[Mapping[str, Any], _Point], float]] = {
     "moved": lambda row, at: (
         _interpolate(row, at) * (at.D / read_models().D.iloc[0]) ** row["D_exponent"]
     ),
+    "nearest": lambda row, at: float(_find_nearest(at.N["total"], at.D).loc[0, row["quantity"]]),
     "house": _follow_house,
     "loss": lambda row, at: float(critical_batch(at.loss, **KAPLAN_CONSTANTS["B_crit(L)"])),
 }
@@ -205,21 +216,43 @@ def _count_inner_flops(a: Architecture) -> float:
 def _apply_rules(at: _Point) -> pd.DataFrame:
     rows, formulas, rules = [], read_formulas(), read_rules()
     for name, told in formulas.groupby("rule", sort=False):
-        rule, outside = rules.loc[name], {}
-        for symbol in "NDC":
-            low, high = rule[f"{symbol}_low"], rule[f"{symbol}_high"]
-            if not np.isnan(low):
-                value = at.get(symbol, rule.N)
-                outside[symbol] = max(value / high, low / value, 1.0)
-        far = [f"{symbol} x{factor:.3g}" for symbol, factor in outside.items() if factor > 1.0]
+        rule = rules.loc[name]
         row = {"rule": name} | dict.fromkeys(QUANTITIES, float("nan"))
         for formula in told.to_dict("records"):
             value = float(FORMS[formula["form"]](formula | {"N": rule.N}, at))
             row[formula["quantity"]] = value if value > 0 else float("nan")  # it broke down
-        row |= {"outside": float(np.prod([*outside.values()]))}
-        row |= {"where": f"outside: {', '.join(far)}" if far else "inside"}
+        row |= _find_outside(_find_ranges(rule, at), rule.N, at)
         rows.append(row | {"source": rule.source, "read": rule["read"]})
     return pd.DataFrame(rows)
+
+
+def _find_ranges(rule: Any, at: _Point) -> dict[str, tuple[float, float]]:
+    """Smallest and largest N, D or C of the runs behind a rule."""
+    if rule.rule == PRACTICE:
+        model = _find_nearest(at.N["total"], at.D).loc[0]
+        return {"N": (model.N, model.N), "D": (model.D, model.D)}
+    ends = {symbol: (rule[f"{symbol}_low"], rule[f"{symbol}_high"]) for symbol in "NDC"}
+    return {symbol: both for symbol, both in ends.items() if not np.isnan(both[0])}
+
+
+def _find_outside(
+    ranges: Mapping[str, tuple[float, float]], convention: str, at: _Point
+) -> dict[str, Any]:
+    """By what factor a point is outside of ranges, all together and each in words."""
+    outside, told = 1.0, []
+    for symbol, (low, high) in ranges.items():
+        value = at.get(symbol, convention)
+        factor = max(value / high, low / value, 1.0)
+        outside *= factor
+        told += [f"{symbol} x{factor:.3g}"] if factor > 1.0 else []
+    runs = (f"{symbol} {_write_range(*both)}" for symbol, both in ranges.items())
+    where = f"outside: {', '.join(told)}" if told else "inside"
+    return {"outside": outside, "runs": ", ".join(runs), "where": where}
+
+
+def _write_range(low: float, high: float) -> str:
+    ends = [f"{end:.0e}" if end >= MOST_PARAMS else short(end) for end in (low, high)]
+    return ends[0] if low == high else " to ".join(ends)
 
 
 def _choose(rules: pd.DataFrame) -> str:
@@ -251,11 +284,11 @@ def _find_nearest(N: float, D: float) -> pd.DataFrame:
     return models.loc[distance.sort_values(kind="stable").index[:NEAREST]].reset_index(drop=True)
 
 
-def _note(a: Architecture, note: str, batch: int, rules: pd.DataFrame):
+def _note(a: Architecture, note: str, batch: int, rules: pd.DataFrame) -> Iterator[str]:
     if note:
         yield note
     if a.mixture:
         yield "N counts the parameters of a token; the rules are of dense models"
-    for row in rules[rules.critical_batch < batch].to_dict("records"):
+    for row in rules.loc[rules.critical_batch < batch].to_dict("records"):
         times = batch / row["critical_batch"]
         yield f"the batch is {times:.2g} times the critical one of {row['rule']} ({row['where']})"

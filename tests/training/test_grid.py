@@ -56,9 +56,17 @@ def test_seeds_multiply_the_cells():
     assert {c.seed for c in cells} == {0, 1, 2}
 
 
+def test_depth_and_heads_may_be_named_beside_widths():
+    cells = plan(replace(DEMO, widths=[48], n_layers=4, n_heads=2))
+    assert {(c.shape.width, c.shape.n_layers, c.shape.n_heads) for c in cells} == {(48, 4, 2)}
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
+        (dict(n_layers=3), "grid.n_layers=3 is of grid.widths: name them too"),
+        (dict(widths=[48], n_heads=5), "width 48 over n_heads 5"),
+        (dict(widths=[48], n_layers=0), "n_layers must be at least 1"),
         (dict(budgets=[]), r"grid.budgets=\[\] must list positive FLOPs"),
         (dict(budgets=[-1.0]), r"grid.budgets=\[-1.0\] must list positive FLOPs"),
         (dict(budgets=[float("nan")]), "must list positive FLOPs"),
