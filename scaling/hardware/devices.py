@@ -111,7 +111,7 @@ def _require_positive(device: str, field: str, value: Any, unit: str) -> None:
 
 def _read_devices() -> dict[str, Device]:
     table = read_table(Path(__file__).with_name("devices.csv"))
-    units = {name: GB for name in (*LINKS, "memory_bandwidth")}
+    units = dict.fromkeys((*LINKS, "memory_bandwidth"), GB)
     sources = [name for name in table if str(name).endswith("source")]
     other = {"device", "memory_gb", *sources, *(LINKS | CHIP).values()}
     found = {}
