@@ -80,7 +80,8 @@ def test_markdown_has_the_same_numbers(chinchilla):
     sections = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert sections == re.findall(r"^(\S.*?) ─+$", printed, re.MULTILINE)
     assert re.search(r"\| hoffmann2022 \(extrapolated\) \| 40\.\dB \|", page)
-    assert "assumed" in page  # nobody named a utilisation
+    assert "estimated for 64 H100, as nobody named one" in page  # no utilisation
+    assert "## How to lay it out" in page and "## What it costs beyond rental" in page
 
 
 def test_a_cluster_its_price_and_its_limits(plan, tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 
 from scaling.hardware.memory import USABLE
 from scaling.pages.text import Column, Section, make_section, shown, shown_interval
-from scaling.planning.laid_out import LaidOut
+from scaling.planning.laid_out import MOST_DEVICES, LaidOut
 from scaling.quantities import format_quantity as short
 
 GB = 1e9  # bytes
@@ -18,6 +18,8 @@ def layout_section(found: LaidOut | None, why: str = "") -> Section:
     """The best few layouts with their memory, step time and its parts, and MFU."""
     if found is None:
         return Section("How to lay it out", (f"No layout can be estimated: {why}.",))
+    if not len(found.table):
+        return Section("How to lay it out", tuple(_describe(found)))
     columns = (
         *(Column("layout", write_degrees), Column("with", write_rest)),
         shown("memory", "GB", lambda size: f"{size / GB:.3g}", star="fits"),
@@ -63,8 +65,10 @@ def _describe(found: LaidOut) -> list[str]:
         f"{job.sequences:,} sequences, {tokens} tokens, {whence}."
     ]
     if not len(found.table):
-        more = "no number of them" if found.fewest is None else f"{found.fewest:,} would do"
-        return [*text, f"No layout fits in {USABLE:.0%} of their memory; {more}."]
+        more = (
+            f"none up to {MOST_DEVICES:,} does" if found.fewest is None else f"{found.fewest:,} do"
+        )
+        return [*text, f"No layout of {job.n_devices:,} fits {USABLE:.0%} of their memory; {more}."]
     return [
         *text,
         f"*: fits, with {1 - USABLE:.0%} left for all else. Shares of the step: products and "

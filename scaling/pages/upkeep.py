@@ -7,7 +7,8 @@ from scaling.planning.upkeep import FAILURES, HOUR, PUE, WRITE, Upkeep, break_ev
 from scaling.quantities import format_quantity as short
 
 GB = 1e9  # bytes
-MINUTE, WEEK = 60.0, 168.0
+WEEK = 168.0  # hours
+UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
 MEGAWATT_HOUR = 1e6 * HOUR  # J
 LLAMA = "Llama 3 405B on 16,384 H100, 2024"
 
@@ -39,7 +40,7 @@ def _describe_failures(found: Upkeep) -> str:
     size = short(found.checkpoint_bytes / GB)
     return (
         f"{line}, {found.interruptions:.2g} are to be expected: the best is a checkpoint every "
-        f"{found.interval / MINUTE:.3g} minutes (Young 1974), of {size} GB, written in "
+        f"{_last(found.interval)} (Young 1974), of {size} GB, written in "
         f"{found.checkpoint_seconds:.3g} s at {WRITE / GB:.2g} GB/s from each device "
         f"({LLAMA}); with restarts of {terms.restart:g} minutes {found.lost:.1%} of the time is "
         f"lost, and the training takes {found.days:.3g} days. Young clusters fail more often: "
@@ -50,10 +51,10 @@ def _describe_failures(found: Upkeep) -> str:
 def _describe_energy(found: Upkeep) -> str:
     device, terms = found.device, found.terms
     if device.power is None or not np.isfinite(found.energy):
-        return f"Energy: the power of a {device.name} is not known; set power, W, in devices."
+        return f"Energy: the power of one {device.name} is not known; set power, W, in devices."
     usual = " (large operators, 2023; the mean of all is 1.58)" if terms.pue == PUE else ""
     line = (
-        f"Energy: {found.energy / MEGAWATT_HOUR:,.3g} MWh at the {device.power:g} W that a "
+        f"Energy: {found.energy / MEGAWATT_HOUR:,.3g} MWh at the {device.power:g} W that one "
         f"{device.name} is rated for and a PUE of {terms.pue:g}{usual}"
     )
     if device.server_power is None:
@@ -80,9 +81,15 @@ def _describe_purchase(found: Upkeep, price_per_hour: float) -> str:
     if not np.isfinite(hours):
         return f"Power alone costs more than renting at {price_per_hour:g} an hour."
     return (
-        f"A {name} bought for {terms.purchase_price:,.6g} is cheaper than one rented at "
+        f"One {name} bought for {terms.purchase_price:,.6g} is cheaper than one rented at "
         f"{price_per_hour:g} an hour after {short(hours)} hours of use ({hours / WEEK:,.3g} "
         f"weeks), with electricity at {terms.electricity_price:g} a kWh; this training uses "
         f"{short(found.device_hours / found.n_devices)} of each. Staff, space, interest and resale "
         "are left out."
     )
+
+
+def _last(seconds: float) -> str:
+    """A time in the largest unit of which it is two or more."""
+    unit, size = next((u for u in UNITS if seconds >= 2 * u[1]), UNITS[-1])
+    return f"{seconds / size:.3g} {unit}"

@@ -32,22 +32,23 @@ def plan_backwards(runs: pd.DataFrame, calibration: Calibration) -> pd.DataFrame
     """
     told = read_runs().assign(reached=runs.reached, mfu=runs.mfu_reported)
     rows = []
-    for _, run in told.dropna(subset=["days", "tokens"]).iterrows():
+    for run in told.dropna(subset=["days", "tokens"]).to_dict("records"):
         job = modernise(job_of(run))
         n, batch = job.network, job.sequences * job.network.seq_len
-        budget = f"{job.n_devices} {run.device} for {run.days:g} days"
+        device, days = run["device"], run["days"]
+        budget = f"{job.n_devices} {device} for {days:g} days"
         request = read_request(budget, vocab_size=n.vocab_size, seq_len=n.seq_len)
-        without = replace(calibration, reached=run.reached)
+        without = replace(calibration, reached=run["reached"])
         options = {"calibration": without, "batch_tokens": batch}
         plan, found, _ = plan_laid_out(request, job.device, job.n_devices, **options)
-        best = rank(job, reached=run.reached).iloc[0]
-        days = best.total_s * run.tokens / batch / DAY
-        row = {"training": run.training, "devices": f"{job.n_devices:,} {run.device}"}
-        row |= {"N": n.params, "D": run.tokens, "mfu": run.mfu, "days": run.days}
+        best = rank(job, reached=run["reached"]).iloc[0]
+        ours = best.total_s * run["tokens"] / batch / DAY
+        row = {"training": run["training"], "devices": f"{job.n_devices:,} {device}"}
+        row |= {"N": n.params, "D": run["tokens"], "mfu": run["mfu"], "days": days}
         row |= {"our_N": plan.N, "our_D": plan.D}
         row |= {"our_mfu": found.mfu[0] if found and found.mfu else float("nan")}
-        row |= {"mfu_of_theirs": best.mfu, "days_of_theirs": days}
-        row |= {"mfu_error": best.mfu / run.mfu - 1, "days_error": days / run.days - 1}
+        row |= {"mfu_of_theirs": best.mfu, "days_of_theirs": ours}
+        row |= {"mfu_error": best.mfu / run["mfu"] - 1, "days_error": ours / days - 1}
         ways = {"DP": best["data"], "TP": best.tensor, "PP": best.pipeline, "CP": best.context}
         row |= {"layout": " ".join(f"{sign}{way}" for sign, way in ways.items() if way > 1)}
         rows.append(row | {"gigabytes": best.memory / GB, "fits": bool(best.fits)})

@@ -104,8 +104,8 @@ def lay_out(
             f"pipeline at most the {network.n_layers} layers"
         )
     if not asked:
-        table = table[table.fits]
-    table = table.drop_duplicates(APART, ignore_index=True).head(SHOWN)
+        table = table.loc[table.fits]
+    table = table.drop_duplicates(subset=APART, ignore_index=True).head(SHOWN)
     low, high = calibration.interval(table.mfu)
     fewest = None if len(table) else _find_fewest(job)
     return LaidOut(
@@ -165,6 +165,7 @@ def plan_laid_out(
         return plan, None, str(error)
     if found.mfu is None or not assumed or budget.device not in (None, device.name):
         return plan, found, ""
+    said = ""
     for _ in range(2 if budget.device else 1):  # the shape follows from the budget, the budget
         mfu, *ends = found.mfu  # from the utilisation
         said = (

@@ -1,5 +1,6 @@
 """How to lay a planned model out on devices: every split that fits, and what its step takes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,8 @@ def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFram
     if unknown := sorted(set(asked) - set(KEYS)):
         raise ValueError(f"layout: unknown names {unknown}; use some of {[*KEYS]}")
     n, count, sequences = job.network, job.n_devices, job.sequences
-    divisors = [k for k in range(1, count + 1) if count % k == 0]
+    small = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
+    divisors = sorted({*small, *(count // k for k in small)})
     again = ("none", "selective", "full") if _materialises(job) else ("none", "full")
     offered = {
         "tensor": [k for k in divisors if n.n_heads % k == 0 and k <= PER_MACHINE],
@@ -66,6 +68,7 @@ def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFram
         }
     )
     possible = s.data * s.micro_batch <= sequences
+    possible &= (n.n_heads % s.tensor == 0) & (s.pipeline <= n.n_layers)
     possible &= (s.zero == 0) | (sharing > 1)
     possible &= ~hybrid | ((sharing > within) & (sharing % within == 0))
     if "zero" not in asked:

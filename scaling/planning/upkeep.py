@@ -103,7 +103,7 @@ def read_grids() -> pd.DataFrame:
 def find_region(name: str) -> pd.DataFrame:
     """The row of a region, in any case; ValueError names those there are."""
     grids = read_grids()
-    found = grids[grids.region.str.casefold() == str(name).casefold()]
+    found = grids.loc[grids.region.str.casefold() == str(name).casefold()]
     if not len(found):
         raise ValueError(f"region {name!r} is unknown; use one of {[*grids.region]}")
     return found

@@ -6,6 +6,7 @@ after the other says how far it carries.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -56,19 +57,19 @@ def read_runs() -> pd.DataFrame:
     return read_table(Path(__file__).with_name("published_runs.csv"))
 
 
-def job_of(run: pd.Series) -> Job:
+def job_of(run: Mapping[str, Any]) -> Job:
     """The step of a published training."""
-    sizes = {name: int(run[name]) for name in OF_NETWORK if run[name] == run[name]}
-    device = get_device(run.device)
-    if run.network_gbs == run.network_gbs:
-        device = replace(device, network_bandwidth=run.network_gbs * GB)
+    sizes: dict[str, Any] = {name: int(run[name]) for name in OF_NETWORK if run[name] == run[name]}
+    device = get_device(run["device"])
+    if run["network_gbs"] == run["network_gbs"]:
+        device = replace(device, network_bandwidth=run["network_gbs"] * GB)
     return Job(
         Network(**sizes),
         device,
-        int(run.n_devices),
-        int(run.sequences),
-        counting=COUNTING[int(run.flash)],
-        sequence_parallel=bool(run.sequence_parallel),
+        int(run["n_devices"]),
+        int(run["sequences"]),
+        counting=COUNTING[int(run["flash"])],
+        sequence_parallel=bool(run["sequence_parallel"]),
     )
 
 
@@ -77,24 +78,24 @@ def modernise(job: Job) -> Job:
     return replace(job, counting="gpt", sequence_parallel=True)
 
 
-def layout_of(run: pd.Series) -> dict[str, Any]:
+def layout_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of the layout of a published training, as `rank` takes it."""
     known = {name: run[name] for name in KEYS if run[name] == run[name] != ""}
     return {name: v if isinstance(v, str) else int(v) for name, v in known.items()}
 
 
-def reported_mfu(run: pd.Series, job: Job) -> float:
+def reported_mfu(run: Mapping[str, Any], job: Job) -> float:
     """Model FLOPs utilisation of a published training, in whichever unit it was reported."""
-    peak, value = job.peak_flops, float(run.reported)
-    if run.unit == "MFU":
+    peak, value = job.peak_flops, float(run["reported"])
+    if run["unit"] == "MFU":
         return value
-    if run.unit == "hardware TFLOP/s":
+    if run["unit"] == "hardware TFLOP/s":
         return HARDWARE * value * 1e12 / peak
     per_sequence = job.flops / job.sequences
     sequences_per_s = {
         "s/step": job.sequences / value / job.n_devices,
         "tokens/s": value / job.network.seq_len,  # of one device
-    }[run.unit]
+    }[run["unit"]]
     return sequences_per_s * per_sequence / peak
 
 
@@ -110,11 +111,11 @@ def compare_runs() -> pd.DataFrame:
         alone: reached, mfu (predicted)
     """
     rows = []
-    for _, run in read_runs().iterrows():
+    for run in read_runs().to_dict("records"):
         job = job_of(run)
         best = rank(job, layout_of(run)).iloc[0]
-        told = {"run": run.run, "training": run.training, "device": run.device}
-        told |= {"params": job.network.params, "flops": 6 * job.network.params * run.tokens}
+        told = {"run": run["run"], "training": run["training"], "device": run["device"]}
+        told |= {"params": job.network.params, "flops": 6 * job.network.params * run["tokens"]}
         told |= {"batch_tokens": job.sequences * job.network.seq_len}
         told |= {"n_devices": job.n_devices, **best[["data", *KEYS, "memory", "fits"]]}
         rows.append(told | {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu})
@@ -137,7 +138,7 @@ def calibrate(table: pd.DataFrame) -> Calibration:
     """
     logs = np.log(table.mfu_reported / table.mfu_ideal).groupby(table.training).mean()
     missed = (np.log(table.mfu_reported / table.mfu) ** 2).groupby(table.training).mean()
-    known = table.dropna(subset="flops").drop_duplicates("training")
+    known = table.dropna(subset="flops").drop_duplicates(["training"])
     exponent, level = np.polyfit(np.log(known.flops / REFERENCE), np.log(known.batch_tokens), 1)
     return Calibration(
         reached=float(np.exp(logs.mean())),
