@@ -2,11 +2,23 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from scaling.pages.text import Section, make_section, shown, shown_interval
 from scaling.planning.rehearsal import WORLDS, Pilot
 from scaling.quantities import format_quantity as short
+
+EXPECTED = (
+    *(shown("world"), shown("n"), shown("failed", "no answer", ".0%")),
+    shown_interval("N_over", "N_opt over true", ".3g"),
+    shown_interval("L_off", "loss off", "+.2%"),
+    *(shown("excess", "nats lost", ".2g"), shown("excess_high", "95 %", ".2g")),
+)
+WEIGHED = (
+    shown("design", star="chosen"),
+    *(shown("runs", write=".0f"), shown("share", "of the budget", ".2%")),
+    shown_interval("N_over", "N_opt over true", ".3g"),
+    shown_interval("L_off", "loss off", "+.2%"),
+    shown("excess_high", "nats lost, 95 %", ".2g", missing="does not fit"),
+)
 
 
 def pilot_sections(pilot: Pilot, where: str) -> Iterator[Section]:
@@ -48,13 +60,7 @@ def _show_expected(pilot: Pilot) -> Section:
         "against that of the world drawn from. Brackets: 90 % of the rehearsals.",
         "Worlds: " + "; ".join(f"{name}: {meaning}" for name, meaning in WORLDS.items()) + ".",
     )
-    columns = (
-        *(shown("world"), shown("n"), shown("failed", "no answer", ".0%")),
-        shown_interval("N_over", "N_opt over true", ".3g"),
-        shown_interval("L_off", "loss off", "+.2%"),
-        *(shown("excess", "nats lost", ".2g"), shown("excess_high", "95 %", ".2g")),
-    )
-    return make_section("What the pilot can be expected to tell", pilot.expected, columns, *text)
+    return make_section("What the pilot can be expected to tell", pilot.expected, EXPECTED, *text)
 
 
 def _show_designs(pilot: Pilot) -> Section:
@@ -64,11 +70,4 @@ def _show_designs(pilot: Pilot) -> Section:
         "budget, 95 % quantile over all worlds; chosen by few rehearsals, so the table above draws "
         "anew."
     )
-    columns = (
-        shown("design", star="chosen"),
-        *(shown("runs", write=".0f"), shown("share", "of the budget", ".2%")),
-        shown_interval("N_over", "N_opt over true", ".3g"),
-        shown_interval("L_off", "loss off", "+.2%"),
-        shown("excess_high", "nats lost, 95 %", ".2g", missing="does not fit"),
-    )
-    return make_section("Designs weighed by the same rehearsal", pd.DataFrame(rows), columns, text)
+    return make_section("Designs weighed by the same rehearsal", rows, WEIGHED, text)
