@@ -14,9 +14,11 @@ from rich.progress import Progress
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
+from scaling.pages.ability import show_ability
 from scaling.pages.pilot import pilot_sections
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
+from scaling.planning.ability import predict_ability
 from scaling.planning.pilot import write_grid
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, answer, to_plain
@@ -59,6 +61,7 @@ class PlanCommand:
     pilot: float | None = None  # share of the budget for small runs first: 0.01
     pilot_file: str | None = None  # their grid file, DIR/grid/NAME.yaml, that scaling.sweep runs
     pilot_noise: float | None = None  # of ln L between seeds; None: 0.0018, measured on enwik8
+    ability: bool = False  # average error on 17 tasks, by Gadre et al.'s own law, with warnings
     params: Any = None  # a model to judge: its size ...
     tokens: Any = None  # ... and what it was trained on
     device: str | None = None  # None: that of the budget, else an H100
@@ -89,9 +92,14 @@ def main(command: PlanCommand) -> None:
     pilot = None if command.pilot is None else _plan_pilot(console, command, plan)
     if pilot is not None:
         sections[1:1] = pilot_sections(pilot, _write_pilot(command, pilot))
+    ability = predict_ability(plan.N, plan.D) if command.ability else None
+    if ability is not None:
+        sections.append(show_ability(plan.N, plan.D, ability))
     print_sections(console, sections)
     if command.json is not None:
-        write_text(Path(command.json), _write_json(plan, placement, pilot))
+        write_text(
+            Path(command.json), _write_json(plan, placement, {"pilot": pilot, "ability": ability})
+        )
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
@@ -168,15 +176,14 @@ def _write_pilot(command: PlanCommand, pilot: Pilot) -> str:
     return f"Train: {run} name={path.stem}; then plan again with law=results/{path.stem}."
 
 
-def _write_json(plan: Plan, placement: Placement | None, pilot: Pilot | None) -> str:
+def _write_json(plan: Plan, placement: Placement | None, more: Mapping[str, Any]) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
         chip = {"device": placement.device.name, "n_devices": placement.n_devices}
         rows = {"precision": placement.precision, "by_strategy": to_plain(placement.table)}
         parts["memory"] = chip | rows
-    if pilot is not None:
-        parts["pilot"] = to_plain(pilot)
+    parts |= {name: to_plain(part) for name, part in more.items() if part is not None}
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
 
 
