@@ -1,32 +1,45 @@
 """python -m scaling.plan budget=5.76e23: what to train with a budget, by which law, how sure."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
+from scaling.pages.ability import show_ability
 from scaling.pages.layouts import layout_section
+from scaling.pages.pilot import pilot_sections
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import markdown, print_sections
 from scaling.pages.upkeep import upkeep_section
+from scaling.planning.ability import predict_ability
 from scaling.planning.budgets import Budget
-from scaling.planning.laid_out import LaidOut, plan_laid_out
+from scaling.planning.laid_out import plan_laid_out
+from scaling.planning.pilot import write_grid
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, to_plain
 from scaling.planning.recipe_files import check_suffix, write_recipe
+from scaling.planning.rehearsal import Pilot, count_rehearsals, make_pilot
 from scaling.planning.request import PlanRequest, read_request
+from scaling.planning.sources import get_source
 from scaling.planning.upkeep import Terms, keep_up, read_terms
 from scaling.shapes.architecture import architecture_of
+from scaling.shapes.shape import ModelConfig
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences")
 ASKED += ("serve_context", "kv_share")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
 ASKED += ("vocab_size", "ffn", "tied", "columns", "where", "best_of")
+READING = ("columns", "where", "best_of")
 
 
 @dataclass
@@ -52,6 +65,10 @@ class PlanCommand:
     kv_share: float | None = None  # key/value heads over heads where it is served; None: 1
     train_bits: int | None = None  # of a weight in training: 2 to 8, None: fp32
     serve_bits: int | None = None  # of a weight in serving; None: as in training
+    pilot: float | None = None  # share of the budget for small runs first: 0.01
+    pilot_file: str | None = None  # their grid file, DIR/grid/NAME.yaml, that scaling.sweep runs
+    pilot_noise: float | None = None  # of ln L between seeds; None: 0.0018, measured on enwik8
+    ability: bool = False  # average error on 17 tasks, by Gadre et al.'s own law, with warnings
     params: Any = None  # a model to judge: its size ...
     tokens: Any = None  # ... and what it was trained on; of `model` too, None: what C buys
     model: str | None = None  # an architecture: a config.json in Hugging Face's form
@@ -109,12 +126,20 @@ def main(command: PlanCommand) -> None:
         further.append(upkeep_section(kept, plan.budget.price_per_hour))
     recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
     sections = [*plan_sections(plan, placement, *further)]
+    pilot = None if command.pilot is None else _plan_pilot(console, command, plan)
+    if pilot is not None:
+        sections[1:1] = pilot_sections(pilot, _write_pilot(command, pilot))
+    ability = predict_ability(plan.N, plan.D) if command.ability else None
+    if ability is not None:
+        sections.append(show_ability(plan.N, plan.D, ability))
     print_sections(console, sections)
     if command.recipe is not None and recipe is not None:
         write_text(Path(command.recipe), recipe)
         console.print(f"Recipe: {Path(command.recipe).resolve()}")
     if command.json is not None:
-        write_text(Path(command.json), _write_json(plan, placement, layouts))
+        tables = None if layouts is None else layouts.table
+        more = {"pilot": pilot, "ability": ability, "layouts": tables}
+        write_text(Path(command.json), _write_json(plan, placement, more))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
@@ -192,15 +217,48 @@ def _write_recipe(path: Path, plan: Plan) -> str:
     return write_recipe(plan.recipe, architecture_of(shape), shape, path.suffix)
 
 
-def _write_json(plan: Plan, placement: Placement | None, layouts: LaidOut | None) -> str:
+def _plan_pilot(console: Console, command: PlanCommand, plan: Plan) -> Pilot:
+    """Small runs first: chosen and rehearsed."""
+    if plan.shape is None:
+        raise ValueError("pilot needs a plan whose shape can be built; name a larger budget")
+    path = Path(command.pilot_file or "grid/pilot.yaml")
+    if (path.parent.name, path.suffix) != ("grid", ".yaml"):
+        raise ValueError(f"pilot_file={path} must be DIR/grid/NAME.yaml: so the sweep finds it")
+    s = plan.shape.shape
+    law = get_source(command.law, **{name: getattr(command, name) for name in READING})
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
+        task = progress.add_task("rehearsing pilots", total=count_rehearsals())
+        return make_pilot(
+            law,
+            plan.budget.flops,
+            command.pilot or 0.0,
+            vocab_size=s.vocab_size,
+            model=ModelConfig(seq_len=s.seq_len, ffn=s.ffn, tied=s.tied),
+            noise=command.pilot_noise,
+            advance=lambda: progress.advance(task),
+        )
+
+
+def _write_pilot(command: PlanCommand, pilot: Pilot) -> str:
+    """Write the grid file where one was asked for; how to go on."""
+    if command.pilot_file is None:
+        return "As a grid file for the sweep: pilot_file=DIR/grid/NAME.yaml."
+    path = Path(command.pilot_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    write_text(path, write_grid(pilot.ladder, told))
+    run = f"python -m scaling.sweep --config-dir {path.parent.parent} grid={path.stem}"
+    return f"Train: {run} name={path.stem}; then plan again with law=results/{path.stem}."
+
+
+def _write_json(plan: Plan, placement: Placement | None, more: Mapping[str, Any]) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
         chip = {"device": placement.device.name, "n_devices": placement.n_devices}
         rows = {"precision": placement.precision, "by_strategy": to_plain(placement.table)}
         parts["memory"] = chip | rows
-    if layouts is not None:
-        parts["layouts"] = to_plain(layouts.table)
+    parts |= {name: to_plain(part) for name, part in more.items() if part is not None}
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
 
 

@@ -26,6 +26,7 @@ NOMINAL = Convention("total", "6ND")
 ATTENTION = 100.0  # times 6N: more than it ever costs a token of a model that is trained
 REPEATS = ("R_D", "R_N")
 UNKNOWN = float("nan")
+FAILED = ("rejected", "not_identified")  # statuses of a law that the runs speak against
 HOFFMANN_RUNS = (6e18, 3e21)  # FLOPs of the smallest and largest curve of figure 3
 KAPLAN_RUNS = (1e-9 * PF_DAY, 10 * PF_DAY)  # about: the axis of figure 1
 
@@ -254,28 +255,23 @@ def _read(path: Path) -> Fit:
     if not (path / "fit.json").is_file():
         raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
     fit, answer = load_fit(path / "fit.json"), path / "answer.json"
-    return _replace_law(fit, load_fit(answer)) if _fails(fit) and answer.is_file() else fit
+    return choose_answer(fit, load_fit(answer)) if answer.is_file() else fit
 
 
 def _fit_table(path: Path, **reading: Any) -> Fit:
     data = prepare(path / "runs.csv" if path.is_dir() else path, strict=True, **reading)
     fit = fit_parametric(data)
-    if not _fails(fit):
+    if fit.status not in FAILED:
         return fit
     try:
-        return _replace_law(fit, fit_isoflop_power(data))
+        return choose_answer(fit, fit_isoflop_power(data))
     except FitError:
         return fit
 
 
-def _fails(fit: Fit) -> bool:
-    """Whether the runs themselves speak against the law."""
-    return fit.status in ("rejected", "not_identified")
-
-
-def _replace_law(law: Fit, answer: Fit) -> Fit:
-    """The answer that does not need the law, and why it stands here."""
-    if answer.method == law.method or answer.status != "ok":
+def choose_answer(law: Fit, answer: Fit) -> Fit:
+    """The law, or where the runs speak against it the answer that does not need it, and why."""
+    if law.status not in FAILED or answer.method == law.method or answer.status != "ok":
         return law
     why = (
         f"the law {law.law} is {law.status} ({law.reason}); {answer.method} knows the optimum only"

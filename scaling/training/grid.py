@@ -1,14 +1,12 @@
 """Which models to train: budgets x sizes as an explicit list of cells."""
 
-import itertools
 import math
 from dataclasses import dataclass, field, replace
-
-import numpy as np
 
 from scaling.data.objectives import OBJECTIVES, make_objective
 from scaling.errors import check_range
 from scaling.shapes.flops import total_params, training_flops_per_token
+from scaling.shapes.ladder import shapes_between
 from scaling.shapes.shape import WIDTH_STEP, ModelConfig, Shape, shape_for_width
 from scaling.training.cells import Cell
 from scaling.training.optim import OptimConfig, make_recipe, refuse_optimizer
@@ -65,30 +63,13 @@ def shapes_for_budget(
         return [replace(shape, **named) for shape in ladder]
     centre = expected_optimum(grid, flops_budget)
     low, high = centre / grid.span, centre * grid.span
-    widths = itertools.count(WIDTH_STEP, WIDTH_STEP) if grid.ladder is None else sorted(grid.ladder)
-    shapes = (shape_for_width(width, vocab_size, model) for width in widths)
-    small = itertools.takewhile(lambda shape: total_params(shape) <= high, shapes)
-    inside = [shape for shape in small if total_params(shape) >= low]
-    if len(inside) < grid.sizes:
-        sizes = [f"{shape.label} ({total_params(shape):,})" for shape in inside]
+    try:
+        return shapes_between(low, high, grid.sizes, vocab_size, model, grid.ladder)
+    except ValueError as error:
         raise ValueError(
-            f"grid: {grid.sizes} sizes asked for at {flops_budget:.2g} FLOPs, but only "
-            f"{len(inside)} shapes have between {low:,.0f} and {high:,.0f} parameters: {sizes}; "
+            f"grid: {grid.sizes} sizes asked for at {flops_budget:.2g} FLOPs, but {error}; "
             "lower grid.sizes, raise grid.span or the budget, or name other grid.widths or ladder"
-        )
-    return _evenly_spaced(inside, grid.sizes)
-
-
-def _evenly_spaced(shapes: list[Shape], n: int) -> list[Shape]:
-    """Choose n different shapes closest to even steps in ln N, both ends kept."""
-    log_n = np.log([total_params(shape) for shape in shapes])
-    chosen: list[int] = []
-    for i, target in enumerate(np.linspace(log_n[0], log_n[-1], n)):
-        first = chosen[-1] + 1 if chosen else 0
-        last = len(shapes) - (n - i)  # leave enough for the targets that follow
-        window = np.arange(first, last + 1)
-        chosen.append(int(window[np.argmin(np.abs(log_n[window] - target))]))
-    return [shapes[i] for i in chosen]
+        ) from None
 
 
 def plan_cells(
