@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -335,8 +333,3 @@ def test_global_state_is_left_alone(runs, curves, report):
     before = dict(matplotlib.rcParams)
     all_figures(runs, curves, report)
     assert dict(matplotlib.rcParams) == before
-
-
-def test_no_pyplot_and_no_torch():
-    code = "import sys, scaling.figures; assert not {'torch', 'matplotlib.pyplot'} & {*sys.modules}"
-    subprocess.run([sys.executable, "-c", code], check=True)
