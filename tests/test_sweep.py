@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sweeps import TINY
-from verbs import SECONDS
+from verbs import end_of
 
+from scaling import fit, plot, sweep
 from scaling.training.records import locked, write_record
 
 ROOT = Path(__file__).parents[1]
@@ -36,12 +37,10 @@ def scaling(verb):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A finished sweep, in a process of its own: its working folder and what it printed."""
+def swept(tmp_path_factory, scaling):
+    """A finished sweep: its working folder and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "scaling.sweep", *TINY]
-    options = dict(capture_output=True, text=True, timeout=SECONDS)
-    done = subprocess.run(command, cwd=cwd, env=environment(cwd), **options)
+    done = scaling("sweep", *TINY, "workers=1", cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return cwd, done.stdout
 
@@ -232,23 +231,20 @@ def test_cfg_job_prints_the_configuration(scaling, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, arguments, message",
+    "verb, arguments, message",
     [
-        ("sweep", ["+nonsense=1"], "unknown configuration keys ['nonsense']"),
-        ("sweep", ["data=text"], "data.path"),
-        ("sweep", ["device=cuda:9"], "device=cuda:9"),
-        ("fit", ["nonsense=1"], "nonsense"),
-        ("fit", ["runs=missing.csv"], "missing.csv"),
-        ("fit", ["runs=bad.csv"], "loss"),
-        ("plot", ["runs=bad.csv", "columns=size"], "columns='size' must map names"),
+        (sweep, ["device=cuda:9"], "device=cuda:9"),
+        (fit, ["nonsense=1"], "nonsense"),
+        (fit, ["runs=missing.csv"], "missing.csv"),
+        (fit, ["runs=bad.csv"], "bad.csv has 1 finished runs ['row0002']; a fit needs at least 4"),
+        (plot, ["runs=bad.csv", "columns=size"], "columns='size' must map names"),
     ],
 )
-def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path):
+def test_mistakes_end_with_one_line(verb, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.csv").write_text("N,D,loss\n1e6,1e7,nan\n2e6,1e7,3.0\n")
-    refused = scaling(name, *arguments, cwd=tmp_path)
-    assert refused.returncode != 0
-    assert message in refused.stderr
-    assert "Traceback" not in refused.stderr + refused.stdout
+    refused = end_of(verb.main, arguments, monkeypatch)
+    assert refused.startswith("error: ") and message in refused and "\n" not in refused
     assert not (tmp_path / "results").exists()
 
 
