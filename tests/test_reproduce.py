@@ -8,13 +8,13 @@ from scaling.reproduce import FILES, main
 QUICK = ["only=[cerebras2023]", "bootstrap=50"]
 
 
-def test_it_checks_prints_and_writes(verb, tmp_path):
-    done = verb("reproduce")(*QUICK, f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert "cerebras2023: 7 rows, " in done.stdout and "0 not ok" in done.stdout
-    assert "finding: cerebras2023" in done.stdout
-    assert done.stderr.startswith("warning: D follows N in all 7 runs")
-    assert done.stderr.count("\n") == 1
+def test_it_checks_prints_and_writes(tmp_path, monkeypatch, capsys):
+    assert end_of(main, [*QUICK, f"out={tmp_path}"], monkeypatch) is None
+    printed, warned = capsys.readouterr()
+    assert "cerebras2023: 7 rows, " in printed and "0 not ok" in printed
+    assert "finding: cerebras2023" in printed
+    assert warned.startswith("warning: D follows N in all 7 runs")
+    assert warned.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, MANIFEST}
     checks = pd.read_csv(tmp_path / "checks.csv")
     assert checks.ok.all()

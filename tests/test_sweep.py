@@ -332,7 +332,8 @@ sys.exit("torch" in sys.modules)
     assert not [*tmp_path.iterdir()]
 
 
-def test_fit_reads_a_users_table(scaling, tmp_path):
+def test_fit_reads_a_users_table(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [
         (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)
         for C in (1e12, 4e12, 1.6e13)
@@ -340,8 +341,7 @@ def test_fit_reads_a_users_table(scaling, tmp_path):
     ]
     pd.DataFrame(rows, columns=["size", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
     mapping = ["columns={size: N}", "fit.bootstrap=20", "fit.audit=false"]
-    fit = scaling("fit", "runs=mine.csv", "out=fits", *mapping, cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
+    assert end_of(fit.main, ["runs=mine.csv", "out=fits", *mapping], monkeypatch) is None
     fits = pd.read_csv(tmp_path / "fits" / "fits.csv")
     E = fits[(fits.method == "parametric") & (fits.quantity == "E")]
     assert E.value.item() == pytest.approx(2.0, rel=1e-4)
@@ -368,18 +368,19 @@ def test_jobs_of_a_named_multirun_have_folders_and_an_end_each(scaling, tmp_path
     assert jobs.stderr == ("job 1, optim.lr_scale=-1: error: optim.lr_scale=-1.0 must be above 0\n")
 
 
-def test_jobs_of_a_fit_have_folders_each(scaling, tmp_path):
+def test_jobs_of_a_fit_have_folders_each(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in NS * 20]
     pd.DataFrame(rows, columns=["N", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
     options = ["runs=mine.csv", "out=fits", "fit.bootstrap=0", "fit.audit=false"]
-    jobs = scaling("fit", "-m", *options, "fit.loss=huber,mse", cwd=tmp_path)
-    assert jobs.returncode == 0, jobs.stderr
-    assert "2 jobs, 2 of them done" in jobs.stdout
+    assert end_of(fit.main, ["-m", *options, "fit.loss=huber,mse"], monkeypatch) is None
+    assert "2 jobs, 2 of them done" in capsys.readouterr().out
     folders = {path.name for path in tmp_path.glob("fits*")}
     assert folders == {"fits-fit.loss=huber", "fits-fit.loss=mse"}
 
 
-def test_a_family_of_a_table_is_fitted_by_its_name(scaling, tmp_path):
+def test_a_family_of_a_table_is_fitted_by_its_name(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [
         (f, N, D, s + 60 * N**-0.35 + 200 * D**-0.35)
         for f, s in (("gpt", 2), ("bert", 1))
@@ -389,6 +390,5 @@ def test_a_family_of_a_table_is_fitted_by_its_name(scaling, tmp_path):
     table = pd.DataFrame(rows, columns=["family", "N", "D", "loss"])
     table.to_csv(tmp_path / "mine.csv", index=False)
     options = ["runs=mine.csv", "fit.bootstrap=0", "fit.audit=false"]
-    fit = scaling("fit", *options, "family=bert", cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
-    assert "E 1" in fit.stdout
+    assert end_of(fit.main, [*options, "family=bert"], monkeypatch) is None
+    assert "E 1" in capsys.readouterr().out

@@ -201,6 +201,7 @@ def made(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(command, "course_figures", draw)
+        patch.setattr(command, "save_figure", lambda figure, path: figure.savefig(path, dpi=60))
         assert end_of(command.main, [f"out={out}"], patch) is None
     assert "differs: BLOOM saw 350B tokens" in printed.getvalue()
     return out, drawn
