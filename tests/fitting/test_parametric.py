@@ -1,6 +1,7 @@
 import functools
 import itertools
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
-from scipy.special import huber, logsumexp
+from scipy.special import huber
 
 from scaling.errors import FitError
 from scaling.fitting.coordinates import coordinates
@@ -95,6 +96,15 @@ def point(obs, criterion=DEFAULTS.criterion, n_starts=32, **options):
     return fit_parametric(Prepared.of(obs), settings, n_starts=n_starts, **options)
 
 
+class Arrays(NamedTuple):
+    """Observations as plain arrays, for sums that are taken thousands of times."""
+
+    N: np.ndarray
+    D: np.ndarray
+    L: np.ndarray
+    weight: np.ndarray
+
+
 @functools.cache
 def noisy_point(criterion=DEFAULTS.criterion):
     """The fit to the published law with noise of 0.003 in ln L, which others are compared with."""
@@ -106,21 +116,18 @@ def residuals_by_hand(obs, params, residual):
     terms = [
         np.log(params["A"]) - params["alpha"] * np.log(obs.N),
         np.log(params["B"]) - params["beta"] * np.log(obs.D),
-        np.full(len(obs), np.log(params["E"])),
+        np.full(len(obs.N), np.log(params["E"])),
     ]
-    log_L = logsumexp(terms, axis=0)
+    log_L = np.logaddexp.reduce(terms)
     return np.asarray(log_L - np.log(obs.L) if residual == "log" else np.exp(log_L) - obs.L)
 
 
 def sum_by_hand(obs, params, criterion):
     r = residuals_by_hand(obs, params, criterion.residual)
     r = r * np.sqrt(obs.weight / obs.weight.mean())
-    losses = {
-        "huber": huber(criterion.huber_delta, r),
-        "l1": np.abs(r),
-        "mse": 0.5 * r**2,
-    }
-    return float(losses[criterion.loss].sum())
+    if criterion.loss == "huber":
+        return float(huber(criterion.huber_delta, r).sum())
+    return float(np.abs(r).sum() if criterion.loss == "l1" else 0.5 * (r**2).sum())
 
 
 # ---------------------------------------------------------------- published tables
@@ -303,7 +310,7 @@ def test_repetition_is_recovered_from_a_known_law_of_fresh_data():
     "idle, options", [("R_D", {"epochs": (1,)}), ("R_N", {"sizes": (1e5, 1e6)})]
 )
 def test_what_the_runs_do_not_show_is_not_ok(idle, options):
-    fit = point(repeated_table(**options), law="repeated", n_starts=8)
+    fit = point(repeated_table(**options), law="repeated", n_starts=4)
     assert fit.status == "at_bound"
     assert fit.reason.startswith(idle)
 
@@ -457,16 +464,16 @@ def test_no_other_solver_finds_a_lower_objective(criterion):
     obs = wide_obs(HOFFMANN, noise=0.003).assign(weight=np.linspace(0.5, 2, 49))
     fit = point(obs, criterion=criterion)
     assert fit.objective == pytest.approx(sum_by_hand(obs, fit.params, criterion), rel=1e-9)
-    at, arrays = np.array([*fit.params.values()]), obs.to_records()
+    at, arrays = np.array([*fit.params.values()]), Arrays(*obs[["N", "D", "L", "weight"]].T.values)
 
     def value(scale):
         return sum_by_hand(arrays, dict(zip(fit.params, at * scale, strict=True)), criterion)
 
     rng = np.random.default_rng(0)
-    start = 1 + 1e-3 * rng.normal(size=5)
-    options = {"xatol": 1e-10, "fatol": 1e-14 * fit.objective, "maxfev": 1500}
-    other = minimize(value, start, method="Nelder-Mead", options=options)
-    assert fit.objective <= other.fun * (1 + 1e-8)
+    for start in 1 + 1e-3 * rng.normal(size=(2, 5)):
+        options = {"xatol": 1e-10, "fatol": 1e-14 * fit.objective, "maxfev": 1500}
+        other = minimize(value, start, method="Nelder-Mead", options=options)
+        assert fit.objective <= other.fun * (1 + 1e-8)
 
 
 def test_one_outlier_does_not_move_the_fit(surface):
