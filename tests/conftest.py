@@ -28,12 +28,15 @@ SURFACES = {  # alpha = beta; the published fit; strongly unequal
 BUDGETS = (2e11, 4e11, 8e11, 1.6e12)
 LONGEST = [  # test files, by the seconds that they take
     "test_sweep.py",
-    "test_pool.py",
     "test_parametric.py",
-    "test_every.py",
+    "test_pool.py",
+    "test_report.py",
     "test_main.py",
-    "test_sampling.py",
-    "test_saving.py",
+    "test_every.py",
+    "test_readme.py",
+    "test_isoflop_power.py",
+    "test_solver.py",
+    "test_diagnosis.py",
 ]
 
 # No test depends on the speed of the machine. Where CI is set, hypothesis' own profile already
@@ -69,6 +72,7 @@ def true_loss(N, D):
     return LAWS["chinchilla"].loss(TRUTH, N=N, D=D)
 
 
+@functools.cache
 def true_optimum(C):
     """N and D of the lowest true loss at C, by search."""
     found = minimize_scalar(
@@ -81,7 +85,13 @@ def true_optimum(C):
     return N, C / flops_per_token(N)
 
 
-def make_grid(noise=0.0, seed=0, sizes=7, width=3.0, budgets=BUDGETS, drift=1.0):
+def make_grid(**options):
+    """A runs table of a grid; see `known_grid`."""
+    return known_grid(**options).copy()
+
+
+@functools.cache  # many tests take the same
+def known_grid(noise=0.0, seed=0, sizes=7, width=3.0, budgets=BUDGETS, drift=1.0):
     """IsoFLOP runs around the true optimum, `noise` in nats; whole batches of 512 tokens."""
     rng, rows = np.random.default_rng(seed), []
     for C in budgets:
@@ -134,7 +144,8 @@ def curves_of():
 @pytest.fixture(scope="session")
 def obs_of():
     """A function that makes observations of a grid."""
-    return lambda **options: observations(make_grid(**options))[0]
+    known = functools.cache(lambda **options: observations(known_grid(**options))[0])
+    return lambda **options: known(**options).copy()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from verbs import end_of
 
 from scaling import __main__ as command
 from scaling import fit, sweep
@@ -28,14 +29,6 @@ WRONG_TYPES = {
     "model=3": "model=3: that is a group: give model.NAME=VALUE",
     "name=[a]": "quote a text: \"name='[a]'\"",
 }
-
-
-def end_of(main, words, monkeypatch):
-    """Exit code of a command line, or its line on stderr."""
-    monkeypatch.setattr(sys, "argv", ["scaling", *words])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code
 
 
 @pytest.mark.parametrize(("word", "message"), WRONG_TYPES.items(), ids=map(ascii, WRONG_TYPES))

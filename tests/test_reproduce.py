@@ -1,28 +1,20 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pandas as pd
+from verbs import end_of
 
+from scaling.laws import papers
 from scaling.products import MANIFEST
-from scaling.reproduce import FILES
+from scaling.reproduce import FILES, main
 
-ROOT = Path(__file__).parents[1]
 QUICK = ["only=[cerebras2023]", "bootstrap=50"]
 
 
-def run(*args, code="from scaling.reproduce import main; main()"):
-    command = [sys.executable, "-c", code, *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_it_checks_prints_and_writes(verb, tmp_path):
-    done = verb("reproduce")(*QUICK, f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert "cerebras2023: 7 rows, " in done.stdout and "0 not ok" in done.stdout
-    assert "finding: cerebras2023" in done.stdout
-    assert done.stderr.startswith("warning: D follows N in all 7 runs")
-    assert done.stderr.count("\n") == 1
+def test_it_checks_prints_and_writes(tmp_path, monkeypatch, capsys):
+    assert end_of(main, [*QUICK, f"out={tmp_path}"], monkeypatch) is None
+    printed, warned = capsys.readouterr()
+    assert "cerebras2023: 7 rows, " in printed and "0 not ok" in printed
+    assert "finding: cerebras2023" in printed
+    assert warned.startswith("warning: D follows N in all 7 runs")
+    assert warned.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, MANIFEST}
     checks = pd.read_csv(tmp_path / "checks.csv")
     assert checks.ok.all()
@@ -32,24 +24,15 @@ def test_it_checks_prints_and_writes(verb, tmp_path):
     assert "### cerebras2023" in page and "## Extrapolation audit" in page
 
 
-def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path):
-    code = """if True:
-        from scaling.laws import papers
-        models = papers.cerebras_models()
-        models.loc[0, "loss"] *= 1.3
-        papers.cerebras_models = lambda: models
-        from scaling.reproduce import main
-        main()
-        """
-    done = run(*QUICK, f"out={tmp_path}", code=code)
-    assert done.returncode == 1
-    assert "checks are not ok" in done.stderr
+def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path, monkeypatch):
+    models = papers.cerebras_models()
+    models.loc[0, "loss"] *= 1.3
+    monkeypatch.setattr(papers, "cerebras_models", lambda: models)
+    assert "checks are not ok" in end_of(main, [*QUICK, f"out={tmp_path}"], monkeypatch)
     assert "NOT OK" in (tmp_path / "README.md").read_text()  # written all the same
 
 
-def test_an_unknown_entry_is_one_line(verb, tmp_path):
-    done = verb("reproduce")("only=[pile]", f"out={tmp_path}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: only=['pile'] must name entries")
-    assert done.stderr.count("\n") == 1
+def test_an_unknown_entry_is_one_line(tmp_path, monkeypatch):
+    told = end_of(main, ["only=[pile]", f"out={tmp_path}"], monkeypatch)
+    assert told.startswith("error: only=['pile'] must name entries") and "\n" not in told
     assert not [*tmp_path.iterdir()]

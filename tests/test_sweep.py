@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sweeps import TINY
-from verbs import SECONDS
+from verbs import end_of
 
+from scaling import fit, plot, sweep
 from scaling.training.records import locked, write_record
 
 ROOT = Path(__file__).parents[1]
@@ -36,12 +37,10 @@ def scaling(verb):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A finished sweep, in a process of its own: its working folder and what it printed."""
+def swept(tmp_path_factory, scaling):
+    """A finished sweep: its working folder and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "scaling.sweep", *TINY]
-    options = dict(capture_output=True, text=True, timeout=SECONDS)
-    done = subprocess.run(command, cwd=cwd, env=environment(cwd), **options)
+    done = scaling("sweep", *TINY, "workers=1", cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return cwd, done.stdout
 
@@ -232,23 +231,20 @@ def test_cfg_job_prints_the_configuration(scaling, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, arguments, message",
+    "verb, arguments, message",
     [
-        ("sweep", ["+nonsense=1"], "unknown configuration keys ['nonsense']"),
-        ("sweep", ["data=text"], "data.path"),
-        ("sweep", ["device=cuda:9"], "device=cuda:9"),
-        ("fit", ["nonsense=1"], "nonsense"),
-        ("fit", ["runs=missing.csv"], "missing.csv"),
-        ("fit", ["runs=bad.csv"], "loss"),
-        ("plot", ["runs=bad.csv", "columns=size"], "columns='size' must map names"),
+        (sweep, ["device=cuda:9"], "device=cuda:9"),
+        (fit, ["nonsense=1"], "nonsense"),
+        (fit, ["runs=missing.csv"], "missing.csv"),
+        (fit, ["runs=bad.csv"], "bad.csv has 1 finished runs ['row0002']; a fit needs at least 4"),
+        (plot, ["runs=bad.csv", "columns=size"], "columns='size' must map names"),
     ],
 )
-def test_mistakes_end_with_one_line(name, arguments, message, scaling, tmp_path):
+def test_mistakes_end_with_one_line(verb, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.csv").write_text("N,D,loss\n1e6,1e7,nan\n2e6,1e7,3.0\n")
-    refused = scaling(name, *arguments, cwd=tmp_path)
-    assert refused.returncode != 0
-    assert message in refused.stderr
-    assert "Traceback" not in refused.stderr + refused.stdout
+    refused = end_of(verb.main, arguments, monkeypatch)
+    assert refused.startswith("error: ") and message in refused and "\n" not in refused
     assert not (tmp_path / "results").exists()
 
 
@@ -336,7 +332,8 @@ sys.exit("torch" in sys.modules)
     assert not [*tmp_path.iterdir()]
 
 
-def test_fit_reads_a_users_table(scaling, tmp_path):
+def test_fit_reads_a_users_table(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [
         (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)
         for C in (1e12, 4e12, 1.6e13)
@@ -344,8 +341,7 @@ def test_fit_reads_a_users_table(scaling, tmp_path):
     ]
     pd.DataFrame(rows, columns=["size", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
     mapping = ["columns={size: N}", "fit.bootstrap=20", "fit.audit=false"]
-    fit = scaling("fit", "runs=mine.csv", "out=fits", *mapping, cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
+    assert end_of(fit.main, ["runs=mine.csv", "out=fits", *mapping], monkeypatch) is None
     fits = pd.read_csv(tmp_path / "fits" / "fits.csv")
     E = fits[(fits.method == "parametric") & (fits.quantity == "E")]
     assert E.value.item() == pytest.approx(2.0, rel=1e-4)
@@ -372,18 +368,19 @@ def test_jobs_of_a_named_multirun_have_folders_and_an_end_each(scaling, tmp_path
     assert jobs.stderr == ("job 1, optim.lr_scale=-1: error: optim.lr_scale=-1.0 must be above 0\n")
 
 
-def test_jobs_of_a_fit_have_folders_each(scaling, tmp_path):
+def test_jobs_of_a_fit_have_folders_each(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in NS * 20]
     pd.DataFrame(rows, columns=["N", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
     options = ["runs=mine.csv", "out=fits", "fit.bootstrap=0", "fit.audit=false"]
-    jobs = scaling("fit", "-m", *options, "fit.loss=huber,mse", cwd=tmp_path)
-    assert jobs.returncode == 0, jobs.stderr
-    assert "2 jobs, 2 of them done" in jobs.stdout
+    assert end_of(fit.main, ["-m", *options, "fit.loss=huber,mse"], monkeypatch) is None
+    assert "2 jobs, 2 of them done" in capsys.readouterr().out
     folders = {path.name for path in tmp_path.glob("fits*")}
     assert folders == {"fits-fit.loss=huber", "fits-fit.loss=mse"}
 
 
-def test_a_family_of_a_table_is_fitted_by_its_name(scaling, tmp_path):
+def test_a_family_of_a_table_is_fitted_by_its_name(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     rows = [
         (f, N, D, s + 60 * N**-0.35 + 200 * D**-0.35)
         for f, s in (("gpt", 2), ("bert", 1))
@@ -393,6 +390,5 @@ def test_a_family_of_a_table_is_fitted_by_its_name(scaling, tmp_path):
     table = pd.DataFrame(rows, columns=["family", "N", "D", "loss"])
     table.to_csv(tmp_path / "mine.csv", index=False)
     options = ["runs=mine.csv", "fit.bootstrap=0", "fit.audit=false"]
-    fit = scaling("fit", *options, "family=bert", cwd=tmp_path)
-    assert fit.returncode == 0, fit.stderr
-    assert "E 1" in fit.stdout
+    assert end_of(fit.main, [*options, "family=bert"], monkeypatch) is None
+    assert "E 1" in capsys.readouterr().out

@@ -17,6 +17,15 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 1800  # after which a command is hung, on the slowest and busiest machine
 
 
+def end_of(main, words, monkeypatch):
+    """Exit code of a command line in this process, or its line on stderr; None where it is done."""
+    monkeypatch.setattr(sys, "argv", ["scaling", *words])
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+
+
 class Verb:
     """A process that has imported `scaling.<name>`: every command line is a fork of it.
 

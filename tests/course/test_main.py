@@ -1,5 +1,6 @@
 """The course's tables, figures and statements, and the verb that writes them."""
 
+import contextlib
 import io
 import re
 from itertools import combinations, pairwise
@@ -9,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Annotation
+from verbs import end_of
 
+from scaling.course import __main__ as command
 from scaling.course import figures
 from scaling.course import tables as course
 from scaling.course.claims import MEMORY_PARTS, memory_table
-from scaling.course.statements import compare, rounds_to, statements_table
+from scaling.course.statements import compare, rounds_to
 from scaling.figures.paper import LABELS
 from scaling.planning.sources import get_source
 
@@ -61,25 +64,21 @@ DIFFERING = {  # statement -> a part of the reason
     "the target of span corruption ends after the last missing token": "the objective here, as",
 }
 NOT_COMPUTED = {"7 % less TFLOP/s per GPU from 8 to 512 GPUs": "network"}
-TABLES = course.course_tables()
-STATEMENTS = statements_table(TABLES)
 
 
-@pytest.mark.parametrize("row", STATEMENTS.to_dict("records"), ids=STATEMENTS.statement)
-def test_a_statement_is_reproduced_or_listed_as_differing(row):
-    name = row["statement"]
-    if name in NOT_COMPUTED:
-        assert row["verdict"] == "not computed" and NOT_COMPUTED[name] in row["why"]
-    elif name in DIFFERING:
-        assert row["verdict"] == "differs" and DIFFERING[name] in row["why"]
-    else:
-        assert row["verdict"] == "reproduced", row
+def test_every_statement_is_reproduced_or_listed_as_differing(statements):
+    listed = dict.fromkeys(DIFFERING, "differs") | dict.fromkeys(NOT_COMPUTED, "not computed")
+    reasons = DIFFERING | NOT_COMPUTED
+    for row in statements.to_dict("records"):
+        name = row["statement"]
+        assert row["verdict"] == listed.get(name, "reproduced"), row
+        assert reasons.get(name, "") in row["why"], row
 
 
-def test_every_listed_statement_is_there():
-    assert {*DIFFERING, *NOT_COMPUTED} <= {*STATEMENTS.statement}
-    assert STATEMENTS.statement.is_unique
-    assert {*STATEMENTS.origin} == {"course", "paper", "ours"}
+def test_every_listed_statement_is_there(statements):
+    assert {*DIFFERING, *NOT_COMPUTED} <= {*statements.statement}
+    assert statements.statement.is_unique
+    assert {*statements.origin} == {"course", "paper", "ours"}
 
 
 @pytest.mark.parametrize(
@@ -192,11 +191,30 @@ def test_known_models_are_between_kaplan_and_chinchilla_until_2022():
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    found = figures.course_figures(TABLES)
-    for fig in found.values():
-        fig.savefig(io.BytesIO())  # lays it out
-    return found
+def made(tmp_path_factory):
+    """The verb in this process: its folder, the figures that it drew there, and what it told."""
+    out, drawn, printed = tmp_path_factory.mktemp("course"), {}, io.StringIO()
+
+    def draw(tables):
+        drawn.update(figures.course_figures(tables))
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(command, "course_figures", draw)
+        patch.setattr(command, "save_figure", lambda figure, path: figure.savefig(path, dpi=60))
+        assert end_of(command.main, [f"out={out}"], patch) is None
+    assert "differs: BLOOM saw 350B tokens" in printed.getvalue()
+    return out, drawn
+
+
+@pytest.fixture(scope="module")
+def drawn(made):
+    return made[1]
+
+
+@pytest.fixture(scope="module")
+def folder(made):
+    return made[0]
 
 
 NAMES = ["tokens", "pf_days", "memory", "known_models", "crossing", "models_by_date"]
@@ -253,17 +271,7 @@ def test_a_model_of_the_user_is_drawn():
 # ---------------------------------------------------------------- the verb
 
 
-@pytest.fixture(scope="module")
-def folder(verb, tmp_path_factory):
-    out = tmp_path_factory.mktemp("course")
-    done = verb("course.__main__")(f"out={out}")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "differs: BLOOM saw 350B tokens" in done.stdout
-    return out
-
-
-def test_it_writes_tables_figures_and_a_page(folder):
+def test_it_writes_tables_figures_and_a_page(folder, statements):
     names = {p.name for p in folder.iterdir()}
     assert {f"{name}.png" for name in NAMES} <= names
     assert {
@@ -276,7 +284,7 @@ def test_it_writes_tables_figures_and_a_page(folder):
     )
     assert "| bf16 | 1+8+7 | 3.3895e+38 |" in page
     assert re.search(r"\| zero3 \|.* 1\.5 \|", page)
-    for statement in STATEMENTS.statement:
+    for statement in statements.statement:
         assert f"| {statement} |" in page
 
 
@@ -307,9 +315,7 @@ def test_a_model_of_the_user_stands_on_the_page(verb, tmp_path):
         (["number=nan"], "number=nan must be finite"),
     ],
 )
-def test_nonsense_is_one_line(arguments, message, verb, tmp_path):
-    refused = verb("course.__main__")(f"out={tmp_path}", *arguments)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: ") and message in refused.stderr
-    assert refused.stderr.count("\n") == 1
+def test_nonsense_is_one_line(arguments, message, monkeypatch, tmp_path):
+    refused = end_of(command.main, [f"out={tmp_path}", *arguments], monkeypatch)
+    assert refused.startswith("error: ") and message in refused and "\n" not in refused
     assert not [*tmp_path.iterdir()]

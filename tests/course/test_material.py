@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from scaling.course.material import claims_table, questions_table
-from scaling.course.statements import statements_table
-from scaling.course.tables import course_tables
 
 RESULTS = Path(__file__).parents[2] / "results"
 COUNTS = {  # claims of the material by their subject
@@ -23,11 +21,6 @@ COUNTS = {  # claims of the material by their subject
     "HUB": 5,
     "QZ": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def statements():
-    return statements_table(course_tables())
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,12 @@ def families(grid):
     return tables, fits
 
 
-def test_families_stand_side_by_side_without_a_common_loss(families):
-    fig = drawn(families_figure(*families))
+@pytest.fixture(scope="module")
+def fig(families):
+    return drawn(families_figure(*families))
+
+
+def test_families_stand_side_by_side_without_a_common_loss(fig):
     above, below = fig.axes[:3], fig.axes[3:]
     assert [ax.get_title(loc="left") for ax in above] == ["GPT", "BERT", "T5"]
     assert len({ax.get_ylim() for ax in above}) == 3
@@ -54,8 +58,7 @@ def test_a_family_without_a_fit_shows_its_runs_alone(families):
     assert above[2].collections or above[2].lines
 
 
-def test_the_ticks_of_three_columns_do_not_touch(families):
-    fig = drawn(families_figure(*families))
+def test_the_ticks_of_three_columns_do_not_touch(fig):
     for ax in fig.axes:
         boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
         boxes = sorted(boxes, key=lambda box: box.x0)

@@ -69,7 +69,7 @@ def draw_params(law, rng, n=4, **given):
     "name, constraints", [(n, {}) for n in LAWS] + [c[:2] for c in CONSTRAINED]
 )
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_raw_and_theta_are_inverse_and_predict_the_law(name, constraints, seed):
     rng, law = np.random.default_rng(seed), LAWS[name]
     obs, params = make_obs(law, seed=seed), draw_params(law, rng, **constraints)

@@ -114,7 +114,7 @@ def ladder(scatter=0.0, noise=0.0, k=1.0):
 def test_a_ladder_of_20_tokens_per_parameter_identifies_nothing(options):
     with pytest.warns(RunsWarning, match="D follows N in all 15 runs"):
         data = prepare(ladder(**options))
-    fit = fit_parametric(data, FitSettings(bootstrap=20))
+    fit = fit_parametric(data, FitSettings(bootstrap=8))
     found = fit.tokens_per_param(1e21)
     assert found.status in ("not_identified", "at_bound")
     if found.status == "not_identified":

@@ -153,7 +153,7 @@ def test_one_budget_is_refused():
 
 
 @given(st.floats(-12, 12), st.randoms(use_true_random=False))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_units_and_row_order_do_not_matter(log_scale, random):
     obs, scale = bowls(0.3, off_budget=0.01), 10**log_scale
     order = list(range(len(obs)))

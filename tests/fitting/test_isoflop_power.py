@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +37,7 @@ def point(obs, fit=fit_isoflop_power):
     return fit(Prepared.of(obs), FitSettings(bootstrap=0))
 
 
-@pytest.mark.parametrize("width", [2, 4, 8, 16])
+@pytest.mark.parametrize("width", [2, 4, 16])
 @pytest.mark.parametrize("drifts", [(1, 1, 1, 1), (0.7, 0.9, 1.1, 1.4)], ids=["centred", "drift"])
 def test_no_bias_however_wide_the_grid(surface, width, drifts):
     fit = point(bowls(surface, width, drifts))
@@ -122,15 +124,22 @@ def test_impossible_fits_are_refused(surface):
         point(two)
 
 
-@given(st.floats(-6, 6), st.floats(-6, 6), st.randoms(use_true_random=False))
-@settings(max_examples=10)
-def test_units_and_row_order_do_not_matter(of_N, of_C, random):
-    obs, (N, C) = bowls(STEEP, spread=0.05), (10**of_N, 10**of_C)
+@functools.cache
+def noisy_bowls():
+    """Observations with noise, and their fit."""
+    obs = bowls(STEEP, spread=0.05)
     obs["L"] += 0.003 * np.random.default_rng(0).standard_normal(len(obs))
+    return obs, point(obs)
+
+
+@given(st.floats(-6, 6), st.floats(-6, 6), st.randoms(use_true_random=False))
+@settings(max_examples=6)
+def test_units_and_row_order_do_not_matter(of_N, of_C, random):
+    (obs, ours), N, C = noisy_bowls(), 10**of_N, 10**of_C
     order = list(range(len(obs)))
     random.shuffle(order)
     scaled = obs.assign(N=obs.N * N, C=obs.C * C, D=obs.D * C / N, budget=obs.budget * C)
-    ours, theirs = point(obs), point(scaled.iloc[order].reset_index(drop=True))
+    theirs = point(scaled.iloc[order].reset_index(drop=True))
     np.testing.assert_allclose(theirs.minima.N_opt, ours.minima.N_opt * N, rtol=1e-5)
     np.testing.assert_allclose(theirs.minima.D_opt, ours.minima.D_opt * C / N, rtol=1e-5)
 
@@ -145,7 +154,7 @@ def test_every_kind_of_bootstrap_works(obs_of, kind):
 
 def test_the_noise_is_that_of_the_runs(obs_of):
     """Averaged over grids: 28 runs less 3 x 4 + 2 coefficients leave 14 degrees of freedom."""
-    grids = [obs_of(noise=0.007, seed=seed) for seed in range(12)]
+    grids = [obs_of(noise=0.007, seed=seed) for seed in range(8)]
     noises = [
         fit_isoflop_power(Prepared.of(g), FitSettings(bootstrap=2)).bootstrap.noise * g.L.mean()
         for g in grids

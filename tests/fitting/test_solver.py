@@ -195,7 +195,7 @@ def test_merging_keeps_apart_what_has_not_met():
 
 
 @given(seeds)
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_members_of_a_batch_do_not_see_each_other(seed):
     p, truth = make_problem()
     rng = np.random.default_rng(seed)
@@ -252,7 +252,7 @@ def test_bounds_hold_and_the_rest_is_optimal_on_them():
 @pytest.mark.parametrize("exponential", [False, True])
 @pytest.mark.parametrize("delta", [np.inf, 1e-3, 1e-9, 1e-15, 1e-18])
 @given(seeds, st.floats(-3, 3))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_exact_data_converge_whatever_their_rounding_is_in_deltas(delta, exponential, seed, log_w):
     p, truth = make_problem()
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def test_an_optimum_is_reproduced(obs, optimum):
 
 
 @pytest.mark.parametrize("name", ["E", "alpha", "B"])
-@pytest.mark.parametrize("factor", [0.99, 1.01, 1.0001])
+@pytest.mark.parametrize("factor", [0.99, 1.0001])
 def test_a_perturbed_optimum_is_not(obs, optimum, name, factor):
     perturbed = replace(optimum, params=optimum.params | {name: optimum.params[name] * factor})
     table = compared(obs, perturbed).set_index("quantity")

@@ -28,7 +28,7 @@ def counted_by_torch(shape, n_sequences):
     return counter.get_total_flops()
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     family=st.sampled_from(FAMILIES),
     vocab_size=st.integers(2, 80),

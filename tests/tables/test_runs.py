@@ -57,7 +57,7 @@ def test_a_mapping_renames_foreign_columns():
         columns={"params": "N", "tokens": "D"}), FOREIGN)  # fmt: skip
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(positive, min_size=1, max_size=5), st.floats(1e-9, 99.0), st.text(max_size=9))
 def test_runs_read_back_exactly(tmp_path_factory, flops, loss, name):
     n, name = len(flops), "".join(c for c in name if c.isprintable()) + "x"
@@ -184,7 +184,7 @@ def test_budgets_a_step_apart_are_groups():
 
 
 @given(st.floats(-18, 12), st.integers(0, 9))
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_groups_do_not_depend_on_row_order_or_units(log_scale, seed):
     _, runs = scattered(seed)
     order = np.random.default_rng(seed).permutation(len(runs))
@@ -203,7 +203,7 @@ def test_another_convention_derives_the_budget_again():
 NEEDED = [("N", "params"), ("D", "tokens"), ("C", "flops"), ("loss", "loss")]
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.sampled_from([-np.inf, 0.0, -0.0]) | st.floats(max_value=0.0, allow_infinity=False),
     st.sampled_from(NEEDED),

@@ -48,12 +48,13 @@ def test_ways_of_counting_flops_are_no_oddity(factor):
     ],
 )
 def test_the_likely_unit_is_named(factors, told):
-    [odd] = doubts(scaled(**factors))
+    table = scaled(**factors)
+    [odd] = doubts(table)
     assert odd.is_grave
     with pytest.warns(RunsWarning, match=told):
-        prepare(scaled(**factors))
+        prepare(table)
     with pytest.raises(ValueError, match=rf"DataFrame cannot be planned from: .*{told}"):
-        prepare(scaled(**factors), strict=True)
+        prepare(table, strict=True)
 
 
 def test_the_advice_mends_it():

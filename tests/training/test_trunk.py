@@ -28,7 +28,7 @@ CYCLE = np.tile(np.arange(16, dtype=np.uint16), 2000)  # the next token is alway
 
 
 HORIZONS = [replace(RECIPE, steps=n, cooldown_steps=n // 5) for n in (40, 90, 150)]
-STOPS = (0, 5, 17, 30, 40)  # news told by a trunk before it is stopped
+STOPS = (0, 17, 40)  # news told by a trunk before it is stopped
 
 
 def trunk(recipes=(RECIPE,), **options):
@@ -99,7 +99,8 @@ def test_the_held_out_loss_is_that_of_a_plain_loop():
 
 
 def test_a_run_repeats_bit_for_bit_and_the_seed_matters():
-    first, again, other = train(seed=3), train(seed=3), train(seed=4)
+    short = replace(RECIPE, steps=50, cooldown_steps=10)
+    first, again, other = (train(short, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert first[1].loss != other[1].loss
 
