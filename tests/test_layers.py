@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "plugins": {"training"},  # Hydra's hands: a sweeper
     # the verbs
     "commandline": {"keys", "tables"} | GROUND,
+    "compare": {"commandline", "products", "results"} | PAGES,
     "fit": {"commandline", "products", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
     "plot": {"commandline", "products", "results"} | PAGES,
@@ -48,7 +49,17 @@ MAY_IMPORT = {
     "__main__": {"keys"},  # all of them by their names
     "__init__": PLANNING,
 }
-VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample", "sweep"}
+VERBS = {
+    "course.__main__",
+    "compare",
+    "fit",
+    "plan",
+    "plot",
+    "quantise",
+    "reproduce",
+    "sample",
+    "sweep",
+}
 WITHOUT_TORCH = ["pages.fits", "pages.plans", "pages.replication", "results", "course.page"]
 WITHOUT_TORCH += ["course.figures", "figures", "data.objectives", "shapes.buildable"]
 WITHOUT_TORCH += [
