@@ -11,7 +11,7 @@ from scaling.fitting.paired import Sweep, draw_noise
 from scaling.quantities import LEVEL
 
 POWER = 0.8
-DRAWS = 400
+DRAWS = 200
 DECADE = float(np.log(10.0))  # of compute, within which an exponent doubles or undoes the gain
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
-from scaling.fitting.diagnosis import REJECTED
+from scaling.fitting.diagnosis import EXACT, REJECTED
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.gain_laws import compare_laws
 from scaling.fitting.gain_lines import Crossing, Lines, find_crossing
@@ -210,7 +210,8 @@ def compare_sweeps(
     strangers = [drawn_L[0], np.roll(drawn_L[1], 1, axis=0)]  # sets that share no noise
     alone = _keep_sound(log_C, strangers)[1] if correlation else drawn
     points = _tabulate(a, b, common, usable, (log_C, log_L, lines), (drawn_L, drawn))
-    p_line = _test_line(log_C, points, drawn, drawn_L)
+    scattered = max(a.noise, b.noise) > EXACT
+    p_line = _test_line(log_C, points, drawn, drawn_L) if scattered else float("nan")
     status, reason = _judge(a, b, p_line, len(drawn.floor) / settings.bootstrap)
     gain = np.exp(lines.constant[0])
     of_slope = lines.excess[0] / lines.slope_a[0], drawn.excess / drawn.slope_a
