@@ -36,17 +36,17 @@ def gain_figure(found: Comparison, names: tuple[str, str] = ("a", "b"), reach: f
     _draw_gain(right, found, C, inside)
     for ax in (left, right):
         paper.log_scale(ax, "x", "C", *ends, gap=0.17)
-    bands = found.points[["loss_a_low", "loss_a_high", "loss_b_low", "loss_b_high"]]
-    lines = [np.exp(found.lines.log_loss(which, np.log(C))[0]) for which in "ab"]
-    paper.log_scale(
-        left, "y", "L", *paper.limits([*bands.to_numpy().ravel(), *np.ravel(lines)], 1.01)
-    )
-    right.set_ylabel(f"Compute-equivalent gain of {names[1]}")
+    drawn = [found.points[[f"loss_{s}_low", f"loss_{s}_high"]].to_numpy() for s in "ab"]
+    drawn += [np.exp(found.lines.log_loss(which, np.log(C))[0]) for which in "ab"]
+    losses = np.concatenate([values.ravel() for values in drawn])
+    paper.log_scale(left, "y", "L", *paper.limits(losses, 1.01))
+    right.set_ylabel("Compute-equivalent gain")
     paper.legend_above(left)
     paper.legend_above(right)
     status = "" if found.status == "ok" else f"{found.status}: {found.reason}"
-    bands = f"bands and bars: {LEVEL:.0%} intervals, cells of a and b resampled in pairs; dotted: "
-    return paper.finish(fig, found.a.data.convention, bands + "beyond the common budgets", status)
+    gain = f"gain: how many times the compute {names[0]} needs to reach the loss of {names[1]}"
+    bands = f"bands and bars: {LEVEL:.0%} intervals; dotted: beyond the common budgets"
+    return paper.finish(fig, found.a.data.convention, gain, bands, status)
 
 
 def _draw_losses(ax: Axes, found: Comparison, which: str, name: str, C, inside, style) -> None:
