@@ -2,8 +2,8 @@
 
 Question  how much compute do SwiGLU and Muon save, each at its own learning rate, with two seeds,
           and does the gain grow with compute?
-Command   python experiments/compare.py [MINUTES] (goes on where it was), then for each OTHER
-          python -m scaling.compare a=results/compare/gelu-adamw.csv b=results/compare/OTHER.csv
+Command   python experiments/compare.py [MINUTES] (goes on where it was; 0 trains nothing), which
+          ends with python -m scaling.compare for each pair
 Cost      90 GPTs on 42 trunks and the brackets, 4e13 FLOPs, 20 minutes of one core
 Expected  expected.csv, written before the first run of the sweeps
 Rule      fixed beforehand: the rate of an arm is the rule's times the geometric mean of what a
@@ -14,6 +14,8 @@ Result    results/compare
 
 import contextlib
 import math
+import platform
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -27,6 +29,7 @@ from rich.console import Console
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
+from scaling.pages.text import markdown_table
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.runs import runs_to_csv
 from scaling.training.cells import group_trunks
@@ -42,6 +45,8 @@ ARMS = {  # feed-forward, optimizer
     "swiglu": ("swiglu", "adamw"),
     "muon": ("gelu", "muon"),
 }
+BASE = "gelu-adamw"
+KNOWN = ("results/demo-enwik8-cpu", "results/reference-enwik8-cpu")  # two sweeps that are there
 GRID = {
     "budgets": [2e11, 4e11, 8e11],  # of the demo's, without the last, which costs as much as these
     "sizes": 5,
@@ -93,27 +98,97 @@ def bracket(data, arm, until):
     return runs
 
 
+def compare(a, b, name):
+    """Let the verb compare two sweeps; return its table of budgets, or why it refused."""
+    words = [f"a={a}", f"b={b}", "at=1e13", f"out={FOLDER / name}"]
+    command = [sys.executable, "-m", "scaling.compare", *words]
+    done = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    if done.returncode:
+        return None, done.stderr.strip().splitlines()[-1].removeprefix("error: ")
+    return pd.read_csv(FOLDER / name / "gain.csv"), ""
+
+
+def count_products(gains, runs):
+    """Lines on what the gain of Muon is if its Newton-Schulz products count as compute."""
+    ok = gains[gains.status == "ok"]
+    share = (runs.optimizer_flops / runs.flops).groupby(runs.total_params).mean()
+    for row in ok.to_dict("records"):
+        own = runs[runs.flops_budget == row["budget"]]
+        best = own.groupby("total_params").loss.mean().idxmin()
+        counted = row["gain"] / (1 + share[best])
+        yield (
+            f"- {row['budget']:.3g} FLOPs: they are {share[best]:.1%} of the lowest size's C; gain "
+            f"{row['gain']:.3f} without them, {counted:.3f} with them"
+        )
+
+
+def write_page(rates, tables, planned):
+    """Compare what there is, and write the record's page."""
+    base, expected = FOLDER / f"{BASE}.csv", pd.read_csv(FOLDER / "expected.csv")
+    parts = [
+        "# GELU against SwiGLU, AdamW against Muon",
+        f"Made by `python experiments/compare.py` on {platform.machine()} CPUs, one thread a run. "
+        "enwik8, one tokenizer, the same widths, budgets, seeds 1 and 2 and order of text for all "
+        "arms; each arm at its own rate (`rates.csv`, brackets of seed 0 in `bracket.csv`). "
+        "`expected.csv` was written before the first run.",
+        "## What was trained",
+    ]
+    done = [f"- {arm}: {len(tables.get(arm, ()))} of {n} runs" for arm, n in planned.items()]
+    parts.append("\n".join(done) or "Nothing yet: the brackets are not closed.")
+    if len(rates):
+        columns = ["arm", "width", "rule_lr", "best_lr", "best_loss", "status"]
+        cells = [
+            [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
+            for row in rates[columns].to_numpy(object)
+        ]
+        parts += ["## Learning rates", markdown_table(columns, cells)]
+    pairs = {arm: (base, FOLDER / f"{arm}.csv") for arm in ARMS if arm != BASE and arm in tables}
+    pairs |= {"reference": KNOWN}
+    for name, (a, b) in pairs.items():
+        gains, why = compare(a, b, name)
+        parts.append(f"## {name}")
+        if gains is None:
+            parts.append(f"No comparison: {why}.")
+            continue
+        page = (FOLDER / name / "README.md").read_text()
+        parts.append(page.split("## The answer\n")[1].split("\n## ")[0].strip())
+        told = expected[expected.arm == name].to_dict("records")
+        parts += [
+            f"Expected: {e['gain']} [{e['gain_low']}, {e['gain_high']}], {e['says']}." for e in told
+        ]
+        if name == "muon":
+            head = "C counts no product of the optimizer. With Newton-Schulz counted:"
+            parts.append("\n".join([head, "", *count_products(gains, tables[name])]))
+        parts.append(f"[All of it]({name}/README.md)\n\n![{name}]({name}/gain.png)")
+    write_text(FOLDER / "README.md", "\n\n".join(parts) + "\n")
+
+
 def main():
-    """Write down what is expected, bracket, train what is missing, write the tables."""
+    """Write down what is expected, bracket, train what is missing, compare, write the record."""
     until = time.monotonic() + 60 * (float(sys.argv[1]) if len(sys.argv) > 1 else math.inf)
     if not (FOLDER / "expected.csv").is_file():
         write_text(FOLDER / "expected.csv", EXPECTED)
     data = prepare_tokens(DataConfig(), report=print)
-    brackets = pd.concat([bracket(data, arm, until) for arm in ARMS], ignore_index=True)
-    best = brackets.groupby(["arm", "width"]).apply(verdict, include_groups=False).reset_index()
-    print(best.to_string())
-    write_text(FOLDER / "bracket.csv", runs_to_csv(brackets))
-    write_text(FOLDER / "rates.csv", best.to_csv(index=False))
-    if (best.status != "ok").any() or best.arm.nunique() < len(ARMS):
-        sys.exit("the brackets are not closed yet; the same command goes on")
-    scales = np.exp(np.log(best.best_lr / best.rule_lr).groupby(best.arm).mean()).round(2)
-    cells = {arm: plan(data, arm, scales[arm], **GRID, seeds=[*SEEDS]) for arm in ARMS}
-    for seed in SEEDS:
-        train([c for own in cells.values() for c in own if c.seed == seed], data, until)
-    for arm, own in cells.items():
-        runs = collect(own, FOLDER)[0]
-        print(f"{arm}: {len(runs)} of {len(own)} runs, {runs.wall_s.sum() / 60:.1f} minutes")
-        write_text(FOLDER / f"{arm}.csv", runs_to_csv(runs))
+    found = [bracket(data, arm, until) for arm in ARMS]
+    brackets = pd.concat(found, ignore_index=True)
+    best, tables, planned = pd.DataFrame(), {}, {}
+    if "loss" in brackets:
+        best = brackets.groupby(["arm", "width"]).apply(verdict, include_groups=False).reset_index()
+        print(best.to_string())
+        write_text(FOLDER / "bracket.csv", runs_to_csv(brackets))
+        write_text(FOLDER / "rates.csv", best.to_csv(index=False))
+    if len(best) == len(ARMS) * len(BRACKET["arm_widths"]) and (best.status == "ok").all():
+        scales = np.exp(np.log(best.best_lr / best.rule_lr).groupby(best.arm).mean()).round(2)
+        cells = {arm: plan(data, arm, scales[arm], **GRID, seeds=[*SEEDS]) for arm in ARMS}
+        planned = {arm: len(own) for arm, own in cells.items()}
+        for seed in SEEDS:
+            train([c for own in cells.values() for c in own if c.seed == seed], data, until)
+        for arm, own in cells.items():
+            runs = collect(own, FOLDER)[0]
+            if len(runs):
+                tables[arm] = runs
+                write_text(FOLDER / f"{arm}.csv", runs_to_csv(runs))
+    write_page(best, tables, planned)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 `load_runs` reads a runs table, by path or by the name of a published one; `fit_law` fits one law to
 it, `fit_all` every method, `profile_law` follows one parameter, `load_fit` reads a saved fit,
-`make_plan` turns a budget and a law into what to train.
+`make_plan` turns a budget and a law into what to train, `compare_runs` says what compute one sweep
+saves over another.
 Training grids is the work of `python -m scaling.sweep`. Nothing here imports torch.
 """
 
 from scaling.errors import FitError
 from scaling.fitting.audit import Audit
 from scaling.fitting.estimate import Estimate
+from scaling.fitting.gain import Comparison, compare_runs
 from scaling.fitting.optima import disagreement_table, fits_table, optima_table
 from scaling.fitting.profile import Profile
 from scaling.fitting.report import Report, fit_all, fit_law, profile_law
@@ -19,6 +21,7 @@ from scaling.tables.runs import load_curves, load_runs
 
 __all__ = [
     "Audit",
+    "Comparison",
     "Convention",
     "Estimate",
     "Fit",
@@ -27,6 +30,7 @@ __all__ = [
     "Profile",
     "Report",
     "RunsWarning",
+    "compare_runs",
     "disagreement_table",
     "fit_all",
     "fit_law",

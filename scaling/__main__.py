@@ -8,6 +8,7 @@ from scaling.keys import suggest
 VERBS = {
     "sweep": "train a grid of models, fit the laws, draw the figures",
     "fit": "fit any table with N, D (or C) and loss, by every method",
+    "compare": "say how much compute one sweep's recipe saves over another's",
     "plot": "draw every figure of a runs table",
     "plan": "say what to train with a budget, and judge a model",
     "sample": "let a trained model write, fill gaps, answer; see inside",

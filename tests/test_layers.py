@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "plugins": {"training"},  # Hydra's hands: a sweeper
     # the verbs
     "commandline": {"keys", "tables"} | GROUND,
+    "compare": {"commandline", "products", "results"} | PAGES,
     "fit": {"commandline", "products", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
     "plot": {"commandline", "products", "results"} | PAGES,
@@ -46,7 +47,8 @@ MAY_IMPORT = {
     "__main__": {"keys"},  # all of them by their names
     "__init__": PLANNING,
 }
-VERBS = {"course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample", "sweep"}
+VERBS = {"compare", "course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample"}
+VERBS |= {"sweep"}
 HEAVY = ("matplotlib", "requests", "rich", "scipy.stats", "torch")
 LIGHT = ["scaling", "scaling.planning.plan"]  # imported without what only some of it needs
 WITHOUT_TORCH = ["data.tokens", "pages.fits", "pages.plans", "pages.replication", "results"]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
-from scaling.fitting.diagnosis import REJECTED
+from scaling.fitting.diagnosis import EXACT, REJECTED
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.gain_laws import compare_laws
 from scaling.fitting.gain_lines import Crossing, Lines, find_crossing
@@ -43,8 +43,11 @@ class Comparison:
         _low and _high, status, reason.
     gain : Estimate
         One for all budgets, as if the exponents were equal.
-    unpaired : Estimate
-        The same, with an interval as if no cell had a partner.
+    gain_std, unpaired_std : float
+        Standard deviation of its logarithm, and what it were if no cell had a partner.
+    predicted : tuple of Estimate
+        What the smaller budgets say of the largest: as one gain, and along the lines; NaN where
+        fewer than two are smaller.
     slope : Estimate
         d ln g / d ln C.
     p_equal : float
@@ -69,7 +72,9 @@ class Comparison:
     b: Sweep
     points: pd.DataFrame
     gain: Estimate
-    unpaired: Estimate
+    gain_std: float
+    unpaired_std: float
+    predicted: tuple[Estimate, Estimate]
     slope: Estimate
     p_equal: float
     p_line: float
@@ -148,8 +153,8 @@ def compare_runs(
     FitError
         A sweep has no bowls, or no common budget has a minimum in both.
     """
-    tables = [load_runs(runs, columns, where=where) for runs in (a, b)]
-    return compare_tables(*tables, convention, FitSettings(bootstrap=bootstrap, seed=seed), C)
+    one, other = (load_runs(runs, columns, where=where) for runs in (a, b))
+    return compare_tables(one, other, convention, FitSettings(bootstrap=bootstrap, seed=seed), C)
 
 
 def compare_tables(
@@ -163,17 +168,17 @@ def compare_tables(
     if settings.bootstrap < 100:
         raise ValueError(f"bootstrap={settings.bootstrap}: intervals of a gain need 100 or more")
     unsaid = refuse_incomparable(a, b)
-    sides = [prepare(runs, convention=convention) for runs in (a, b)]
-    if sides[0].convention != sides[1].convention:
-        told = [side.convention.describe() for side in sides]
+    one, other = (prepare(runs, convention=convention) for runs in (a, b))
+    if one.convention != other.convention:
         raise ValueError(
-            f"a has {told[0]} and b {told[1]}: the same budget means two things; choose one for "
-            "both (fit.N, fit.C), or map the columns alike"
+            f"a has {one.convention.describe()} and b {other.convention.describe()}: the same "
+            "budget means two things; choose one for both (fit.N, fit.C), or map the columns alike"
         )
     pairs = match_cells(a, b)
-    found = compare_sweeps(*map(_named_sweep, "ab", sides), pairs, settings)
+    sweeps = _named_sweep("a", one), _named_sweep("b", other)
+    found = compare_sweeps(*sweeps, pairs, settings)
     told = tuple(list_differences(a, b, pairs))
-    laws = compare_laws(*sides, [*found.points.budget, *C], settings)
+    laws = compare_laws(one, other, [*found.points.budget, *C], settings)
     return replace(found, laws=laws, differences=told, unsaid=unsaid)
 
 
@@ -199,19 +204,14 @@ def compare_sweeps(
         raise FitError("the lowest loss of a or b does not fall with compute; there is no gain")
     correlation, rng = correlate(a, b, pairs), np.random.default_rng(settings.seed)
 
-    def redraw(correlation: float) -> tuple[list[np.ndarray], Lines]:
-        shocks = draw_shocks(a, b, pairs, correlation, settings.bootstrap, rng)
-        drawn = [s.minima(e)[:, k] for s, e, k in zip((a, b), shocks, pick, strict=True)]
-        sound = np.isfinite(np.hstack(drawn)).all(axis=1)
-        drawn = [y[sound] for y in drawn]
-        found = Lines.through(log_C, drawn)
-        falls = (found.slope_a > 0) & (found.slope_b > 0)
-        return [y[falls] for y in drawn], found.keep(falls)
-
-    drawn_L, drawn = redraw(correlation)
-    alone = redraw(0.0)[1] if correlation else drawn
+    shocks = draw_shocks(a, b, pairs, correlation, settings.bootstrap, rng)
+    drawn_L = [side.minima(e)[:, k] for side, e, k in zip((a, b), shocks, pick, strict=True)]
+    drawn_L, drawn = _keep_sound(log_C, drawn_L)
+    strangers = [drawn_L[0], np.roll(drawn_L[1], 1, axis=0)]  # sets that share no noise
+    alone = _keep_sound(log_C, strangers)[1] if correlation else drawn
     points = _tabulate(a, b, common, usable, (log_C, log_L, lines), (drawn_L, drawn))
-    p_line = _test_line(log_C, points, drawn, drawn_L)
+    scattered = max(a.noise, b.noise) > EXACT
+    p_line = _test_line(log_C, points, drawn, drawn_L) if scattered else float("nan")
     status, reason = _judge(a, b, p_line, len(drawn.floor) / settings.bootstrap)
     gain = np.exp(lines.constant[0])
     of_slope = lines.excess[0] / lines.slope_a[0], drawn.excess / drawn.slope_a
@@ -222,7 +222,9 @@ def compare_sweeps(
         b=b,
         points=points,
         gain=Estimate.of(float(gain), np.exp(drawn.constant), status),
-        unpaired=Estimate.of(float(gain), np.exp(alone.constant), status),
+        gain_std=float(np.std(drawn.constant)),
+        unpaired_std=float(np.std(alone.constant)),
+        predicted=_predict_largest(log_C, log_L, drawn_L),
         slope=Estimate.of(float(of_slope[0]), of_slope[1], status),
         p_equal=p_equal,
         p_line=p_line,
@@ -236,17 +238,26 @@ def compare_sweeps(
     )
 
 
+def _keep_sound(log_C, drawn_L: list[np.ndarray]) -> tuple[list[np.ndarray], Lines]:
+    """Lines of those sets that have all minima and a loss that falls."""
+    sound = np.isfinite(np.hstack(drawn_L)).all(axis=1)
+    drawn_L = [y[sound] for y in drawn_L]
+    found = Lines.through(log_C, drawn_L)
+    falls = (found.slope_a > 0) & (found.slope_b > 0)
+    return [y[falls] for y in drawn_L], found.keep(falls)
+
+
 def match_budgets(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of the budgets that both have, to 2 %; ValueError lists both where there are none."""
     near = np.abs(np.log(a)[:, None] - np.log(b)[None]) <= np.log(SLACK)
-    found = np.nonzero(near)
-    if not len(found[0]):
+    of_a, of_b = np.nonzero(near)
+    if not len(of_a):
         lists = [", ".join(f"{C:.3g}" for C in budgets) for budgets in (a, b)]
         raise ValueError(
             f"a and b have no common budget: {lists[0]} and {lists[1]} FLOPs; train both at two or "
             "more of the same budgets"
         )
-    return found
+    return of_a, of_b
 
 
 def _refuse_too_few(a: Sweep, b: Sweep, common, usable: np.ndarray) -> None:
@@ -305,6 +316,24 @@ def _tabulate(a: Sweep, b: Sweep, common, usable, found, drawn) -> pd.DataFrame:
             row |= {name: at, f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"status": "ok", "reason": ""})
     return pd.DataFrame(rows)
+
+
+def _predict_largest(log_C, log_L, drawn_L) -> tuple[Estimate, Estimate]:
+    """Gain at the largest budget from lines through the others: `Comparison.predicted`."""
+    if len(log_C[0]) <= MIN_BUDGETS:
+        nothing = Estimate(float("nan"), float("nan"), float("nan"), "not_identified")
+        return nothing, nothing
+    smaller = [x[:-1] for x in log_C]
+    lines, drawn = (Lines.through(smaller, [y[:, :-1] for y in ys]) for ys in (log_L, drawn_L))
+    both = (
+        (lines.constant, drawn.constant),
+        (lines.log_gain(log_C[0][-1:])[:, 0], drawn.log_gain(log_C[0][-1:])[:, 0]),
+    )
+    one, line = (
+        Estimate.of(float(np.exp(value[0])), np.exp(sample), "extrapolated")
+        for value, sample in both
+    )
+    return one, line
 
 
 def _test_line(log_C, points: pd.DataFrame, drawn: Lines, drawn_L) -> float:

@@ -51,7 +51,8 @@ def compare_laws(
         return table.assign(
             gain=np.nan, gain_low=np.nan, gain_high=np.nan, status=status, reason=told
         )
-    gain, drawn = law_gains(*fits, budgets), law_gains(*fits, budgets, drawn=True)
+    of_a, of_b = fits
+    gain, drawn = law_gains(of_a, of_b, budgets), law_gains(of_a, of_b, budgets, drawn=True)
     low, high = interval(drawn, gain[0])
     sampled = [fit.sampled["C"] for fit in fits]
     least, most = max(s[0] for s in sampled) / SLACK, min(s[1] for s in sampled) * SLACK

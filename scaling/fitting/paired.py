@@ -85,6 +85,17 @@ class Sweep:
         return self.fit.minima.budget.to_numpy(float)
 
     @property
+    def costs(self) -> np.ndarray:
+        """FLOPs of one seed of every cell of a budget, for all budgets."""
+        of_cells = self.data.obs.groupby(["budget", "N"]).C.mean()
+        return of_cells.groupby("budget").sum().to_numpy(float)
+
+    @property
+    def seeds(self) -> float:
+        """Runs of a size and budget, in the mean."""
+        return float(np.mean(self.data.obs.groupby(["budget", "N"]).size().to_numpy()))
+
+    @property
     def log_budgets(self) -> np.ndarray:
         """Logarithms of all budgets."""
         return np.log(self.budgets)
@@ -151,6 +162,16 @@ def draw_shocks(
         * (sweep.noise * size / np.sqrt(sweep.data.obs.weight.to_numpy(float)))
         for sweep, z, e, cluster in zip((a, b), common, own, clusters, strict=True)
     )  # pyright: ignore
+
+
+def draw_noise(sweep: Sweep, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw noise of seeds for the runs of one sweep, of exactly its size, shape (n, runs)."""
+    obs = sweep.data.obs
+    cluster, names = pd.factorize(obs.cluster)
+    common = rng.standard_normal((n, len(names)))[:, cluster]
+    own = rng.standard_normal((n, len(obs)))
+    mixed = np.sqrt(sweep.common) * common + np.sqrt(1 - sweep.common) * own
+    return mixed * sweep.seed_noise / np.sqrt(obs.weight.to_numpy(float))
 
 
 def _freedom(a: Sweep, b: Sweep) -> int:

@@ -59,13 +59,13 @@ def test_steps_are_those_of_torch_up_to_the_rounding_of_bf16():
     theirs = [torch.nn.Parameter(p.clone()) for p in start]
     ours = [torch.nn.Parameter(p.clone()) for p in start]
     rest = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    options = dict(lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    optimizers = Muon(ours, rest, 0.1), torch.optim.Muon(theirs, **options)
+    known = torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    optimizers = Muon(ours, rest, 0.1), known
     draw = torch.Generator().manual_seed(4)
     for _ in range(3):
         for one, other in zip(ours, theirs, strict=True):
             one.grad = torch.randn(one.shape, generator=draw)
-            other.grad = one.grad.clone()
+            other.grad = one.grad.detach().clone()
         for optimizer in optimizers:
             optimizer.step()
     for one, other, before in zip(ours, theirs, start, strict=True):
