@@ -36,7 +36,7 @@ def few_held_out(monkeypatch):
 @pytest.fixture
 def book(tmp_path):
     path = tmp_path / "book.txt"
-    path.write_text("\n\n".join(f"{i} {PROSE[i % 300]}" for i in range(10_000)))
+    path.write_text("\n\n".join(f"{i} {PROSE[i % 300]}" for i in range(7_000)))
     return DataConfig(name="text", path=str(path), vocab_size=300)
 
 
