@@ -20,7 +20,7 @@ from scaling.planning.laid_out import LaidOut, plan_laid_out
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
 from scaling.planning.plan import Plan, to_plain
 from scaling.planning.request import PlanRequest, read_request
-from scaling.planning.upkeep import Terms, keep_up, read_terms
+from scaling.planning.upkeep import Terms, Upkeep, keep_up, read_terms
 
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
@@ -87,17 +87,15 @@ def main(command: PlanCommand) -> None:
         asked=command.layout,
     )
     placement = _place_shape(command, plan, device, count)
-    further = [layout_section(layouts, why)]
+    further, upkeep = [layout_section(layouts, why)], None
     if plan.shape is not None:
-        hours = plan.hours_on(device.name)
-        kept = keep_up(
-            plan.shape.total_params, device, count, hours, precision=command.precision, terms=terms
-        )
-        further.append(upkeep_section(kept, plan.budget.price_per_hour))
+        size, hours = plan.shape.total_params, plan.hours_on(device.name)
+        upkeep = keep_up(size, device, count, hours, precision=command.precision, terms=terms)
+        further.append(upkeep_section(upkeep, plan.budget.price_per_hour))
     sections = [*plan_sections(plan, placement, *further)]
     print_sections(console, sections)
     if command.json is not None:
-        write_text(Path(command.json), _write_json(plan, placement, layouts))
+        write_text(Path(command.json), _write_json(plan, placement, layouts, upkeep))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:
         page = f"# Plan for {command.budget}\n\n{markdown(sections)}\n"
@@ -160,7 +158,9 @@ def _place_shape(command: PlanCommand, plan: Plan, device: Device, count: int) -
     )
 
 
-def _write_json(plan: Plan, placement: Placement | None, layouts: LaidOut | None) -> str:
+def _write_json(
+    plan: Plan, placement: Placement | None, layouts: LaidOut | None, upkeep: Upkeep | None
+) -> str:
     """The plan by name; the memory in bytes; what is not finite as null."""
     parts = plan.to_dict()
     if placement is not None:
@@ -169,6 +169,8 @@ def _write_json(plan: Plan, placement: Placement | None, layouts: LaidOut | None
         parts["memory"] = chip | rows
     if layouts is not None:
         parts["layouts"] = to_plain(layouts.table)
+    if upkeep is not None:
+        parts["upkeep"] = to_plain(upkeep)
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
 
 
