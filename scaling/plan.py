@@ -117,13 +117,11 @@ def main(command: PlanCommand) -> None:
         asked=command.layout,
     )
     placement = _place(command, plan, device, count)
-    further = [layout_section(layouts, why)]
+    further, upkeep = [layout_section(layouts, why)], None
     if plan.trained is not None:
-        hours = plan.hours_on(device.name)
-        kept = keep_up(
-            plan.total_params, device, count, hours, precision=command.precision, terms=terms
-        )
-        further.append(upkeep_section(kept, plan.budget.price_per_hour))
+        size, hours = plan.total_params, plan.hours_on(device.name)
+        upkeep = keep_up(size, device, count, hours, precision=command.precision, terms=terms)
+        further.append(upkeep_section(upkeep, plan.budget.price_per_hour))
     recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
     sections = [*plan_sections(plan, placement, *further)]
     pilot = None if command.pilot is None else _plan_pilot(console, command, plan)
@@ -138,7 +136,7 @@ def main(command: PlanCommand) -> None:
         console.print(f"Recipe: {Path(command.recipe).resolve()}")
     if command.json is not None:
         tables = None if layouts is None else layouts.table
-        more = {"pilot": pilot, "ability": ability, "layouts": tables}
+        more = {"pilot": pilot, "ability": ability, "layouts": tables, "upkeep": upkeep}
         write_text(Path(command.json), _write_json(plan, placement, more))
         console.print(f"JSON: {Path(command.json).resolve()}")
     if command.markdown is not None:

@@ -104,6 +104,8 @@ def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     )  # serving asks for a smaller model
     assert parts["N"] == parts["inference"]["planned"]["N"]
     assert parts["memory"]["n_devices"] == 512  # as the budget says
+    assert parts["layouts"][0]["fits"] and 0.3 < parts["layouts"][0]["mfu"] < 0.6
+    assert parts["upkeep"]["terms"]["region"] is None and 0 < parts["upkeep"]["lost"] < 0.1
     assert parts["verdict"]["tokens_per_param"] == pytest.approx(20)
 
 

@@ -171,7 +171,8 @@ def make_plan(
     ----------
     budget : str, float (FLOPs) or Budget
         As `scaling.planning.budgets.parse_budget` reads it, with the options `utilisation`,
-        `price_per_hour`, `device`, `precision` and `devices`.
+        `price_per_hour`, `device`, `precision` and `devices`. A utilisation that nobody named is
+        assumed here; `scaling.planning.laid_out.plan_laid_out` estimates it.
     law : str, Path or Fit
         A published law by name (`scaling.planning.sources.SOURCES`), the path of a fit JSON, of a
         runs table or of a results folder, or a Fit.
