@@ -267,7 +267,7 @@ def answer(request: PlanRequest) -> Plan:
         bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         given=given,
-        recipe=_plan_recipe(law, given, shape),
+        recipe=_plan_recipe(law, C, given, shape),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
@@ -289,14 +289,14 @@ def _plan_given(request: PlanRequest) -> GivenPlan | None:
 
 
 def _plan_recipe(
-    law: LawSource, given: GivenPlan | None, shape: BuildableShape | None
+    law: LawSource, C: float, given: GivenPlan | None, shape: BuildableShape | None
 ) -> TrainingRecipe | None:
     if given is not None:
-        return plan_recipe(given.architecture, given.D, given.verdict.loss.value)
+        return plan_recipe(given.architecture, given.D, float(given.verdict.loss))
     if shape is None:
         return None
-    loss = law.loss(shape.params, shape.tokens).value if law.has_surface else float("nan")
-    return plan_recipe(architecture_of(shape.shape), shape.tokens, loss)
+    loss = law.loss(shape.params, shape.tokens) if law.has_surface else law.L_opt(C)
+    return plan_recipe(architecture_of(shape.shape), shape.tokens, float(loss))
 
 
 def _note_conditions(
