@@ -100,9 +100,9 @@ def main(config: SweepConfig) -> None:
         parts.check_parts(cells, data.parts, config.allow_repeats)
     if config.dry_run:
         seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
-        about = f"about {duration(seconds)} with {workers} workers on {device}"
-        about += f", {config.parallel.label}, nothing lost between ranks," if ranks > 1 else ""
-        print_plan(console, cells, data.n_train, f"{about} at the speed just measured")
+        where = f"with {workers} workers on {device}"
+        where += f", {config.parallel.label}, nothing lost between ranks," if ranks > 1 else ""
+        print_plan(console, cells, data.n_train, describe_time(seconds, where))
         console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
         return
     with records.locked(folder):
@@ -192,6 +192,13 @@ def print_plan(console: Console, cells: list[Cell], n_train: int, about: str) ->
         f"{saved if len(trunks) < len(cells) else ''}, largest run "
         f"{max(cell.tokens for cell in cells):,} of {n_train:,} tokens; {about}."
     )
+
+
+def describe_time(seconds: float, where: str) -> str:
+    """How long a sweep takes; NaN seconds are those of models too large to be tried."""
+    if math.isnan(seconds):
+        return f"models too large to measure a time {where}"
+    return f"about {duration(seconds)} {where} at the speed just measured"
 
 
 def train_missing(

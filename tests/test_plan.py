@@ -166,6 +166,33 @@ def test_training_in_8_bits_and_serving_in_4(plan):
     assert re.search("Over-training makes (rounding dear|it no dearer)", done.stdout)
 
 
+def test_a_goal_and_what_the_model_may_do(plan, tmp_path):
+    target = tmp_path / "plan.json"
+    asked = ["target_loss=2.0", "serve_params=at most 30B", "latency=40 ms", "ability=true"]
+    done = plan(*asked, "compare=false", f"json={target}")
+    assert done.returncode == 0, done.stderr
+    assert "(held by target, size)" in done.stdout
+    assert re.search(r"latency: a token at batch 1 +40 ms +1\d\.?\d* ms +slack", done.stdout)
+    assert "Read with care" in done.stdout
+    parts = json.loads(target.read_text())
+    assert parts["answer"]["binding"] == ["target", "size"]
+    assert parts["N"] == pytest.approx(30e9) and parts["ability"][0]["status"] == "extrapolated"
+
+
+@pytest.mark.long
+def test_a_pilot_is_a_grid_file_that_a_sweep_reads(plan, verb, tmp_path):
+    file = tmp_path / "grid" / "first.yaml"
+    asked = ["budget=4e13", "pilot=0.1", "vocab_size=256", "seq_len=64", f"pilot_file={file}"]
+    done = plan(*asked, "compare=false")
+    assert done.returncode == 0, done.stderr
+    assert "Designs weighed by the same rehearsal" in done.stdout
+    assert f"--config-dir {tmp_path} grid=first name=first" in done.stdout
+    keys = ["grid=first", "data=synthetic", "data.synthetic_train_tokens=200000000"]
+    tried = verb("sweep")("--config-dir", str(tmp_path), *keys, "--cfg", "job")
+    assert tried.returncode == 0 and "name: pilot" in tried.stdout
+    assert "vocab_size: 256" in tried.stdout and "rules: " in tried.stdout
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -194,6 +221,8 @@ def test_training_in_8_bits_and_serving_in_4(plan):
         (["budget=1e23", "recipe=x.txt"], "recipe=FILE.txt: name it FILE.yaml for scaling.sweep"),
         (["budget=1e60", "data_limit=1T"], "is 1e+60 FLOPs, beyond 1e+50"),
         (["budget=1e23", "devices=X"], "devices='X' must map names"),
+        (["target_loss=1.9", "budget=1e23"], "conflicts with budget: together they allow a loss"),
+        (["budget=1e13", "pilot=0.2", "pilot_file=x.yaml"], "must be DIR/grid/NAME.yaml"),
         (["budget=1e23", "+colour=red"], "unknown configuration keys ['colour']"),
     ],
 )

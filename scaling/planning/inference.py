@@ -107,7 +107,8 @@ def plan_inference(
     def weigh(size: tuple[float, float]) -> Allocation:
         training = float(surface.total(*size))
         served = float(surface.total(*size, inference_tokens)) - training
-        return Allocation(*map(float, size), float(surface.loss(*size)), training, served)
+        N, D = map(float, size)
+        return Allocation(N, D, float(surface.loss(N, D)), training, served)
 
     return InferencePlan(
         inference_tokens=inference_tokens,

@@ -159,19 +159,20 @@ def cost(runs: pd.DataFrame, *, shared: bool) -> float:
 
 def _fit_share(build: Callable[[float], Ladder], flops: float) -> Ladder:
     """The ladder whose cost comes nearest below; sizes are discrete, so that it is no crossing."""
-    ends, top, best = [0.0, np.inf], flops / 4, None
+    ends, top, best, spent = [0.0, np.inf], flops / 4, None, 0.0
     for _ in range(20):
         ladder = build(top)
-        is_over = ladder.flops > flops
+        spent = ladder.flops
+        is_over = spent > flops
         ends[is_over] = top
-        if not is_over and (best is None or ladder.flops > best.flops):
+        if not is_over and (best is None or spent > best.flops):
             best = ladder
         if best is not None and (best.flops > 0.97 * flops or ends[1] < 1.01 * ends[0]):
             return best
-        scaled = top * 0.99 * flops / ladder.flops
+        scaled = top * 0.99 * flops / spent
         top = scaled if ends[0] < scaled < ends[1] else float(np.sqrt(ends[0] * ends[1]))
     if best is None:
-        raise ValueError(f"the least such ladder takes {ladder.flops:.3g} FLOPs")
+        raise ValueError(f"the least such ladder takes {spent:.3g} FLOPs")
     return best
 
 
@@ -180,12 +181,12 @@ def _list_budgets(
 ) -> tuple[list[dict], dict]:
     budgets = [float(f"{top / design.apart**k:.3g}") for k in reversed(range(design.budgets))]
     ends = [law.point(budget)["N_opt"] for budget in (budgets[0], budgets[-1])]
-    for _ in range(RAISES):
+    for _ in range(RAISES):  # where small shapes are too few, larger ones
         try:
             return _centre_grid(budgets, ends, design, vocab_size, model)
-        except ValueError as error:  # small shapes are too few: larger ones, then
-            ends, why = [end * RAISED for end in ends], error
-    raise why
+        except ValueError:
+            ends = [end * RAISED for end in ends]
+    return _centre_grid(budgets, ends, design, vocab_size, model)
 
 
 def _centre_grid(

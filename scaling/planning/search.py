@@ -35,6 +35,7 @@ def find_crossing(
         f_a, f_b = at(a), at(b)
         crosses = np.sign(f_a) * np.sign(f_b) <= 0
         t: Any = 0.5
+        best = a
         for _ in range(200):
             x = a + t * (b - a)
             f = at(x)

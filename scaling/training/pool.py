@@ -1,6 +1,7 @@
 """Run trunks in a pool of isolated processes, on this machine."""
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -34,6 +35,7 @@ from scaling.training.worker import (
 )
 
 MEASURED_STEPS = 50
+MEASURABLE = 2e12  # FLOPs that a processor is asked for in a dry run
 ATTEMPTS = 2  # of a trunk whose worker was killed
 LOST = 255  # exit code of a worker whose forkserver is gone
 STARTS = 10  # of a process, where the forkserver is killed meanwhile
@@ -88,9 +90,15 @@ def place_of_workers(device: str, workers: int, ranks: int = 1) -> list[tuple[st
 
 
 def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float:
-    """Seconds that one worker needs for these trunks, from a short training of the middle one."""
+    """Seconds that one worker needs for these trunks, from a short training of the middle one.
+
+    NaN where that would itself take a processor minutes.
+    """
     settle_process()
-    middle = sorted(trunks, key=expected_cost)[len(trunks) // 2].cells[0]
+    trunk = sorted(trunks, key=expected_cost)[len(trunks) // 2]
+    middle = trunk.cells[0]
+    if device == "cpu" and MEASURED_STEPS * trunk.flops_per_step > MEASURABLE:
+        return math.nan
     recipe = replace(middle.recipe, steps=MEASURED_STEPS, cooldown_steps=0)
     short = Trunk((replace(middle, recipe=recipe, valid_windows=2),))
     looks = [

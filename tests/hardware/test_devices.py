@@ -40,6 +40,12 @@ def test_devices_have_their_datasheets_numbers(name):
     assert device.source
 
 
+@pytest.mark.parametrize("name, gigabytes", [("V100", 900), ("H100", 3350), ("MI300X", 5300)])
+def test_devices_have_their_memorys_bandwidth(name, gigabytes):
+    assert get_device(name).memory_bandwidth == gigabytes * 1e9
+    assert all(device.memory_bandwidth for device in DEVICES.values())
+
+
 def test_the_table_has_no_other_device():
     assert set(DEVICES) == set(DATASHEETS)
 
