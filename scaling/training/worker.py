@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -131,7 +131,7 @@ def save_trained(folder: Path, model: Model, cell: Cell, data: TokenData, loss: 
         "loss": loss,
         "seed": cell.seed,
         "precision": cell.precision,
-        "recipe": asdict(cell.recipe),
+        "recipe": cell.recipe.facts,
         "data_fingerprint": data.fingerprint,
     }
     weights = whole_weights(model)
