@@ -18,6 +18,7 @@ from scaling.planning.utilisation import Calibration, load_calibration
 from scaling.quantities import TOKENS, format_quantity, positive_quantity
 
 SHOWN = 5  # layouts
+ROUNDS, SETTLED = 2, 0.01  # the shape follows from the budget, the budget from the utilisation
 FAR = 0.1  # of the smallest published run: below, nothing is estimated
 MOST_DEVICES = 2**17  # searched for the fewest that fit
 APART = ["tensor", "pipeline", "context", "zero"]  # what makes two layouts differ to a reader
@@ -154,23 +155,24 @@ def plan_laid_out(
     ValueError
         As in `answer`, and of options that were asked for, as in `lay_out`.
     """
-    budget, plan = request.budget, answer(request)
+    budget, draft = request.budget, replace(request, compare=False)
     assumed = ASSUMED_UTILISATION in budget.assumptions
     assumed |= budget.device is None and request.utilisation is None
     try:
-        found = lay_out(plan, device, n_devices, **options)
+        found = lay_out(answer(draft), device, n_devices, **options)
     except ValueError as error:
         if options.get("asked") or options.get("batch_tokens"):
             raise
-        return plan, None, str(error)
+        return answer(request), None, str(error)
     if found.mfu is None or not assumed or budget.device not in (None, device.name):
-        return plan, found, ""
+        return answer(request), found, ""
     said = ""
-    for _ in range(2 if budget.device else 1):  # the shape follows from the budget, the budget
-        mfu, *ends = found.mfu  # from the utilisation
+    for _ in range(ROUNDS):
+        mfu, low, high = found.mfu
         said = (
-            f"utilisation {mfu:.3g} [{ends[0]:.2g}, {ends[1]:.2g}] of the dense peak: estimated "
-            f"for {n_devices} {device.name}, as nobody named one; see how it is laid out"
+            f"utilisation {mfu:.3g} [{low:.2g}, {high:.2g}] of the dense peak: estimated for "
+            f"{n_devices} {device.name}, as nobody named one (and taken for other devices "
+            "too); see how it is laid out"
         )
         known = replace(
             budget,
@@ -178,8 +180,10 @@ def plan_laid_out(
             utilisation=mfu if budget.device else None,
             assumptions=(said,),
         )
-        plan = answer(replace(request, budget=known, utilisation=mfu))
-        found = lay_out(plan, device, n_devices, **options)
-        if found.mfu is None or abs(found.mfu[0] / mfu - 1) < 0.01:
+        request = replace(request, budget=known, utilisation=mfu)
+        if budget.device is None:
             break
-    return plan, found, said
+        found = lay_out(answer(replace(request, compare=False)), device, n_devices, **options)
+        if found.mfu is None or abs(found.mfu[0] / mfu - 1) < SETTLED:
+            break
+    return answer(request), found, said
