@@ -57,7 +57,8 @@ def _show_expected(pilot: Pilot) -> Section:
     text = (
         f"Rehearsed: losses drawn with a seed noise of {pilot.noise:.2%}, half of it shared in a "
         "trunk, and fitted as law=results/FOLDER would; the optimum at the whole budget as found, "
-        "against that of the world drawn from. Brackets: 90 % of the rehearsals.",
+        "against that of the world drawn from. Brackets: 90 % of the rehearsals. "
+        "Worlds are few and the truth is another one: results/pilot tells how such promises held.",
         "Worlds: " + "; ".join(f"{name}: {meaning}" for name, meaning in WORLDS.items()) + ".",
     )
     return make_section("What the pilot can be expected to tell", pilot.expected, EXPECTED, *text)

@@ -100,6 +100,8 @@ def _read_frontier(law: LawSource, goals: Goals) -> Answer:
     if goals.served > 0 or not low <= float(N) <= high:
         Surface(law)  # refuses: says what the law lacks
     if goals.data_limit is not None and goals.data_limit < float(D):
+        if target is not None:
+            Surface(law)  # refuses: a loss of this law means nothing to the lender
         return solve(SOURCES[LENDER](), goals)
     spent = Estimate(C, np.nan, np.nan, law.status(C))
     told = tuple(_judge(law, goals, float(N), float(D), C, float(law.L_opt(C))))

@@ -146,6 +146,7 @@ def test_a_law_of_the_optimum_reaches_a_target():
         ({"budget": 1e23, "kv_share": 0.5}, "kv_share: give latency or serve_sequences"),
         ({"budget": 1e20, "law": "kaplan2020", "serve_params": "1B"}, "has no loss for every N"),
         ({"target_loss": 2.0, "law": "hoffmann2022_isoflop"}, "cannot be reached"),
+        ({"target_loss": 2.0, "law": "kaplan2020", "data_limit": "1M"}, "has no loss for every N"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_nearest_that_can(options, match):
