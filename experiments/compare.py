@@ -13,6 +13,7 @@ Result    results/compare
 """
 
 import contextlib
+import itertools
 import math
 import platform
 import subprocess
@@ -54,6 +55,7 @@ GRID = {
     "ladder": [20, 24, 28, 36, 48, 60, 72],
 }
 SEEDS = (1, 2)
+STAGES = (4e11, 8e11)  # budgets up to here first, so that what is trained can be compared early
 BRACKET = {"arm_widths": [28, 48], "arm_tokens_per_param": [6.0]}
 FACTORS = (0.5, 1.0, 2.0)  # times the rule, and beyond until the best is between two others
 EXPECTED = """arm,gain,gain_low,gain_high,says
@@ -181,8 +183,10 @@ def main():
         scales = np.exp(np.log(best.best_lr / best.rule_lr).groupby(best.arm).mean()).round(2)
         cells = {arm: plan(data, arm, scales[arm], **GRID, seeds=[*SEEDS]) for arm in ARMS}
         planned = {arm: len(own) for arm, own in cells.items()}
-        for seed in SEEDS:
-            train([c for own in cells.values() for c in own if c.seed == seed], data, until)
+        every = [cell for own in cells.values() for cell in own]
+        for largest, seed in itertools.product(STAGES, SEEDS):
+            stage = [c for c in every if c.seed == seed and c.flops_budget <= largest]
+            train(stage, data, until)
         for arm, own in cells.items():
             runs = collect(own, FOLDER)[0]
             if len(runs):
