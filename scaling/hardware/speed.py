@@ -65,6 +65,15 @@ class Links:
         out = np.minimum(self.node, members * self.network)
         return np.where(n_devices <= members, self.node, out)[()]
 
+    def exchange(self, n_devices: Any) -> Any:
+        """Seconds for each byte that a device sends to all of a group alike, itself included.
+
+        What stays in its machine and what leaves it, by its own share of the adapters, go at once.
+        """
+        within = np.minimum(n_devices, self.per_machine)
+        inside = (within - 1) / n_devices / self.node
+        return np.maximum(inside, (n_devices - within) / n_devices / self.network)
+
 
 @dataclass(frozen=True)
 class StepTime:
