@@ -306,7 +306,7 @@ def _gather(job: Job, s: Split, layers: Any) -> tuple[Any, Any]:
     if n.experts:
         sparse, routed = np.minimum(layers, n.experts.layers), n.experts.per_token
     exchanges = sparse * (4 + 2 * again) * np.where(s.expert > 1, 1, 0)
-    expert = exchanges * routed * passed / s.tensor * job.links.exchange(s.expert)
+    expert = exchanges * passed / s.tensor * job.links.exchange(s.expert, routed)
     reduces = (layers * (4 + 2 * again) - exchanges / 2) * 2 * (s.tensor - 1) / s.tensor
     tensor = reduces * passed / job.links.ring(s.tensor)
     keys = layers * s.micro_batch * n.seq_len * 2 * n.kv * e / s.tensor

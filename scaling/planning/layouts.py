@@ -68,7 +68,6 @@ def list_splits(job: Job, asked: Mapping[str, Any] | None = None) -> pd.DataFram
         possible &= (s.zero < 2) | (s.pipeline == 1)
     possible &= (s.interleave == 1) | (
         (s.pipeline > 1)
-        & (s.pipeline * s.interleave <= n.n_layers)
         & (np.ceil(n.n_layers / s.pipeline) % s.interleave == 0)
         & (sequences / (s.data * s.micro_batch) % s.pipeline == 0)
     )
