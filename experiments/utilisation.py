@@ -6,11 +6,11 @@ Question  How far off is an MFU that is estimated from a layout, calibrated by o
 Command   python experiments/utilisation.py
 Cost      20 seconds on one core of an EPYC without AVX-512
 Expected  MFU within a factor 1.25 for nine runs of ten; days within a factor 1.5
-Result    87 % of 52 runs within a factor 1.25, worst BloombergGPT (+72 %), Gopher (+33 %), OPT
-          (-32 %), Falcon (-30 %). Days: half of what trainings before flash attention took, what
-          failed included; -19 to +23 % for LLaMA, Falcon and Llama 3. Mixtures: DeepSeek-V3 -55 %,
-          +2 % with its exchanges hidden; Qwen3 235B -20 to -7 % for its three best layouts and
-          +61, +84 % for two slow ones. results/utilisation
+Result    87 % of 52 runs within a factor 1.25, worst BloombergGPT (+71 %), Gopher (+32 %), OPT
+          (-32 %), Falcon (-31 %). Days: half of what trainings before flash attention took, what
+          failed included; -18 to +24 % for LLaMA, Falcon and Llama 3. Mixtures: DeepSeek-V3 -55 %,
+          +1 % with its exchanges hidden; Qwen3 235B -20 to -7 % for its three best layouts and
+          +60, +83 % for two slow ones. results/utilisation
 """
 
 import json

@@ -14,7 +14,8 @@ PARTS = ("compute", "recompute", "tensor", "expert", "pipeline", "data")
 LEAST = 0.5  # percent of a step that are told
 EXPERTS = (
     " Expert: tokens sent to their experts and back, hidden behind nothing; all experts are taken "
-    "as equally busy. The shares were calibrated on dense models."
+    "as equally busy. The brackets are of dense models: published mixtures were missed by more, "
+    "see results/utilisation."
 )
 NAMES = {0: "DDP", 1: "ZeRO-1", 2: "ZeRO-2", 3: "ZeRO-3, FSDP"}
 

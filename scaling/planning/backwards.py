@@ -1,6 +1,7 @@
 """Published trainings planned backwards: from their devices and days to N, D and MFU."""
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -37,7 +38,11 @@ def plan_backwards(runs: pd.DataFrame, calibration: Calibration) -> pd.DataFrame
         n, batch = job.network, job.sequences * job.network.seq_len
         device, days = run["device"], run["days"]
         budget = f"{job.n_devices} {device} for {days:g} days"
-        sizes = {"vocab_size": n.vocab_size, "seq_len": n.seq_len, "batch_tokens": batch}
+        sizes: dict[str, Any] = {
+            "vocab_size": n.vocab_size,
+            "seq_len": n.seq_len,
+            "batch_tokens": batch,
+        }
         without = replace(calibration, reached=run["reached"])
         plan, found, _ = plan_laid_out(
             read_request(budget, **sizes), job.device, job.n_devices, calibration=without

@@ -1,6 +1,7 @@
 """Published trainings of mixtures of experts, predicted with what dense ones were calibrated on."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -33,7 +34,7 @@ def compare_mixtures(calibration: Calibration) -> pd.DataFrame:
     """
     rows = []
     for run in read_mixtures().to_dict("records"):
-        sizes = {name: int(run[name]) for name in SIZES if run[name] == run[name]}
+        sizes: dict[str, Any] = {n: int(run[n]) for n in SIZES if run[n] == run[n]}
         network = network_of(Architecture(run["run"], **sizes, mixture=True))
         device, peak = get_device(run["device"]), run["peak"]
         peak = peak if isinstance(peak, str) and peak else None
