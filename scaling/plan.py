@@ -25,7 +25,8 @@ from scaling.planning.budgets import Budget
 from scaling.planning.laid_out import plan_laid_out
 from scaling.planning.pilot import write_grid
 from scaling.planning.placement import DEFAULT_COUNT, DEFAULT_DEVICE, Placement, place
-from scaling.planning.plan import Plan, to_plain
+from scaling.planning.plain import to_plain
+from scaling.planning.plan import Plan
 from scaling.planning.recipe_files import check_suffix, write_recipe
 from scaling.planning.rehearsal import Pilot, count_rehearsals, make_pilot
 from scaling.planning.request import PlanRequest, read_request
@@ -38,7 +39,7 @@ ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "infe
 ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences")
 ASKED += ("serve_context", "kv_share")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
-ASKED += ("vocab_size", "ffn", "tied", "columns", "where", "best_of")
+ASKED += ("batch_tokens", "vocab_size", "ffn", "tied", "columns", "where", "best_of")
 READING = ("columns", "where", "best_of")
 
 
@@ -75,8 +76,8 @@ class PlanCommand:
     device: str | None = None  # None: that of the budget, else an H100
     n_devices: int | None = None  # for days and memory; None: that of the budget, else 64
     utilisation: float | None = None  # share of the dense peak; None: estimated, else 0.4 assumed
-    layout: Any = None  # {tensor: 8, pipeline: 4}: also context, zero, micro_batch, interleave ...
-    batch_tokens: Any = None  # of a global batch; None: as published trainings of this compute
+    layout: Any = None  # {tensor: 8, pipeline: 4}: also context, expert, zero, micro_batch ...
+    batch_tokens: Any = None  # of a step; None: by the rule of the recipe
     price_per_hour: float | None = None  # what one device costs an hour; there is no default
     purchase_price: float | None = None  # of one device with its share of servers and network
     electricity_price: float | None = None  # of a kWh; None: 0.08, US industry 2023
@@ -113,7 +114,6 @@ def main(command: PlanCommand) -> None:
         count,
         precision=command.precision,
         peak=command.peak,
-        batch_tokens=command.batch_tokens,
         asked=command.layout,
     )
     placement = _place(command, plan, device, count)

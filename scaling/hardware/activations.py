@@ -10,6 +10,17 @@ RECOMPUTE = ("none", "selective", "full")
 
 
 @dataclass(frozen=True)
+class Experts:
+    """What makes a network a mixture of experts."""
+
+    number: int  # in a layer
+    per_token: int
+    params: int  # of one
+    layers: int  # that have them
+    dense_layer: int  # parameters of a layer without
+
+
+@dataclass(frozen=True)
 class Network:
     """The sizes of a transformer that memory depends on.
 
@@ -33,6 +44,9 @@ class Network:
     tied: bool = True  # the head shares the token table
     encoder_len: int | None = None  # tokens that an encoder reads; None: there is none
     largest_layer: int | None = None  # parameters of a layer beyond these sizes: experts, biases
+    value_width: int | None = None  # of a head; None: its width
+    multiplied: int | None = None  # parameters of all layers in a token's products; None: all
+    experts: Experts | None = None
 
     def __post_init__(self):
         """Refuse sizes that cannot be; see Raises of the class."""
@@ -76,6 +90,9 @@ class Network:
     def params(self) -> int:
         """Parameters of all matrices."""
         layers = self.n_layers * self.layer_params
+        if self.experts:
+            dense = self.n_layers - self.experts.layers
+            layers += dense * (self.experts.dense_layer - self.layer_params)
         if self.encoder_len:
             cross = 2 * self.width * (self.attention + self.kv)
             layers += self.n_layers * (self.layer_params - cross)
@@ -124,7 +141,7 @@ def layer_bytes_per_token(
     """Bytes that one layer keeps for the backward pass, for each token.
 
     e*(2d + 2a + 2kv + 2f) + 2d*r [+ e*H*T attention weights], gated 4f for 2f; with dropout
-    2d + (e + 1)*H*T more.
+    2d + (e + 1)*H*T more; of a mixture e*2*k*d more, what its k experts read and give.
 
     Parameters
     ----------
@@ -151,8 +168,9 @@ def layer_bytes_per_token(
     r = _norm_bytes(e if stream_bytes is None else stream_bytes, kept)
     d, a, kv, f = network.width, network.attention, network.kv, network.hidden
     weights = network.n_heads * network.seq_len * (kept.materialised and attention_weights)
+    routed = network.experts.per_token if network.experts else 0
     return (
-        e * (2 * d + 2 * a + 2 * kv + (4 if network.gated else 2) * f)
+        e * (2 * d + 2 * a + 2 * kv + (4 if network.gated else 2) * f + 2 * routed * d)
         + r * 2 * d
         + e * (a + kv) * kept.rotary
         + STATISTIC_BYTES * (2 + network.n_heads * (not kept.materialised)) * kept.statistics

@@ -3,7 +3,9 @@
 Splits come as a table with the columns of `Split`, one split in a row, and all are weighed at once.
 
 Narayanan et al. 2021, arXiv:2104.04473, for the splits and the bubble; Korthikanti et al. 2022,
-arXiv:2205.05198, for activations; Rajbhandari et al. 2020, arXiv:1910.02054, for ZeRO.
+arXiv:2205.05198, for activations; Rajbhandari et al. 2020, arXiv:1910.02054, for ZeRO; Liu et al.
+2025, arXiv:2504.14960, for experts, which lie whole on the devices that elsewhere divide tensors,
+context and batch.
 """
 
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ class Split(NamedTuple):
     micro_batch: Any  # sequences that pass at once
     interleave: Any  # virtual stages of the pipeline on a device
     recompute: Any  # none, selective, full
+    expert: Any = 1  # experts; 1: each is divided like any matrix
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> "Split":
@@ -105,18 +108,23 @@ class Job:
 
     @property
     def attention_flops(self) -> float:
-        """Of a forward pass over one sequence: 4*L*T^2*a, the full square.
+        """Of a forward pass over one sequence: 2*L*T^2*(a + a_v), the full square.
 
         Flash attention skips half of a causal square and reaches about half of the rate.
         """
         n = self.network
-        return 4.0 * n.n_layers * n.seq_len**2 * n.attention
+        values = n.n_heads * n.value_width if n.value_width else n.attention
+        return 2.0 * n.n_layers * n.seq_len**2 * (n.attention + values)
 
     @property
     def layer_flops(self) -> float:
-        """Of a forward pass of all layers over one sequence: 2*T*L*P and the attention."""
+        """Of a forward pass of all layers over one sequence: 2*T*L*P and the attention.
+
+        P is what a token passes of a layer: of a mixture not all experts.
+        """
         n = self.network
-        return 2.0 * n.seq_len * n.n_layers * n.layer_params + self.attention_flops
+        multiplied = n.n_layers * n.layer_params if n.multiplied is None else n.multiplied
+        return 2.0 * n.seq_len * multiplied + self.attention_flops
 
     @property
     def forward_flops(self) -> float:
@@ -130,12 +138,29 @@ class Job:
         return (1 + BACKWARD) * self.forward_flops * self.sequences
 
 
-def _stage(job: Job, s: Split) -> tuple[Any, Any]:
-    """Layers on a device, and its parameters: those of the fullest stage."""
+def _stage(job: Job, s: Split) -> tuple[Any, Any, Any]:
+    """Layers on a device, its parameters, and those of experts apart: those of the fullest stage.
+
+    It has as many layers with experts as it can.
+    """
     n, p, t = job.network, s.pipeline, s.tensor
     layers = np.ceil(n.n_layers / p)
     tables = np.where(p == 1, n.table_params, n.vocab_size * n.width)
-    return layers, (layers * n.layer_params + tables) / t
+    if n.experts is None:
+        return layers, (layers * n.layer_params + tables) / t, 0.0
+    sparse, routed = np.minimum(layers, n.experts.layers), n.experts.number * n.experts.params
+    rest = sparse * (n.layer_params - routed) + (layers - sparse) * n.experts.dense_layer
+    return layers, (rest + tables) / t, sparse * routed / _spread(s)
+
+
+def _spread(s: Split) -> Any:
+    """Devices that divide experts."""
+    return np.where(s.expert > 1, s.expert, s.tensor)
+
+
+def _expert_shards(s: Split) -> Any:
+    """Devices that ZeRO shards experts among: those of `shards` that have the same."""
+    return np.where(s.shards > 1, np.maximum(1, s.shards * s.tensor / _spread(s)), 1)
 
 
 def _layer_bytes(job: Job, s: Split, *, weights: bool) -> Any:
@@ -167,14 +192,19 @@ def weigh_memory(job: Job, splits: pd.DataFrame) -> pd.DataFrame:
         ZeRO-3), activations, logits, total
     """
     n, of, s = job.network, job.bytes_of, Split.of(splits)
-    layers, params = _stage(job, s)
+    layers, params, routed = _stage(job, s)
     state = 0.0
     for name in ("weights", "gradients", "moments", "master"):
         sharded = np.array([name in SHARDED[stage] for stage in STAGES])[s.zero]
-        state = state + params * getattr(of, name) / np.where(sharded, s.shards, 1)
-    tables = n.table_params
-    gathered = of.gathered * (tables + PREFETCHED_LAYERS * n.layer_params)
-    gathered = (gathered + of.reduced * max(tables, n.layer_params)) / s.tensor
+        own = params / np.where(sharded, s.shards, 1)
+        own = own + routed / np.where(sharded, _expert_shards(s), 1)
+        state = state + own * getattr(of, name)
+    tables, experts = n.table_params / s.tensor, 0
+    if n.experts:
+        experts = n.experts.number * n.experts.params
+    layer = (n.layer_params - experts) / s.tensor + experts / _spread(s)
+    gathered = of.gathered * (tables + PREFETCHED_LAYERS * layer)
+    gathered = gathered + of.reduced * np.maximum(tables, layer)
     gathered = np.where((s.zero == 3) & (s.shards > 1), gathered, 0.0)
     tokens = s.micro_batch * n.seq_len / s.context
     full, lean = (_layer_bytes(job, s, weights=weights) for weights in (True, False))
@@ -205,9 +235,10 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
 
     A step is m micro-batches and a bubble of (p-1)/v of them. Matrix products take FLOPs / peak,
     everything else the bytes that layers keep, `PASSES` times over the memory; tensor parallelism
-    four all-reduces a layer, the context the keys and values of its others (gathered twice, their
-    gradients scattered), the pipeline a send and a return of each micro-batch. Reducing gradients
-    and gathering weights hide behind one micro-batch, or behind each where they come with each.
+    four all-reduces a layer, whole experts four exchanges of the tokens that are sent to them, the
+    context the keys and values of its others (gathered twice, their gradients scattered), the
+    pipeline a send and a return of each micro-batch. Reducing gradients and gathering weights hide
+    behind one micro-batch, or behind each where they come with each.
 
     Parameters
     ----------
@@ -218,15 +249,15 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
 
     Returns
     -------
-    DataFrame with columns compute_s, recompute_s, tensor_s (and context), pipeline_s (bubble and
-        sends), data_s, total_s, mfu
+    DataFrame with columns compute_s, recompute_s, tensor_s (and context), expert_s, pipeline_s
+        (bubble and sends), data_s, total_s, mfu
 
     Notes
     -----
     What the head costs is spread over the stages; Adam's own pass over the memory is left out.
     """
     n, of, s = job.network, job.bytes_of, Split.of(splits)
-    layers, _ = _stage(job, s)
+    layers = _stage(job, s)[0]
     micro_batches = np.ceil(job.sequences / (s.data * s.micro_batch))
     share = s.micro_batch / (s.tensor * s.pipeline * s.context) / job.peak_flops
     balance = layers * s.pipeline / n.n_layers
@@ -244,19 +275,17 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
         0.0,
     )
     passed = tokens * n.width * of.element
-    reduces = layers * (4 + 2 * (s.recompute == "full")) * 2 * (s.tensor - 1) / s.tensor
-    tensor = reduces * passed / job.links.ring(s.tensor)
-    keys = layers * s.micro_batch * n.seq_len * 2 * n.kv * of.element / s.tensor
-    tensor = tensor + 3 * (s.context - 1) / s.context * keys / job.links.ring(s.context, s.tensor)
+    tensor, expert = _gather(job, s, layers)
     hop = job.links.ring(s.pipeline, s.tensor * s.context)
     sends = np.where(s.pipeline > 1, 2 * s.interleave * passed / s.tensor / hop, 0.0)
-    micro = compute + again + tensor + sends
+    micro = compute + again + tensor + expert + sends
     bubble = (s.pipeline - 1) / s.interleave * micro
     data = _expose(job, s, micro, micro_batches)
     parts = {
         "compute_s": micro_batches * compute,
         "recompute_s": micro_batches * again,
         "tensor_s": micro_batches * tensor,
+        "expert_s": micro_batches * expert,
         "pipeline_s": micro_batches * sends + bubble,
         "data_s": data,
     }
@@ -266,18 +295,43 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
     return table.assign(total_s=total, mfu=mfu)
 
 
+def _gather(job: Job, s: Split, layers: Any) -> tuple[Any, Any]:
+    """Seconds of a micro-batch in exchanges of tensors and context, and of tokens for experts.
+
+    Where experts are whole, their layers need no all-reduce of tensors for the feed-forward.
+    """
+    n, e = job.network, job.bytes_of.element
+    passed, again = s.micro_batch * n.seq_len / s.context * n.width * e, s.recompute == "full"
+    sparse, routed = 0, 0
+    if n.experts:
+        sparse, routed = np.minimum(layers, n.experts.layers), n.experts.per_token
+    exchanges = sparse * (4 + 2 * again) * np.where(s.expert > 1, 1, 0)
+    expert = exchanges * passed / s.tensor * job.links.exchange(s.expert, routed)
+    reduces = (layers * (4 + 2 * again) - exchanges / 2) * 2 * (s.tensor - 1) / s.tensor
+    tensor = reduces * passed / job.links.ring(s.tensor)
+    keys = layers * s.micro_batch * n.seq_len * 2 * n.kv * e / s.tensor
+    ring = job.links.ring(s.context, s.tensor)
+    return tensor + 3 * (s.context - 1) / s.context * keys / ring, expert
+
+
 def _expose(job: Job, s: Split, micro: Any, micro_batches: Any) -> Any:
     """Seconds of a step in which devices wait for gradients and weights of the others.
 
     The bytes are those of `scaling.hardware.communication`.
     """
-    of, (_, params) = job.bytes_of, _stage(job, s)
-    replicas, ring = s.data * s.context / s.shards, (s.shards - 1) / s.shards
-    speed = job.links.ring(s.shards, s.tensor)
-    scatter = ring * params * of.reduced / speed
-    gather = ring * params * of.weights / speed
-    between = 2 * (replicas - 1) / replicas * params * of.reduced / s.shards
-    between = between / job.links.ring(replicas, s.tensor * s.shards)
-    each = np.select([s.zero == 3, s.zero == 2], [2 * gather + scatter, scatter], 0.0)
-    once = between + np.select([s.zero == 3, s.zero == 2], [0.0, gather], gather + scatter)
+    of, (_, params, routed) = job.bytes_of, _stage(job, s)
+    spread, shards = _spread(s), _expert_shards(s)
+    copies = s.data * s.context * s.tensor / spread
+    each = once = 0.0
+    for part, among, holding, stride in (
+        (params, s.shards, s.data * s.context, s.tensor),
+        (routed, shards, copies, spread),
+    ):
+        ring, speed, replicas = (among - 1) / among, job.links.ring(among, stride), holding / among
+        scatter, gather = (ring * part * size / speed for size in (of.reduced, of.weights))
+        between = 2 * (replicas - 1) / replicas * part * of.reduced / among
+        between = between / job.links.ring(replicas, stride * among)
+        each = each + np.select([s.zero == 3, s.zero == 2], [2 * gather + scatter, scatter], 0.0)
+        hidden = [np.zeros_like(gather), gather]
+        once = once + between + np.select([s.zero == 3, s.zero == 2], hidden, gather + scatter)
     return micro_batches * np.maximum(0.0, each - micro) + np.maximum(0.0, once - micro)

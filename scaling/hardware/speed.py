@@ -65,6 +65,18 @@ class Links:
         out = np.minimum(self.node, members * self.network)
         return np.where(n_devices <= members, self.node, out)[()]
 
+    def exchange(self, n_devices: Any, copies: int = 1) -> Any:
+        """Seconds for each byte of which a device sends `copies` to a group, to all alike.
+
+        A byte goes once to each of the M machines that want it, (M-1) * (1 - (1 - 1/M)^copies) by
+        the sender's share of the adapters, and there over fast links to all that do; both at once
+        (DeepSeek-AI 2024, arXiv:2412.19437, section 3.2.2).
+        """
+        within = np.minimum(n_devices, self.per_machine)
+        machines = n_devices / within
+        out = (machines - 1) * (1 - (1 - 1 / machines) ** copies)
+        return np.maximum(copies * (within - 1) / within / self.node, out / self.network)
+
 
 @dataclass(frozen=True)
 class StepTime:

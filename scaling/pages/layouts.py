@@ -6,11 +6,17 @@ from typing import Any
 from scaling.hardware.memory import USABLE
 from scaling.pages.text import Column, Section, make_section, shown, shown_interval
 from scaling.planning.laid_out import MOST_DEVICES, LaidOut
+from scaling.planning.recipe import ASKED
 from scaling.quantities import format_quantity as short
 
 GB = 1e9  # bytes
-PARTS = ("compute", "recompute", "tensor", "pipeline", "data")
+PARTS = ("compute", "recompute", "tensor", "expert", "pipeline", "data")
 LEAST = 0.5  # percent of a step that are told
+EXPERTS = (
+    " Expert: tokens sent to their experts and back, hidden behind nothing; all experts are taken "
+    "as equally busy. The brackets are of dense models: published mixtures were missed by more, "
+    "see results/utilisation."
+)
 NAMES = {0: "DDP", 1: "ZeRO-1", 2: "ZeRO-2", 3: "ZeRO-3, FSDP"}
 
 
@@ -30,8 +36,9 @@ def layout_section(found: LaidOut | None, why: str = "") -> Section:
 
 
 def write_degrees(row: Any) -> str:
-    """Degrees of data, tensor, pipeline and context parallelism, but for those of 1."""
+    """Degrees of data, tensor, pipeline, context and expert parallelism, but for those of 1."""
     ways = (("DP", "data"), ("TP", "tensor"), ("PP", "pipeline"), ("CP", "context"))
+    ways += (("EP", "expert"),)
     return " ".join(f"{sign}{row[name]}" for sign, name in ways if row[name] > 1) or "none"
 
 
@@ -58,7 +65,7 @@ def _share(told: tuple[str, float]) -> float:
 
 def _describe(found: LaidOut) -> list[str]:
     job, by = found.job, found.calibration
-    whence = "as published trainings of so many FLOPs took" if found.batch_assumed else "as asked"
+    whence = "as asked" if found.batch_rule == ASKED else f"by {found.batch_rule}, as the recipe"
     tokens = short(job.sequences * job.network.seq_len)
     text = [
         f"{job.n_devices} {job.device.name} of {job.device.memory_bytes / GB:g} GB; a step of "
@@ -73,7 +80,8 @@ def _describe(found: LaidOut) -> list[str]:
         *text,
         f"*: fits, with {1 - USABLE:.0%} left for all else. Shares of the step: products and "
         "memory traffic; computed again; exchanges of tensors and context; bubble and sends of the "
-        "pipeline; data-parallel exchanges that hide behind nothing.",
+        "pipeline; data-parallel exchanges that hide behind nothing."
+        + (EXPERTS if job.network.experts else ""),
         f"MFU is estimated, at {by.reached:.0%} of every datasheet's peak (products, memory, "
         f"links): what {by.n_runs} published runs of {by.n_trainings} trainings say. Brackets: "
         f"90 %; without a training, its own MFU was missed by a factor {math.exp(by.spread):.2f} "

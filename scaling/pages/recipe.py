@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaling.pages.text import Column, Section, Table, shown
-from scaling.planning.recipe import CHOICE, PRACTICE, TrainingRecipe
+from scaling.planning.recipe import ASKED, CHOICE, PRACTICE, TrainingRecipe
 from scaling.quantities import format_quantity as short
 
 READ = (
@@ -44,8 +44,9 @@ def describe_recipe(recipe: TrainingRecipe) -> str:
     ends = f"falling to {recipe.final_lr:.2g}" if recipe.final_lr else "falling to 0"
     far = "" if recipe.outside == 1.0 else f", x{recipe.outside:.2g} outside of its runs"
     model = f" of {recipe.models.model.iloc[0]}" if recipe.rule == PRACTICE else ""
+    asked = ", the batch as asked" if recipe.batch_rule == ASKED else ""
     return (
-        f"By {recipe.rule}{model} ({recipe.status}{far}): {recipe.steps:,} steps of "
+        f"By {recipe.rule}{model} ({recipe.status}{far}){asked}: {recipe.steps:,} steps of "
         f"{recipe.sequences:,} sequences of {recipe.seq_len:,}, {short(recipe.batch_tokens)} "
         f"tokens a step; rate {recipe.lr:.3g} after {recipe.warmup_steps:,} warm-up steps, {ends} "
         f"({recipe.schedule}); AdamW with beta1 {recipe.beta1:g}, beta2 {recipe.beta2:g}, weight "

@@ -1,6 +1,7 @@
 """Published trainings planned backwards: from their devices and days to N, D and MFU."""
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -37,10 +38,15 @@ def plan_backwards(runs: pd.DataFrame, calibration: Calibration) -> pd.DataFrame
         n, batch = job.network, job.sequences * job.network.seq_len
         device, days = run["device"], run["days"]
         budget = f"{job.n_devices} {device} for {days:g} days"
-        request = read_request(budget, vocab_size=n.vocab_size, seq_len=n.seq_len)
+        sizes: dict[str, Any] = {
+            "vocab_size": n.vocab_size,
+            "seq_len": n.seq_len,
+            "batch_tokens": batch,
+        }
         without = replace(calibration, reached=run["reached"])
-        options = {"calibration": without, "batch_tokens": batch}
-        plan, found, _ = plan_laid_out(request, job.device, job.n_devices, **options)
+        plan, found, _ = plan_laid_out(
+            read_request(budget, **sizes), job.device, job.n_devices, calibration=without
+        )
         best = rank(job, reached=run["reached"]).iloc[0]
         ours = best.total_s * run["tokens"] / batch / DAY
         row = {"training": run["training"], "devices": f"{job.n_devices:,} {device}"}

@@ -158,8 +158,8 @@ def _note_mixture(a: Architecture) -> Iterator[str]:
             "a mixture of experts: C counts the parameters that a token passes, and so does the N "
             "that the law was asked for. Laws of dense models do not speak of mixtures: a dense "
             "model of all parameters bounds the loss from below, and where between the two the "
-            "truth lies nothing here measures. Memory is told without expert parallelism: where "
-            "weights are sharded, a device gathers all experts of a layer"
+            "truth lies nothing here measures. Memory by strategy is told without expert "
+            "parallelism, that of layouts with it: without, a device gathers all experts of a layer"
         )
 
 

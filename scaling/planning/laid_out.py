@@ -1,6 +1,5 @@
 """A plan laid out on its devices, and told at the utilisation that is estimated there."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +14,19 @@ from scaling.planning.placement import network_of
 from scaling.planning.plan import Plan, answer
 from scaling.planning.request import PlanRequest
 from scaling.planning.utilisation import Calibration, load_calibration
-from scaling.quantities import TOKENS, format_quantity, positive_quantity
+from scaling.quantities import format_quantity
 
 SHOWN = 5  # layouts
 ROUNDS, SETTLED = 2, 0.01  # the shape follows from the budget, the budget from the utilisation
 FAR = 0.1  # of the smallest published run: below, nothing is estimated
 MOST_DEVICES = 2**17  # searched for the fewest that fit
-APART = ["tensor", "pipeline", "context", "zero"]  # what makes two layouts differ to a reader
+APART = [
+    "tensor",
+    "pipeline",
+    "context",
+    "expert",
+    "zero",
+]  # what makes two layouts differ to a reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,7 @@ class LaidOut:
     job: Job
     table: pd.DataFrame
     calibration: Calibration
-    batch_assumed: bool
+    batch_rule: str  # of the recipe, whose batch it is
     fewest: int | None  # devices on which a layout fits, where none does on the given; else None
 
     @property
@@ -54,25 +59,25 @@ def lay_out(
     *,
     precision: str = "bf16_mixed",
     peak: str | None = None,
-    batch_tokens: str | float | None = None,
     asked: Mapping[str, Any] | None = None,
     calibration: Calibration | None = None,
 ) -> LaidOut:
-    """Lay the shape of a plan out on devices, by step time at the calibrated share of the peaks.
+    """Lay out what a plan trains on devices, by step time at the calibrated share of the peaks.
+
+    A step has the batch of the plan's recipe.
 
     Parameters
     ----------
-    batch_tokens : tokens of a global batch; None: as published trainings of so many FLOPs took
     asked : mapping of `scaling.planning.layouts.KEYS`, or None; the rest is chosen
     calibration : of all published trainings, if omitted
 
     Raises
     ------
     ValueError
-        No shape or a tiny one, a device whose links or memory bandwidth nobody knows, a batch that
-        is not positive, a layout that the devices or the shape cannot have.
+        No shape or a tiny one, a device whose links or memory bandwidth nobody knows, a layout that
+        the devices or the shape cannot have.
     """
-    if plan.trained is None:
+    if plan.trained is None or plan.recipe is None:
         raise ValueError("no shape can be built, so none can be laid out")
     network = network_of(plan.trained)
     calibration = load_calibration() if calibration is None else calibration
@@ -82,18 +87,11 @@ def lay_out(
             f"the published runs, {format_quantity(calibration.smallest)}: starting its kernels, "
             "which is not counted, may take most of the time"
         )
-    if batch_tokens is None:
-        tokens = calibration.batch(plan.budget.flops)
-    else:
-        tokens = positive_quantity(batch_tokens, "batch_tokens", TOKENS)
-    sequences = max(1, round(tokens / network.seq_len))
-    if batch_tokens is None:  # a power of two, which many layouts divide
-        sequences = 2 ** round(math.log2(sequences))
     job = Job(
         network,
         device,
         n_devices,
-        sequences,
+        plan.recipe.sequences,
         precision=precision,
         peak=peak if peak in device.peak_flops else None,
     )
@@ -102,7 +100,8 @@ def lay_out(
         raise ValueError(
             f"layout={dict(asked)} cannot be on {n_devices} {device.name}: the product of tensor, "
             f"pipeline and context must divide their number, tensor the {network.n_heads} heads, "
-            f"pipeline at most the {network.n_layers} layers"
+            f"pipeline at most the {network.n_layers} layers, expert what pipeline leaves and the "
+            "experts"
         )
     if not asked:
         table = table.loc[table.fits]
@@ -110,7 +109,7 @@ def lay_out(
     low, high = calibration.interval(table.mfu)
     fewest = None if len(table) else _find_fewest(job)
     return LaidOut(
-        job, table.assign(mfu_low=low, mfu_high=high), calibration, batch_tokens is None, fewest
+        job, table.assign(mfu_low=low, mfu_high=high), calibration, plan.recipe.batch_rule, fewest
     )
 
 
@@ -161,7 +160,7 @@ def plan_laid_out(
     try:
         found = lay_out(answer(draft), device, n_devices, **options)
     except ValueError as error:
-        if options.get("asked") or options.get("batch_tokens"):
+        if options.get("asked") or request.batch_tokens:
             raise
         return answer(request), None, str(error)
     if found.mfu is None or not assumed or budget.device not in (None, device.name):

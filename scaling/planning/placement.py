@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from scaling.hardware.activations import Network
+from scaling.hardware.activations import Experts, Network
 from scaling.hardware.communication import communication
 from scaling.hardware.devices import Device
 from scaling.hardware.memory import devices_needed, fits, training_memory
 from scaling.hardware.setup import Setup
-from scaling.shapes.architecture import Architecture, count_groups
+from scaling.shapes.architecture import HEAD, Architecture, count_groups
 from scaling.shapes.shape import Shape
 
 PER_MACHINE = 8  # devices on fast links, the group of hybrid sharding
@@ -64,9 +64,16 @@ def network_of(shape: Shape | Architecture) -> Network:
 def _network_of_given(a: Architecture) -> Network:
     """Of a mixture the feed-forward that a token passes; of latent attention expanded heads."""
     passed = a.experts_per_token * a.expert_width + a.shared_width
-    of = count_groups(a).set_index("group").total
-    fed = of.reindex(["router", "experts", "shared experts"] if a.mixture else ["feed-forward"])
-    layer = of["attention"] // a.n_layers + int(fed.sum()) // (a.sparse_layers or a.n_layers)
+    groups = count_groups(a).set_index("group")
+    of, sparse = groups.total, a.sparse_layers
+    attention = int(of["attention"]) // a.n_layers
+    dense = attention + int(of.get("feed-forward", 0)) // max(1, a.n_layers - sparse)
+    routed = of.reindex(["router", "experts", "shared experts"]).fillna(0)
+    layer, experts = dense, None
+    if sparse:
+        layer = attention + int(routed.sum()) // sparse
+        one = int(of["experts"]) // (sparse * a.n_experts)
+        experts = Experts(a.n_experts, a.experts_per_token, one, sparse, dense)
     return Network(
         n_layers=a.n_layers,
         width=a.width,
@@ -78,7 +85,10 @@ def _network_of_given(a: Architecture) -> Network:
         ffn_width=passed if a.mixture else a.ffn_width,
         gated=a.gated,
         tied=a.tied,
-        largest_layer=int(layer),
+        largest_layer=layer,
+        value_width=a.values,
+        multiplied=int(groups.multiplied.drop(HEAD).sum()),
+        experts=experts,
     )
 
 

@@ -1,7 +1,7 @@
 """From a budget and a law to a training plan that says how far to trust it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from scaling.planning.departures import departures
 from scaling.planning.few_bits import FP32, BitsPlan, plan_bits
 from scaling.planning.given import GivenPlan, plan_given
 from scaling.planning.goals import Answer
-from scaling.planning.inference import Allocation, InferencePlan
+from scaling.planning.inference import InferencePlan
+from scaling.planning.plain import to_plain
 from scaling.planning.recipe import TrainingRecipe, plan_recipe
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.serving import Serving
@@ -30,15 +31,6 @@ from scaling.shapes.shape import Shape
 FAR = 100.0  # times the largest compute of the runs: from here on a plan says so
 NOTED = np.log(1.1)  # of a shape's FLOPs over the law's: from here on a note says so
 LARGEST_VOCABULARY = 50_257  # of the published laws: where no shape says one
-DERIVED = {  # what a dictionary tells of a class beside its fields: name -> attribute
-    Budget: {"pf_days": "pf_days", "money": "money"},
-    DataLimitPlan: {"best": "best", "status": "status"},
-    InferencePlan: {"saving": "saving", "overspent": "overspent"},
-    Allocation: {"total_flops": "total_flops"},
-    Answer: {"binding": "binding"},
-    TrainingRecipe: {"batch_tokens": "batch_tokens"},
-    Shape: {"head_width": "head_width", "ffn_width": "hidden"},
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +197,8 @@ def make_plan(
         A config.json in Hugging Face's form; see `scaling.planning.given.plan_given`.
     tokens : float or str, tokens, optional
         What the architecture is trained on; what the budget buys if omitted.
+    batch_tokens : float or str, tokens, optional
+        Of a step: of the recipe and of layouts; by a published rule if omitted.
     seq_len, vocab_size : int, tokens, optional
         Of the buildable shape; derived from N_opt if omitted.
     ffn, tied
@@ -267,7 +261,7 @@ def answer(request: PlanRequest) -> Plan:
         bits=_plan_bits(request, C),
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         given=given,
-        recipe=_plan_recipe(law, C, given, shape),
+        recipe=_plan_recipe(request, C, given, shape),
         comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
@@ -289,14 +283,15 @@ def _plan_given(request: PlanRequest) -> GivenPlan | None:
 
 
 def _plan_recipe(
-    law: LawSource, C: float, given: GivenPlan | None, shape: BuildableShape | None
+    request: PlanRequest, C: float, given: GivenPlan | None, shape: BuildableShape | None
 ) -> TrainingRecipe | None:
+    law, batch = request.law, request.batch_tokens
     if given is not None:
-        return plan_recipe(given.architecture, given.D, float(given.verdict.loss))
+        return plan_recipe(given.architecture, given.D, float(given.verdict.loss), batch)
     if shape is None:
         return None
     loss = law.loss(shape.params, shape.tokens) if law.has_surface else law.L_opt(C)
-    return plan_recipe(architecture_of(shape.shape), shape.tokens, float(loss))
+    return plan_recipe(architecture_of(shape.shape), shape.tokens, float(loss), batch)
 
 
 def _note_conditions(
@@ -343,18 +338,3 @@ def _gather_laws(law: LawSource) -> Iterator[LawSource]:
     if law.name not in SOURCES:
         yield law
     yield from (law if name == law.name else load() for name, load in SOURCES.items())
-
-
-def to_plain(value: Any) -> Any:
-    """JSON's types: classes and tables by name, what is not finite as None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        names = {part.name: part.name for part in fields(value)} | DERIVED.get(type(value), {})
-        return {name: to_plain(getattr(value, source)) for name, source in names.items()}
-    if isinstance(value, pd.DataFrame):
-        return [to_plain(row) for row in value.to_dict("records")]
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(part) for part in value]
-    value = value.item() if isinstance(value, np.generic | np.ndarray) else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value

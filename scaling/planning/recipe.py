@@ -19,11 +19,13 @@ from scaling.shapes.flops import TRAINING_OVER_FORWARD
 from scaling.shapes.rules import batch_rule, beta2_rule, lr_rule, warmup_rule
 
 PRACTICE = "practice"  # whose runs are one published model
+ASKED = "asked"  # by whom the batch is, where somebody named one
+NEAR = 0.51  # of log2: a batch further off than the rounding of `plan_recipe` is noted
 QUANTITIES = ("lr", "batch_tokens", "critical_batch", "timescale")
 BETA1 = 0.9
 MOST_PARAMS = 1e15  # larger numbers are FLOPs and written as such
 MOST_WARMUP = 0.1  # of the steps
-EXACT_BELOW = 16  # sequences: larger batches have three leading binary digits
+EXACT_BELOW, POWER_FROM = 16, 256  # sequences: see `plan_recipe`
 NEAREST = 4  # published models beside it
 CHOICE = (
     "of the rules that tell both rate and batch, the one whose own runs lie nearest in N, D or C; "
@@ -39,6 +41,8 @@ class TrainingRecipe:
     ----------
     rule : str
         Whose rate and batch these are.
+    batch_rule : str
+        That, or "asked".
     outside : float
         By what factor in N, D or C the model is outside of the runs of that rule; 1 within.
     status : str
@@ -59,6 +63,7 @@ class TrainingRecipe:
     """
 
     rule: str
+    batch_rule: str
     outside: float
     status: str
     N: float
@@ -156,17 +161,30 @@ FORMS: dict[str, Callable[[Mapping[str, Any], _Point], float]] = {
 }
 
 
-def plan_recipe(a: Architecture, D: float, loss: float) -> TrainingRecipe:
+def plan_recipe(
+    a: Architecture, D: float, loss: float, batch_tokens: float | None = None
+) -> TrainingRecipe:
     """Say how to train an architecture on D tokens.
 
     Parameters
     ----------
     loss : float, nats/token
         That the law expects, for the critical batch of Kaplan et al. 2020; NaN if none is known.
+    batch_tokens : float, optional
+        Of a step, as asked; by the rule of the rate if omitted.
+
+    Raises
+    ------
+    ValueError
+        A batch of more than all tokens.
 
     Notes
     -----
     For a mixture of experts N counts the parameters that a token passes.
+
+    A batch by a rule is rounded so that many devices can divide it: from 16 sequences on to three
+    leading binary digits, from 256 on to a power of two. One that was asked for is rounded to whole
+    sequences.
     """
     counts = {
         name: float(count_params(a, name, active=True))
@@ -176,7 +194,15 @@ def plan_recipe(a: Architecture, D: float, loss: float) -> TrainingRecipe:
     rules = _apply_rules(at)
     chosen = _choose(rules)
     settings, told = read_rules().loc[chosen], rules.set_index("rule").loc[chosen]
-    sequences = _round_sequences(told.batch_tokens / a.seq_len, D / a.seq_len)
+    if batch_tokens is None:
+        sequences = _round_sequences(told.batch_tokens / a.seq_len, D / a.seq_len)
+    elif batch_tokens > D:
+        raise ValueError(
+            f"batch_tokens={batch_tokens:g} is more than all {D:.4g} tokens of the training; name "
+            "fewer"
+        )
+    else:
+        sequences = max(1, round(batch_tokens / a.seq_len))
     batch, outside, N = sequences * a.seq_len, float(told.outside), counts["total"]
     steps, lr = max(1, round(D / batch)), float(told.lr)
     decay, tau = float(settings.weight_decay), float(rules.timescale.dropna().iloc[0])
@@ -184,6 +210,7 @@ def plan_recipe(a: Architecture, D: float, loss: float) -> TrainingRecipe:
     share = settings.final_share if settings.final_share == settings.final_share else MOST_WARMUP
     return TrainingRecipe(
         rule=chosen,
+        batch_rule=chosen if batch_tokens is None else ASKED,
         outside=outside,
         status="ok" if outside == 1.0 else "extrapolated",
         N=N,
@@ -203,7 +230,7 @@ def plan_recipe(a: Architecture, D: float, loss: float) -> TrainingRecipe:
         timescale_decay=batch / (lr * tau * D),
         rules=rules,
         models=_find_nearest(N, D),
-        notes=tuple(_note(a, settings.note, batch, rules)),
+        notes=tuple(_note(a, settings.note, batch, rules, chosen)),
     )
 
 
@@ -262,10 +289,13 @@ def _choose(rules: pd.DataFrame) -> str:
 
 
 def _round_sequences(wanted: float, most: float) -> int:
-    """A whole number of sequences, from `EXACT_BELOW` on one that many devices can share."""
+    """A whole number of sequences, as `plan_recipe` says; no more than there are."""
     wanted = max(1.0, min(wanted, most))
     if wanted < EXACT_BELOW:
         return round(wanted)
+    if wanted >= POWER_FROM:
+        nearest = 2 ** round(np.log2(wanted))
+        return nearest if nearest <= most else nearest // 2
     unit = 2 ** (int(np.log2(wanted)) - 2)
     return min(unit * round(wanted / unit), int(most))
 
@@ -284,9 +314,17 @@ def _find_nearest(N: float, D: float) -> pd.DataFrame:
     return models.loc[distance.sort_values(kind="stable").index[:NEAREST]].reset_index(drop=True)
 
 
-def _note(a: Architecture, note: str, batch: int, rules: pd.DataFrame) -> Iterator[str]:
+def _note(
+    a: Architecture, note: str, batch: int, rules: pd.DataFrame, chosen: str
+) -> Iterator[str]:
     if note:
         yield note
+    told = float(rules.set_index("rule").batch_tokens[chosen])
+    if abs(np.log2(batch / told)) > NEAR:
+        yield (
+            f"the batch is {batch / told:.2g} times that of {chosen}, whose rate was tuned with "
+            "its own: bracket the rate"
+        )
     if a.mixture:
         yield "N counts the parameters of a token; the rules are of dense models"
     for row in rules.loc[rules.critical_batch < batch].to_dict("records"):

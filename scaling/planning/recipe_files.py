@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from scaling.planning.recipe import TrainingRecipe
+from scaling.planning.recipe import ASKED, TrainingRecipe
 from scaling.shapes.architecture import Architecture
 from scaling.shapes.flops import training_flops_per_token
 from scaling.shapes.shape import Shape
@@ -55,9 +55,11 @@ def nanogpt_keys(recipe: TrainingRecipe, a: Architecture) -> dict[str, Any]:
 
 
 def _describe(recipe: TrainingRecipe) -> str:
+    batch = "rate by" if recipe.batch_rule == ASKED else "rate and batch by"
+    asked = ", batch as asked" if recipe.batch_rule == ASKED else ""
     return (
-        f"{recipe.N:.4g} parameters on {recipe.D:.4g} tokens; rate and batch by {recipe.rule} "
-        f"({recipe.status}, outside of its runs x{recipe.outside:.3g})"
+        f"{recipe.N:.4g} parameters on {recipe.D:.4g} tokens; {batch} {recipe.rule} "
+        f"({recipe.status}, outside of its runs x{recipe.outside:.3g}){asked}"
     )
 
 

@@ -36,6 +36,7 @@ class PlanRequest:
     model: tuple[float, float] | None = None
     architecture: Given | None = None
     tokens: float | None = None  # of the architecture; None: what the budget buys
+    batch_tokens: float | None = None  # of a step; None: by the rule of the recipe
     utilisation: float | None = None  # for the hours of other devices than the budget's
     devices: Mapping | None = None
     kept_share: float | None = None  # of raw text, by curation
@@ -133,4 +134,5 @@ READERS = {
     "serve_params": read_size,
     "architecture": read_given,
     "tokens": lambda text: positive_quantity(text, "tokens", TOKENS),
+    "batch_tokens": lambda text: positive_quantity(text, "batch_tokens", TOKENS),
 }

@@ -23,7 +23,6 @@ from scaling.planning.layouts import KEYS, rank
 
 COUNTING = ("korthikanti", "plain")  # without and with flash attention
 HARDWARE = 0.75  # model FLOPs of those with a full recomputation, which "hardware TFLOP/s" count
-REFERENCE = 1e23  # FLOPs, at which the batch is told
 RECORD = Path(__file__).with_name("utilisation.json")
 NORMAL_95 = 1.6449  # standard deviations to the ends of a 90 % interval
 OF_NETWORK = ("n_layers", "width", "n_heads", "vocab_size", "seq_len", "head_width", "kv_heads")
@@ -32,19 +31,13 @@ OF_NETWORK += ("ffn_width", "gated", "tied")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Share of the datasheets' peaks that trainings reach, and the batches they took."""
+    """Share of the datasheets' peaks that trainings reach."""
 
     reached: float
     spread: float  # standard deviation of ln(reported / predicted MFU), by the other trainings
     n_runs: int
     n_trainings: int
     smallest: float  # parameters of the smallest model among the runs
-    batch_tokens: float  # of a training of 1e23 FLOPs
-    batch_exponent: float  # of the FLOPs
-
-    def batch(self, flops: float) -> float:
-        """Tokens of a batch, as published trainings of so many FLOPs took them."""
-        return self.batch_tokens * (flops / REFERENCE) ** self.batch_exponent
 
     def interval(self, mfu: Any) -> tuple[Any, Any]:
         """Ends of the 90 % interval of a predicted MFU."""
@@ -80,7 +73,7 @@ def modernise(job: Job) -> Job:
 
 def layout_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of the layout of a published training, as `rank` takes it."""
-    known = {name: run[name] for name in KEYS if run[name] == run[name] != ""}
+    known = {name: run[name] for name in KEYS if name in run and run[name] == run[name] != ""}
     return {name: v if isinstance(v, str) else int(v) for name, v in known.items()}
 
 
@@ -106,16 +99,16 @@ def compare_runs() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with columns run, training, device, params, flops (6ND), batch_tokens, n_devices, the
-        layout and its memory (bytes), fits, mfu_reported, mfu_ideal, and of the other trainings
-        alone: reached, mfu (predicted)
+    DataFrame with columns run, training, device, params, batch_tokens, n_devices, the layout and
+        its memory (bytes), fits, mfu_reported, mfu_ideal, and of the other trainings alone:
+        reached, mfu (predicted)
     """
     rows = []
     for run in read_runs().to_dict("records"):
         job = job_of(run)
         best = rank(job, layout_of(run)).iloc[0]
         told = {"run": run["run"], "training": run["training"], "device": run["device"]}
-        told |= {"params": job.network.params, "flops": 6 * job.network.params * run["tokens"]}
+        told |= {"params": job.network.params}
         told |= {"batch_tokens": job.sequences * job.network.seq_len}
         told |= {"n_devices": job.n_devices, **best[["data", *KEYS, "memory", "fits"]]}
         rows.append(told | {"mfu_reported": reported_mfu(run, job), "mfu_ideal": best.mfu})
@@ -129,8 +122,7 @@ def compare_runs() -> pd.DataFrame:
 def calibrate(table: pd.DataFrame) -> Calibration:
     """The share of the peaks that published trainings reach, every training weighing alike.
 
-    Its spread is that of the runs around what the other trainings predict, weighed likewise. The
-    tokens of a batch are a power of the FLOPs 6ND, fitted to the trainings whose D is known.
+    Its spread is that of the runs around what the other trainings predict, weighed likewise.
 
     Parameters
     ----------
@@ -138,16 +130,12 @@ def calibrate(table: pd.DataFrame) -> Calibration:
     """
     logs = np.log(table.mfu_reported / table.mfu_ideal).groupby(table.training).mean()
     missed = (np.log(table.mfu_reported / table.mfu) ** 2).groupby(table.training).mean()
-    known = table.dropna(subset="flops").drop_duplicates(["training"])
-    exponent, level = np.polyfit(np.log(known.flops / REFERENCE), np.log(known.batch_tokens), 1)
     return Calibration(
         reached=float(np.exp(logs.mean())),
         spread=float(np.sqrt(missed.mean())),
         n_runs=len(table),
         n_trainings=len(logs),
         smallest=float(table.params.min()),
-        batch_tokens=float(np.exp(level)),
-        batch_exponent=float(exponent),
     )
 
 

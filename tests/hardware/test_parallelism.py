@@ -3,7 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from scaling.hardware.activations import Network, layer_bytes_per_token
+from scaling.hardware.activations import Experts, Network, layer_bytes_per_token
 from scaling.hardware.communication import communication
 from scaling.hardware.devices import get_device
 from scaling.hardware.memory import training_memory
@@ -120,3 +120,49 @@ def test_what_cannot_be_weighed_is_refused(changes, message):
 
 def test_one_machine_needs_no_network():
     assert job(8, device=get_device("H20")).links.node == 450e9
+
+
+FFN = 2 * GPT3.width * GPT3.hidden
+EIGHT = Experts(number=8, per_token=2, params=FFN, layers=96, dense_layer=GPT3.layer_params)
+MIXTURE = replace(
+    GPT3,
+    ffn_width=2 * GPT3.hidden,
+    largest_layer=GPT3.layer_params + 7 * FFN,
+    multiplied=96 * (GPT3.layer_params + FFN),
+    experts=EIGHT,
+)
+
+
+def test_memory_holds_all_experts_and_compute_those_of_a_token():
+    asked = replace(job(8), network=MIXTURE)
+    table = splits(*({"data": 8, "expert": e} for e in (1, 2, 4, 8)))
+    held = weigh_memory(asked, table).state / asked.bytes_of.state
+    rest = GPT3.params - 96 * FFN
+    assert held.to_numpy() == pytest.approx([rest + 96 * 8 * FFN / e for e in (1, 2, 4, 8)])
+    assert MIXTURE.params == rest + 96 * 8 * FFN
+    dense = replace(GPT3, ffn_width=2 * GPT3.hidden)
+    assert asked.flops == pytest.approx(replace(asked, network=dense).flops)
+
+
+def test_the_tokens_of_experts_are_exchanged_four_times_a_layer():
+    asked = replace(job(64, sequences=64), network=MIXTURE)
+    table = splits(*({"data": 64, "expert": e} for e in (1, 8, 64)))
+    alone, machine, beyond = weigh_seconds(asked, table).expert_s
+    sent = 96 * 4 * GPT3.seq_len * GPT3.width * 2
+    assert alone == 0 and machine == pytest.approx(sent * 2 * 7 / 8 / A100.node_bandwidth)
+    machines = 7 * (1 - (7 / 8) ** 2)  # of 7 others, with one of two experts or more
+    assert beyond == pytest.approx(sent * machines / A100.network_bandwidth)
+    again = table.assign(recompute="full")
+    assert weigh_seconds(asked, again).expert_s[1] == pytest.approx(1.5 * machine)
+
+
+def test_gradients_of_experts_are_summed_among_those_that_have_the_same():
+    fast = replace(A100, peak_flops={"bf16": 1e30}, memory_bandwidth=1e30)
+    asked = replace(job(8, sequences=8, device=fast), network=MIXTURE)
+    table = splits(*({"data": 8, "expert": e} for e in (1, 2, 8)))
+    rest, routed = GPT3.params - 96 * FFN, 96 * 8 * FFN
+    exposed = weigh_seconds(asked, table)
+    hidden = exposed.expert_s + exposed.compute_s + exposed.tensor_s
+    size = asked.bytes_of.reduced / A100.node_bandwidth
+    sent = [2 * size * (7 / 8 * rest + (8 / e - 1) / (8 / e) * routed / e) for e in (1, 2, 8)]
+    assert (exposed.data_s + hidden).to_numpy() == pytest.approx(sent)

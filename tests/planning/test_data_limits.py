@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scaling.laws.papers import MUENNIGHOFF_CHECKS, PUBLISHED_LAWS
 from scaling.laws.table import LAWS
 from scaling.planning.data_limits import plan_data
-from scaling.planning.plan import make_plan, to_plain
+from scaling.planning.plain import to_plain
+from scaling.planning.plan import make_plan
 from scaling.planning.sources import get_source, surface_sources
 
 SURFACES = {name: get_source(name) for name in surface_sources()}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scaling import fit_law
 from scaling.planning.departures import compute_of_size
 from scaling.planning.inference import equal_loss, plan_inference
-from scaling.planning.plan import to_plain
+from scaling.planning.plain import to_plain
 from scaling.planning.sources import get_source, surface_sources
 from scaling.planning.surface import Surface
 

@@ -63,7 +63,22 @@ def test_the_rule_with_the_nearest_runs_is_chosen(N, D, rule, status):
     assert recipe.outside == told.outside.min()
     assert recipe.steps * recipe.batch_tokens == pytest.approx(D, rel=0.01)
     assert 0 < recipe.warmup_steps <= recipe.steps / 10
-    assert recipe.batch_tokens == pytest.approx(told.set_index("rule").batch_tokens[rule], rel=0.13)
+    off = recipe.batch_tokens / told.set_index("rule").batch_tokens[rule]
+    if recipe.sequences >= 256:
+        assert abs(np.log2(off)) <= 0.51 and recipe.sequences.bit_count() == 1
+    else:
+        assert off == pytest.approx(1.0, rel=0.13)
+
+
+def test_a_batch_of_ones_own_is_taken_as_it_is():
+    shape = architecture_of(nearest_shape(1e9, 32_000, 2048))
+    recipe, free = plan_recipe(shape, 2e10, 2.0, 4e6), recipe_for(1e9, 2e10)
+    assert (recipe.batch_rule, recipe.rule) == ("asked", free.rule) and recipe.lr == free.lr
+    assert recipe.sequences == round(4e6 / 2048)
+    assert any(f"times that of {free.rule}" in note for note in recipe.notes)
+    assert free.batch_rule == free.rule
+    with pytest.raises(ValueError, match=r"batch_tokens=3e\+10 is more than all 2e\+10 tokens"):
+        plan_recipe(shape, 2e10, 2.0, 3e10)
 
 
 def test_the_house_is_asked_as_training_asks_it():

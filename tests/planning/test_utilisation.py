@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from scaling.planning.backwards import plan_backwards
+from scaling.planning.mixtures import compare_mixtures, read_mixtures
 from scaling.planning.utilisation import (
     calibrate,
     compare_runs,
@@ -61,7 +62,15 @@ def test_the_record_says_what_the_planner_uses():
         np.exp(1.6449 * known.spread)
     )
     assert known.interval(0.9)[1] == 1.0
-    assert known.batch(1e23) == pytest.approx(known.batch_tokens)
+
+
+def test_mixtures_are_told_with_their_errors():
+    kept = pd.read_csv(RECORD / "mixtures.csv").set_index("run")
+    assert [*kept.index] == [*read_mixtures().run]
+    assert kept.params["DeepSeek-V3"] == pytest.approx(671_025_397_760, rel=1e-3)
+    assert kept.mfu_reported["DeepSeek-V3"] == pytest.approx(0.219, abs=1e-3)
+    assert abs(kept.hidden_error["DeepSeek-V3"]) < 0.1 and kept.error["DeepSeek-V3"] < -0.5
+    assert abs(kept.error["Qwen3 235B, EP32"]) < 0.1
 
 
 @pytest.mark.long
@@ -71,6 +80,10 @@ def test_calibration_and_plans_are_as_recorded():
     assert asdict(calibration) == pytest.approx(asdict(load_calibration()))
     recorded = pd.read_csv(RECORD / "runs.csv")
     assert runs.mfu.to_numpy() == pytest.approx(recorded.mfu.to_numpy(), rel=1e-3)
+    mixtures = compare_mixtures(calibration)
+    recorded = pd.read_csv(RECORD / "mixtures.csv")
+    for name in ("mfu", "hidden", "memory"):
+        assert mixtures[name].to_numpy() == pytest.approx(recorded[name].to_numpy(), rel=1e-3)
     plans, kept = plan_backwards(runs, calibration), pd.read_csv(RECORD / "plans.csv")
     assert [*plans.training] == [*kept.training] and len(plans) == 10
     for name in ("our_N", "our_D", "our_mfu", "mfu_of_theirs", "days_of_theirs", "gigabytes"):

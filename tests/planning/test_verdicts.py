@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.planning.plan import to_plain
+from scaling.planning.plain import to_plain
 from scaling.planning.request import read_request
 from scaling.planning.sources import SOURCES, get_source
 from scaling.planning.verdicts import judge

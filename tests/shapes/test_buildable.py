@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.planning.plan import to_plain
+from scaling.planning.plain import to_plain
 from scaling.shapes.buildable import build, count_params, nearest_shape
 from scaling.shapes.flops import param_groups, training_flops_per_token
 from scaling.shapes.shape import layers_for_width
