@@ -22,6 +22,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.long
 def test_a_page_says_the_answer_first_and_what_a_test_takes(verb, folder, tmp_path):
     words = [f"a={folder}/plain.csv", f"b={folder}/better.csv", "at=1e13", "fit.bootstrap=100"]
     done = verb("compare")(*words, f"out={tmp_path}/out")

@@ -27,5 +27,6 @@ def test_both_lines_and_the_gain_are_drawn_with_what_they_mean(found):
     assert "how many times the compute plain needs to reach the loss of better" in below
     assert right.get_xlim()[1] > 1e13
     dots = [line for line in right.get_lines() if line.get_marker() == "o"]
-    np.testing.assert_allclose(dots[0].get_xdata(), BUDGETS)
-    np.testing.assert_allclose(dots[0].get_ydata(), found.points.gain)
+    x, y = (np.asarray(data, float) for data in dots[0].get_data())
+    np.testing.assert_allclose(x, BUDGETS)
+    np.testing.assert_allclose(y, found.points.gain)

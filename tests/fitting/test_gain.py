@@ -117,12 +117,11 @@ def test_other_impossible_comparisons_are_refused(noisy):
 
 @pytest.mark.long
 def test_a_rejected_law_is_not_quoted(noisy):
-    """The additive law misses a bend that no noise explains; the gain of bowls stays."""
+    """The additive law misses a bend that no noise explains."""
     a, b = (runs.assign(loss=runs.loss * bend(runs)) for runs in noisy)
     found = compare_tables(a, b, C=[1e13])
     assert {*found.laws.status} == {"rejected"}
     assert found.laws.gain.isna().all() and "a: " in found.laws.reason[0]
-    assert found.gain.low < 1.3 < found.gain.high
     sound = compare_tables(*noisy, C=[1e13])
     assert sound.laws.gain.between(1.1, 1.5).all() and sound.laws.status.iloc[-1] == "extrapolated"
 
