@@ -88,6 +88,8 @@ def test_what_a_domain_costs_is_what_the_record_says():
     said = " ".join(README.split())
     assert f"{row.general_added:+.3f} nats/token on Wikipedia over Wikipedia alone" in said
     assert f"{row.domain_added:+.3f} on PubMed over PubMed alone" in said
+    four = pd.read_csv(ROOT / "results/domain/repeats.csv").query("passes == 4").worth
+    assert f"seen 4 times are worth {four.min():.1f} to {four.max():.1f} times as many" in said
 
 
 def test_its_headline_is_the_answer_of_the_reference_and_of_nothing_rejected():
