@@ -19,7 +19,7 @@ from scaling.shapes.architecture import (
     training_flops_per_token,
 )
 from scaling.shapes.buildable import refuse_context
-from scaling.shapes.families import describe_uncounted, read_architecture, read_config
+from scaling.shapes.hugging_face import describe_uncounted, read_architecture, read_config
 
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"), "ok")
 SERVED = ("fp32", "bf16", "fp8_e4m3", "int8")  # formats of weights and cache

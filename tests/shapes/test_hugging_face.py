@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scaling.shapes.architecture import count_params
-from scaling.shapes.families import FAMILIES, describe_uncounted, read_architecture, read_config
+from scaling.shapes.hugging_face import FAMILIES, describe_uncounted, read_architecture, read_config
 
 
 def make_config(model_type, vocab, width, layers, heads, kv=None, ffn=0, **more):
