@@ -92,6 +92,13 @@ def test_what_a_domain_costs_is_what_the_record_says():
     assert f"seen 4 times are worth {four.min():.1f} to {four.max():.1f} times as many" in said
 
 
+def test_how_well_an_mfu_is_estimated_is_what_the_record_says():
+    runs = pd.read_csv(ROOT / "results/utilisation/runs.csv")
+    near = np.abs(np.log(runs.mfu / runs.mfu_reported)) < np.log(1.25)
+    said = f"{100 * near.mean():.0f} % of {len(runs)} published runs within x1.25"
+    assert said in " ".join(README.split())
+
+
 def test_its_headline_is_the_answer_of_the_reference_and_of_nothing_rejected():
     folder = ROOT / "results" / "reference-enwik8-cpu"
     page, said = (folder / "README.md").read_text(), " ".join(README.split())
