@@ -29,6 +29,7 @@ from scaling.pages.text import (
     markdown,
     shown,
     shown_interval,
+    tell,
     with_interval,
 )
 from scaling.quantities import format_quantity as short
@@ -265,7 +266,7 @@ def compare_paper(mixing, orders, tokenizers, repeats, law):
             f"{PAPER_R['R_D']:.3g} ({REPEATS}). Here 4 passes add "
             f"{tell_rows(few, 'domain_added', '+.3f')} nats/token where that R_D says "
             f"{tell_rows(few, 'foretold', '+.3f')}; the law of repeats ({law.status}) has R_D = "
-            f"{with_interval(R_D.value, R_D.low, R_D.high)}."
+            f"{tell(R_D)}."
         )
         least = repeats.loc[repeats.groupby("N").domain.idxmin()]
         told = ", ".join(f"{row['passes']:g} at {short(row['N'])}" for _, row in least.iterrows())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from domain import in_time
 from precision_page import write_record
 from rich.console import Console
 
@@ -125,14 +126,6 @@ def gather(cells):
     order = [cell.run_id for cell in cells if cell.run_id in runs.index]
     runs = runs.loc[order].reset_index()
     return runs.loc[runs.status.isin(FINISHED)]
-
-
-def in_time(events, until):
-    """Pass events on until the time is over."""
-    for event in events:
-        yield event
-        if time.monotonic() > until:
-            return
 
 
 def measure(runs, data):

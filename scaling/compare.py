@@ -25,6 +25,7 @@ from scaling.pages.gain import detection_section, gain_sections
 from scaling.pages.text import Section, code, markdown, print_sections
 from scaling.quantities import FLOPS, positive_quantity
 from scaling.results import read_tables
+from scaling.tables.comparable import refuse_conventions
 from scaling.tables.runs import check_where
 
 FILES = ("README.md", "gain.csv", "laws.csv", "test.csv", "gain.png")
@@ -75,11 +76,7 @@ def main(command: CompareCommand) -> None:
 def compare(command: CompareCommand, a: pd.DataFrame, b: pd.DataFrame, wanted: tuple[float, ...]):
     """Compare, and size the test of what was found."""
     convention = command.fit.convention(a)
-    if convention != (other := command.fit.convention(b)):
-        raise ValueError(
-            f"a has {convention.describe()} and b {other.describe()}: the same budget means two "
-            "things; choose one for both with fit.N and fit.C, or map the columns alike"
-        )
+    refuse_conventions(convention, command.fit.convention(b))
     found = compare_tables(a, b, convention, command.fit.settings(), wanted)
     gain = command.gain or round(float(found.gain), 3)
     sections, test = [*gain_sections(found, name_sweeps(command), wanted)], None

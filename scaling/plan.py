@@ -30,7 +30,6 @@ from scaling.planning.plan import Plan
 from scaling.planning.recipe_files import check_suffix, write_recipe
 from scaling.planning.rehearsal import Pilot, count_rehearsals, make_pilot
 from scaling.planning.request import PlanRequest, read_request
-from scaling.planning.sources import get_source
 from scaling.planning.upkeep import Terms, keep_up, read_terms
 from scaling.shapes.architecture import architecture_of
 from scaling.shapes.shape import ModelConfig
@@ -40,7 +39,6 @@ ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences
 ASKED += ("serve_context", "kv_share")
 ASKED += ("train_bits", "serve_bits", "device", "utilisation", "price_per_hour", "seq_len")
 ASKED += ("batch_tokens", "vocab_size", "ffn", "tied", "columns", "where", "best_of")
-READING = ("columns", "where", "best_of")
 
 
 @dataclass
@@ -116,15 +114,17 @@ def main(command: PlanCommand) -> None:
         peak=command.peak,
         asked=command.layout,
     )
-    placement = _place(command, plan, device, count)
-    further, upkeep = [layout_section(layouts, why)], None
+    further, placement, upkeep = [layout_section(layouts, why)], None, None
     if plan.trained is not None:
-        size, hours = plan.total_params, plan.hours_on(device.name)
-        upkeep = keep_up(size, device, count, hours, precision=command.precision, terms=terms)
+        size, hours, at = plan.total_params, plan.hours_on(device.name), command.precision
+        placement = place(
+            plan.trained, size, device, count, precision=at, n_sequences=command.n_sequences
+        )
+        upkeep = keep_up(size, device, count, hours, precision=at, terms=terms)
         further.append(upkeep_section(upkeep, plan.budget.price_per_hour))
     recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
     sections = [*plan_sections(plan, placement, *further)]
-    pilot = None if command.pilot is None else _plan_pilot(console, command, plan)
+    pilot = None if command.pilot is None else _plan_pilot(console, command, request, plan)
     if pilot is not None:
         sections[1:1] = pilot_sections(pilot, _write_pilot(command, pilot))
     ability = predict_ability(plan.N, plan.D) if command.ability else None
@@ -190,20 +190,6 @@ def _choose_devices(
     return device, count
 
 
-def _place(command: PlanCommand, plan: Plan, device: Device, count: int) -> Placement | None:
-    """What is to be trained on the devices; None where nothing can be built."""
-    if plan.trained is None:
-        return None
-    return place(
-        plan.trained,
-        plan.total_params,
-        device,
-        count,
-        precision=command.precision,
-        n_sequences=command.n_sequences,
-    )
-
-
 def _write_recipe(path: Path, plan: Plan) -> str:
     """The recipe as a text of the kind that the file's name asks for."""
     if plan.recipe is None:
@@ -215,7 +201,7 @@ def _write_recipe(path: Path, plan: Plan) -> str:
     return write_recipe(plan.recipe, architecture_of(shape), shape, path.suffix)
 
 
-def _plan_pilot(console: Console, command: PlanCommand, plan: Plan) -> Pilot:
+def _plan_pilot(console: Console, command: PlanCommand, request: PlanRequest, plan: Plan) -> Pilot:
     """Small runs first: chosen and rehearsed."""
     if plan.shape is None:
         raise ValueError("pilot needs a plan whose shape can be built; name a larger budget")
@@ -223,11 +209,10 @@ def _plan_pilot(console: Console, command: PlanCommand, plan: Plan) -> Pilot:
     if (path.parent.name, path.suffix) != ("grid", ".yaml"):
         raise ValueError(f"pilot_file={path} must be DIR/grid/NAME.yaml: so the sweep finds it")
     s = plan.shape.shape
-    law = get_source(command.law, **{name: getattr(command, name) for name in READING})
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
         task = progress.add_task("rehearsing pilots", total=count_rehearsals())
         return make_pilot(
-            law,
+            request.law,
             plan.budget.flops,
             command.pilot or 0.0,
             vocab_size=s.vocab_size,

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 LEVEL = 0.9  # of every interval
+ENDS = 1.6449  # standard deviations from its middle to its ends, if it is normal
 SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 WRITTEN = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 TOKENS, PARAMETERS, FLOPS = ("tokens",), ("parameters", "params"), ("flops", "flop")

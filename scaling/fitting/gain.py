@@ -21,7 +21,7 @@ from scaling.fitting.prepared import Prepared, prepare
 from scaling.fitting.result import SLACK
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.quantities import LEVEL
-from scaling.tables.comparable import list_differences, match_cells, refuse_incomparable
+from scaling.tables import comparable
 from scaling.tables.observations import Convention
 from scaling.tables.runs import load_runs
 
@@ -167,18 +167,14 @@ def compare_tables(
     """Compare two runs tables, as `compare_runs` does."""
     if settings.bootstrap < 100:
         raise ValueError(f"bootstrap={settings.bootstrap}: intervals of a gain need 100 or more")
-    unsaid = refuse_incomparable(a, b)
+    unsaid = comparable.refuse_incomparable(a, b)
     one, other = (prepare(runs, convention=convention) for runs in (a, b))
-    if one.convention != other.convention:
-        raise ValueError(
-            f"a has {one.convention.describe()} and b {other.convention.describe()}: the same "
-            "budget means two things; choose one for both (fit.N, fit.C), or map the columns alike"
-        )
-    pairs = match_cells(a, b)
+    comparable.refuse_conventions(one.convention, other.convention)
+    pairs = comparable.match_cells(a, b)
     sweeps = _named_sweep("a", one), _named_sweep("b", other)
     found = compare_sweeps(*sweeps, pairs, settings)
-    told = tuple(list_differences(a, b, pairs))
     laws = compare_laws(one, other, [*found.points.budget, *C], settings)
+    told = tuple(comparable.list_differences(a, b, pairs))
     return replace(found, laws=laws, differences=told, unsaid=unsaid)
 
 

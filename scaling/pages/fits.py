@@ -23,7 +23,7 @@ from scaling.pages.text import (
     print_sections,
     shown,
     shown_interval,
-    with_interval,
+    tell,
 )
 from scaling.quantities import format_quantity
 from scaling.tables.noise import find_plateaus
@@ -156,9 +156,9 @@ def _tell_answer(report: Report) -> Iterator[str]:
         return
     fit, C = report[method], max(report.budgets, default=report[method].sampled["C"][1])
     numbers = fit.N_opt(C), fit.D_opt(C), fit.tokens_per_param(C)
-    N, D, ratio = (with_interval(n.value, n.low, n.high, format_quantity) for n in numbers)
+    N, D, ratio = (tell(n, format_quantity) for n in numbers)
     a = fit.exponents()["N_exponent"]
-    growth = with_interval(a.value, a.low, a.high)
+    growth = tell(a)
     yield (
         f"{method}: at {C:.3g} FLOPs, the largest budget, N_opt {N}, D_opt {D}, {ratio} "
         f"{RATIO}; N_opt grows as C^a with a = {growth}. {report.convention.describe()}."

@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.fitting.detection import DECADE, POWER, Detection, seen_at
 from scaling.fitting.estimate import Estimate
 from scaling.fitting.gain import TOLD, Comparison
-from scaling.pages.text import Section, Table, make_section, shown, shown_interval
+from scaling.pages.text import Section, Table, make_section, shown, shown_interval, tell
 from scaling.quantities import LEVEL
 
 GAIN = ".3f"
@@ -29,11 +29,6 @@ def gain_sections(
     yield Section("What was compared", items=(*_compared(found, names),))
 
 
-def _ends(number: Estimate, digits: str = ".3g") -> str:
-    ends = f" [{number.low:{digits}}, {number.high:{digits}}]" if np.isfinite(number.low) else ""
-    return f"{number.value:{digits}}{ends}"
-
-
 def _answer(found: Comparison, names: tuple[str, str]) -> Iterator[str]:
     a, b = names
     low, high = found.budgets.min(), found.budgets.max()
@@ -48,25 +43,25 @@ def _answer(found: Comparison, names: tuple[str, str]) -> Iterator[str]:
         better = (a, b) if gain.low > 1 else (b, a)
         ratio = gain if gain.low > 1 else Estimate(1 / gain.value, 1 / gain.high, 1 / gain.low, "")
         yield (
-            f"**{better[1]} is ahead**: {better[0]} needs {_ends(ratio, GAIN)} times the compute "
+            f"**{better[1]} is ahead**: {better[0]} needs {tell(ratio, GAIN)} times the compute "
             f"to reach its loss, between {low:.3g} and {high:.3g} FLOPs, if the gain is one for "
             "all budgets."
         )
     else:
         yield (
             f"**Neither is told to be ahead** between {low:.3g} and {high:.3g} FLOPs: the gain of "
-            f"{b} over {a} is {_ends(gain, GAIN)}, which holds 1."
+            f"{b} over {a} is {tell(gain, GAIN)}, which holds 1."
         )
     if found.exponents_differ:
         grows = "grows" if found.slope.value > 0 else "shrinks"
         yield (
-            f"**The gain {grows} with compute**, as C^{_ends(found.slope)} (p = "
+            f"**The gain {grows} with compute**, as C^{tell(found.slope)} (p = "
             f"{found.p_equal:.2g} of equal exponents): quote it at a budget, not as one number."
         )
     else:
         yield (
             f"Whether it lasts cannot be told: equal exponents are not excluded (p = "
-            f"{found.p_equal:.2g}), and neither is a gain that changes as C^{_ends(found.slope)}."
+            f"{found.p_equal:.2g}), and neither is a gain that changes as C^{tell(found.slope)}."
         )
 
 
@@ -99,12 +94,12 @@ def _constant_or_exponent(found: Comparison) -> Iterator[str]:
     lines, drawn = found.lines, found.drawn
     floor = Estimate.of(float(lines.floor[0]), drawn.floor, "ok")
     slopes = [
-        _ends(Estimate.of(float(getattr(lines, s)[0]), getattr(drawn, s), "ok"))
+        tell(Estimate.of(float(getattr(lines, s)[0]), getattr(drawn, s), "ok"))
         for s in ("slope_a", "slope_b")
     ]
     seen = float(np.exp(seen_at(POWER) * np.std(drawn.excess / drawn.slope_a) * DECADE))
     yield (
-        f"ln(L_opt - {_ends(floor)}) falls by {slopes[0]} (a) and {slopes[1]} (b) per ln C; the "
+        f"ln(L_opt - {tell(floor)}) falls by {slopes[0]} (a) and {slopes[1]} (b) per ln C; the "
         f"floor is one for both. Equal exponents have p = {found.p_equal:.2g}; below {TOLD:.2g} "
         "they are called different."
     )
@@ -118,7 +113,7 @@ def _constant_or_exponent(found: Comparison) -> Iterator[str]:
         one, line = found.predicted
         yield (
             f"From the smaller budgets alone the gain at {largest.budget:.3g} FLOPs would have "
-            f"been {_ends(one, GAIN)} as one gain and {_ends(line, GAIN)} along the lines; it is "
+            f"been {tell(one, GAIN)} as one gain and {tell(line, GAIN)} along the lines; it is "
             f"{largest.gain:{GAIN}} [{largest.gain_low:{GAIN}}, {largest.gain_high:{GAIN}}]."
         )
 
@@ -131,7 +126,7 @@ def _crossing(found: Comparison, names: tuple[str, str]) -> str:
         first, second = names if found.slope.value > 0 else names[::-1]
         where = "inside of" if crossing.C.status == "ok" else "outside of"
         return (
-            f"{first} is ahead below, {second} above {_ends(crossing.C)} FLOPs, {where} the common "
+            f"{first} is ahead below, {second} above {tell(crossing.C)} FLOPs, {where} the common "
             "budgets. An end of 0 or inf: the interval is open there."
         )
     low, high = crossing.clear_low, crossing.clear_high

@@ -1,7 +1,6 @@
 """A given architecture for people: what it is, what it costs, where it stands."""
 
-from scaling.fitting.result import Estimate
-from scaling.pages.text import Section, Table, shown, with_interval
+from scaling.pages.text import Section, Table, shown, tell
 from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
 from scaling.planning.given import GivenPlan
 from scaling.quantities import format_quantity as short
@@ -52,16 +51,12 @@ def _name_loss(plan: GivenPlan) -> str:
     """The law's loss, of a mixture twice, and what it asks for at the same compute."""
     verdict, said = plan.verdict, ""
     if verdict.loss.value == verdict.loss.value:
-        said = f"loss by {verdict.law}: {_write_loss(verdict.loss)} with N = {short(verdict.N)}"
+        said = f"loss by {verdict.law}: {tell(verdict.loss, '.4g')} with N = {short(verdict.N)}"
         if plan.architecture.mixture:
             said += (
-                f", those of a token; {_write_loss(plan.dense_loss)} for a dense model of all "
+                f", those of a token; {tell(plan.dense_loss, '.4g')} for a dense model of all "
                 f"{short(plan.total_params)}"
             )
         said += "; "
     optimum = f"{short(verdict.N_opt.value)} on {short(verdict.D_opt.value)} tokens"
     return f"{said}at its compute {verdict.law} asks for {optimum}"
-
-
-def _write_loss(loss: Estimate) -> str:
-    return with_interval(loss.value, loss.low, loss.high, ".4g")

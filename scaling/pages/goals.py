@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from scaling.fitting.estimate import Estimate
-from scaling.pages.text import Section, make_section, shown, with_interval
+from scaling.pages.text import Section, make_section, shown, tell
 from scaling.planning.allocation import write_amount
 from scaling.planning.goals import Answer
 from scaling.planning.serving import Serving
@@ -23,10 +22,6 @@ BOUNDS = {  # name of a constraint -> what it is about
 
 def describe_answer(answer: Answer) -> str:
     """The plan as the law counts it, with its intervals."""
-
-    def tell(found: Estimate, write) -> str:
-        return with_interval(found.value, found.low, found.high, write)
-
     training, total = answer.training, answer.total
     served = "" if training == total else f", {tell(total, '.3g')} with serving"
     status = "" if training.status == "ok" else f" ({training.status})"

@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
+from scaling.hardware.devices import GB
 from scaling.hardware.memory import USABLE
 from scaling.pages.text import Column, Section, make_section, shown, shown_interval
 from scaling.planning.laid_out import MOST_DEVICES, LaidOut
 from scaling.planning.recipe import ASKED
 from scaling.quantities import format_quantity as short
 
-GB = 1e9  # bytes
 PARTS = ("compute", "recompute", "tensor", "expert", "pipeline", "data")
 LEAST = 0.5  # percent of a step that are told
 EXPERTS = (

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.hardware.devices import GB
 from scaling.hardware.memory import USABLE
 from scaling.pages.given import given_section
 from scaling.pages.goals import show_goals
@@ -16,10 +17,11 @@ from scaling.pages.text import (
     make_section,
     shown,
     shown_interval,
+    tell,
     with_interval,
     written,
 )
-from scaling.pages.words import GB, describe_verdict, write_digits, write_gigabytes
+from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.few_bits import FP32, BitsPlan
@@ -140,7 +142,7 @@ def describe_bits(plan: BitsPlan) -> str:
         f"({plan.status}): {short(plan.N)} on {short(plan.D)} tokens, worth "
         f"{short(plan.N_effective)} in fp32; loss {plan.loss:.4g}, of which training costs "
         f"{plan.added_by_training:.2g} and rounding "
-        f"{with_interval(cost.value, cost.low, cost.high, '.2g')} nats/token; weights "
+        f"{tell(cost, '.2g')} nats/token; weights "
         f"{write_gigabytes(plan.served_bytes)} GB to serve, "
         f"{write_gigabytes(plan.training_bytes)} GB of state to train"
     )

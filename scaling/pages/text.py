@@ -93,6 +93,11 @@ def with_interval(
     return written(value, write) + ends
 
 
+def tell(number: Any, write: Format = ".3g") -> str:
+    """Write an `Estimate` as `with_interval` does."""
+    return with_interval(number.value, number.low, number.high, write)
+
+
 # ---------------------------------------------------------------- Markdown
 
 

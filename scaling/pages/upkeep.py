@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from scaling.hardware.devices import GB
 from scaling.pages.text import Column, Section, make_section, shown
 from scaling.planning.upkeep import FAILURES, HOUR, PUE, WRITE, Upkeep, break_even
 from scaling.quantities import format_quantity as short
 
-GB = 1e9  # bytes
 WEEK = 168.0  # hours
 UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0))
 MEGAWATT_HOUR = 1e6 * HOUR  # J

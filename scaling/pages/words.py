@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from scaling.pages.text import with_interval
+from scaling.hardware.devices import GB
+from scaling.pages.text import tell
 from scaling.planning.verdicts import Verdict
 from scaling.quantities import format_quantity as short
-
-GB = 1e9  # bytes
 
 
 def write_digits(value: float) -> str:
@@ -32,6 +31,6 @@ def describe_verdict(verdict: Verdict) -> str:
     gap = verdict.loss_gap
     status = "" if gap.status == "ok" else f" ({gap.status})"
     return (
-        f"{line}; {with_interval(gap.value, gap.low, gap.high, '.4g')}{status} nats/token left on "
+        f"{line}; {tell(gap, '.4g')}{status} nats/token left on "
         f"the table, {verdict.C_over:.4g} times the compute that the optimum needs for this loss"
     )

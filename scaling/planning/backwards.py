@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from scaling.hardware.devices import GB
 from scaling.planning.laid_out import plan_laid_out
 from scaling.planning.layouts import rank
 from scaling.planning.request import read_request
 from scaling.planning.utilisation import Calibration, job_of, modernise, read_runs
 
 DAY = 86_400.0  # s
-GB = 1e9  # bytes
 
 
 def plan_backwards(runs: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class World:
         return N, float(cost(N))
 
 
+@cache
 def _read_forms() -> dict[str, Any]:
     return json.loads(SHIPPED.read_text())
 

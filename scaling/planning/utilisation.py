@@ -20,11 +20,11 @@ from scaling.hardware.activations import Network
 from scaling.hardware.devices import GB, get_device
 from scaling.hardware.parallelism import Job
 from scaling.planning.layouts import KEYS, rank
+from scaling.quantities import ENDS
 
 COUNTING = ("korthikanti", "plain")  # without and with flash attention
 HARDWARE = 0.75  # model FLOPs of those with a full recomputation, which "hardware TFLOP/s" count
 RECORD = Path(__file__).with_name("utilisation.json")
-NORMAL_95 = 1.6449  # standard deviations to the ends of a 90 % interval
 OF_NETWORK = ("n_layers", "width", "n_heads", "vocab_size", "seq_len", "head_width", "kv_heads")
 OF_NETWORK += ("ffn_width", "gated", "tied")
 
@@ -41,7 +41,7 @@ class Calibration:
 
     def interval(self, mfu: Any) -> tuple[Any, Any]:
         """Ends of the 90 % interval of a predicted MFU."""
-        factor = np.exp(NORMAL_95 * self.spread)
+        factor = np.exp(ENDS * self.spread)
         return mfu / factor, np.minimum(mfu * factor, 1.0)
 
 

@@ -14,7 +14,6 @@ from scaling.shapes.shape import Shape
 TABLES, HEAD = ("token table", "position table"), "head"
 LEFT_OUT = {"non_embedding": TABLES, "blocks": (*TABLES, HEAD)}  # of N, by what a law counts
 SIZES = ("vocab_size", "seq_len", "n_layers", "width", "n_heads", "kv_heads", "head_width")
-QK_NORMS = ("", "head", "width")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from scaling.tables.observations import OUTCOMES
+from scaling.tables.observations import OUTCOMES, Convention
 
 HELD_OUT = ("data", "vocab_size", "objective", "seq_len")  # what a loss in nats/token belongs to
 CELLS = (  # columns that name a cell, the first that both tables have
@@ -46,6 +46,15 @@ def refuse_incomparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
                 "all of them"
             )
     return tuple(unsaid)
+
+
+def refuse_conventions(a: Convention, b: Convention) -> None:
+    """Raise ValueError if a budget means one thing in a and another in b."""
+    if a != b:
+        raise ValueError(
+            f"a has {a.describe()} and b {b.describe()}: the same budget means two things; choose "
+            "one for both with fit.N and fit.C, or map the columns alike"
+        )
 
 
 def match_cells(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

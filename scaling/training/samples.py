@@ -25,6 +25,7 @@ from scaling.models.layers import TABLE_STD, Block, Stack
 from scaling.models.sampling import Sampler, fill_masks, generate, infill
 from scaling.models.spans import spans_of
 from scaling.models.t5 import T5
+from scaling.quantities import ENDS
 
 GAP = "[?]"  # stands in a prompt for what a BERT or a T5 fills: one token, or a span
 WAYS: dict[str, dict[str, Any]] = {
@@ -200,7 +201,7 @@ def score_shots(
     ValueError
         A prompt that does not fit into the context.
     """
-    rows, z = [], 1.6449
+    rows, z = [], ENDS
     for k in shots:
         rng, right, longest = np.random.default_rng(seed), 0, 0
         for _ in range(tasks):
