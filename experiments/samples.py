@@ -19,8 +19,8 @@ from scaling.training.records import CONFIG
 
 FOLDER = Path("results/samples")
 TRAIN = (
-    "scaling.sweep family={0} name=sample-{0} grid.budgets=[6e12] grid.widths=[64] save_models=true "
-    "fit.bootstrap=0{1}"
+    "scaling.sweep family={0} name=sample-{0} grid.budgets=[6e12] grid.widths=[64] "
+    "save_models=true fit.bootstrap=0{1}"
 )
 OWN = {  # what each family learns well with: see experiments/LOG.md
     "gpt": "",
