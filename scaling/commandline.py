@@ -205,6 +205,9 @@ def one_line_errors(known: Callable[[], Sequence[str]] = list) -> Iterator[None]
             warnings.simplefilter("always", RunsWarning)
             warnings.showwarning = show
             yield
+    except BrokenPipeError:  # who reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, known())}")
     except (ValueError, DataError, FitError, OSError) as error:
