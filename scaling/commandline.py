@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -92,8 +93,12 @@ def verb(
                 if "--version" in sys.argv[1:]:
                     return print(f"scaling-laboratory {version('scaling-laboratory')}")
                 refuse_flags(sys.argv[1:])
-                sys.argv[1:] = complete_lists(sys.argv[1:], schema)
-                composed()
+                words = sys.argv[1:] = complete_lists(sys.argv[1:], schema)
+                if conf != TABLES or any(word.startswith(("-", "hydra.")) for word in words):
+                    return composed()
+                with initialize_config_dir(conf, version_base=None):  # Hydra's main does it twice
+                    config = compose(name, words)
+                act(resolve(config, schema))
 
         return main
 
@@ -175,6 +180,8 @@ def make_console() -> Console:
 
 def job_suffix() -> str:
     """What tells the jobs of a multirun (`-m`) apart, fit for a folder's name; empty without."""
+    if not HydraConfig.initialized():
+        return ""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN or not hydra.job.override_dirname:
         return ""
@@ -198,6 +205,9 @@ def one_line_errors(known: Callable[[], Sequence[str]] = list) -> Iterator[None]
             warnings.simplefilter("always", RunsWarning)
             warnings.showwarning = show
             yield
+    except BrokenPipeError:  # who reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {explain(error, known())}")
     except (ValueError, DataError, FitError, OSError) as error:

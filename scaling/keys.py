@@ -23,18 +23,23 @@ class Key:
 
     name: str  # with the names of its groups: grid.budgets
     default: Any  # MISSING where there is none
-    meaning: str
     is_list: bool  # whether it takes a list and nothing else but None
+    schema: type  # whose field it is
+
+    @property
+    def meaning(self) -> str:
+        """The comment beside the field; empty without one."""
+        return _read_comments(self.schema).get(self.name.rpartition(".")[2], "")
 
 
-@functools.cache  # it reads source
+@functools.cache
 def list_keys(schema: type) -> tuple[Key, ...]:
     """Keys of a dataclass and of those inside of it, in the order in which they are written."""
     return tuple(_walk_keys(schema))
 
 
 def _walk_keys(schema: type, prefix: str = "") -> Iterator[Key]:
-    kinds, comments = typing.get_type_hints(schema), _comments(schema)
+    kinds = typing.get_type_hints(schema)
     for field in fields(schema):
         kind, name = kinds[field.name], prefix + field.name
         if is_dataclass(kind):
@@ -44,10 +49,11 @@ def _walk_keys(schema: type, prefix: str = "") -> Iterator[Key]:
         default = field.default_factory() if made else field.default  # pyright: ignore
         kinds_of = {k for k in (kind, *typing.get_args(kind)) if k is not type(None)}
         is_list = any(typing.get_origin(k) is list for k in kinds_of)
-        yield Key(name, default, comments.get(field.name, ""), is_list)
+        yield Key(name, default, is_list, schema)
 
 
-def _comments(schema: type) -> dict[str, str]:
+@functools.cache  # it reads source
+def _read_comments(schema: type) -> dict[str, str]:
     """What stands behind the fields of a class, in its source."""
     source = textwrap.dedent(inspect.getsource(schema))
     told = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,7 @@ FORMS: dict[str, Callable[[Mapping[str, Any], _Point], float]] = {
 }
 
 
+@lru_cache(maxsize=32)  # a plan asks twice, before and after its layout is known
 def plan_recipe(
     a: Architecture, D: float, loss: float, batch_tokens: float | None = None
 ) -> TrainingRecipe:

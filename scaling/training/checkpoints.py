@@ -20,22 +20,14 @@ import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import (
-    HuggingFaceStorageReader,
-    HuggingFaceStorageWriter,
-)
-from torch.distributed.checkpoint.state_dict_loader import load as load_shards
-from torch.distributed.checkpoint.state_dict_saver import save as save_shards
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from scaling.files import partials, seal, set_aside, write_bytes, write_text
-from scaling.training.parallel import agree, everyone, own_rank
+from scaling.training.parallel import agree, everyone, is_sharded, own_rank
 from scaling.training.trunk import Point, TrunkState
 
 FACTS = "facts.json"
 HASH = "sha256"  # of facts and tensors
-UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, CheckpointException)
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,7 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
     if own_rank() == 0:  # what a killed trunk began to write
         shutil.rmtree(place, ignore_errors=True)
     agree(None)
-    writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
-    try:
-        save_shards(state.tensors, storage_writer=writer)
-    except CheckpointException as error:
-        raise OSError(f"{place} cannot be written: {error.failures}") from error
+    _write_shards(state.tensors, place)
     if own_rank() == 0:
         facts["seals"] = {file.name: seal(file) for file in place.iterdir()}
         facts[HASH] = _hash(facts, {})
@@ -95,6 +83,20 @@ def write_checkpoint(folder: Path, trunk_id: str, checkpoint: Checkpoint) -> Non
         for older in path.with_suffix("").iterdir():
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
+
+
+def _write_shards(tensors: dict[str, Tensor], place: Path) -> None:
+    """Write what this rank holds; OSError on every rank, wherever it was."""
+    # imported here: it takes as long as the rest of torch, and one process needs none of it
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save as save_shards
+
+    writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
+    try:
+        save_shards(tensors, storage_writer=writer)
+    except CheckpointException as error:
+        raise OSError(f"{place} cannot be written: {error.failures}") from error
 
 
 def read_checkpoint(
@@ -180,16 +182,30 @@ def _hash(facts: dict, tensors: dict[str, Tensor]) -> str:
 def _fill(tensors: dict[str, Tensor], path: Path) -> None:
     """Read into tensors, each rank what it holds of them."""
     if path.is_dir():
-        with warnings.catch_warnings(action="ignore"):  # that one process reads alone
-            load_shards(tensors, storage_reader=HuggingFaceStorageReader(str(path)))
-        return
+        return _read_shards(tensors, path)
     with safe_open(path, framework="pt") as file:
         for name, tensor in tensors.items():
             found = file.get_tensor(name)
-            if isinstance(tensor, DTensor):
+            if is_sharded(tensor):
+                from torch.distributed.tensor import DTensor, distribute_tensor
+
+                assert isinstance(tensor, DTensor)
                 placed = (tensor.device_mesh, tensor.placements)
                 found = distribute_tensor(found, *placed, src_data_rank=None)
             tensor.copy_(found)
+
+
+def _read_shards(tensors: dict[str, Tensor], path: Path) -> None:
+    """Read what ranks wrote; ValueError if it cannot be."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # that one process reads alone
+            load_shards(tensors, storage_reader=HuggingFaceStorageReader(str(path)))
+    except CheckpointException as error:
+        raise ValueError(f"{path} cannot be read: {error.failures}") from error
 
 
 def delete_checkpoint(folder: Path, trunk_id: str) -> None:

@@ -15,27 +15,21 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import TCPStore
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    FSDPModule,
-    MixedPrecisionPolicy,
-    OffloadPolicy,
-    fully_shard,
-)
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from scaling.models.build import Model
 from scaling.training.strategy import SHARDED, ParallelConfig
+
+if TYPE_CHECKING:  # the parts of torch that only ranks need take as long to import as its rest
+    from torch.distributed.device_mesh import DeviceMesh
 
 HERE = "127.0.0.1"
 TIMEOUT = timedelta(minutes=5)  # of a collective: a rank that hangs ends the others
@@ -53,13 +47,15 @@ class Loss(nn.Module):
         return self.model.loss(*batch).clone()  # FSDP2 hooks the output, which must be no view
 
 
-def make_mesh(plan: ParallelConfig, device: str = "cpu") -> DeviceMesh | None:
+def make_mesh(plan: ParallelConfig, device: str = "cpu") -> "DeviceMesh | None":
     """Arrange the ranks of the process group; None for one process.
 
     One dimension, or (ranks / shards, shards) where the shards have replicas.
     """
     if plan.mode == "none":
         return None
+    from torch.distributed.device_mesh import init_device_mesh
+
     kind = torch.device(device).type
     if plan.mode in SHARDED and plan.shards < plan.ranks:
         sizes = (plan.ranks // plan.shards, plan.shards)
@@ -68,7 +64,7 @@ def make_mesh(plan: ParallelConfig, device: str = "cpu") -> DeviceMesh | None:
 
 
 def parallelise(
-    model: Model, plan: ParallelConfig, mesh: DeviceMesh | None
+    model: Model, plan: ParallelConfig, mesh: "DeviceMesh | None"
 ) -> Callable[..., Tensor]:
     """Spread a model over the ranks of a mesh, in place; return its loss, to be called instead.
 
@@ -100,6 +96,13 @@ def parallelise(
         return DistributedDataParallel(
             loss, process_group=mesh.get_group(), gradient_as_bucket_view=True
         )
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        MixedPrecisionPolicy,
+        OffloadPolicy,
+        fully_shard,
+    )
+
     low = torch.bfloat16 if plan.param_dtype == "bf16" else None
     shard = functools.partial(
         fully_shard,
@@ -127,8 +130,8 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
 def reshard(loss_of: Callable[..., Tensor]) -> None:
     """Let go of what FSDP2 keeps gathered after a forward that no backward follows."""
     for module in loss_of.modules() if isinstance(loss_of, nn.Module) else ():
-        if isinstance(module, FSDPModule):
-            module.reshard()
+        if hasattr(module, "reshard"):
+            module.reshard()  # pyright: ignore
 
 
 def zero_optimizer(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
@@ -206,9 +209,14 @@ def agree(value: Any) -> Any:
     return told[0]
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Tell whether a tensor is a DTensor."""
+    return hasattr(tensor, "full_tensor")
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Gather a tensor that the ranks share; every rank must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # pyright: ignore
 
 
 def everyone(succeeded: bool) -> bool:
