@@ -75,3 +75,22 @@ def format_quantity(value: float, digits: int = 3) -> str:
         if abs(rounded) >= scale:
             return f"{rounded / scale:.{digits}g}{suffix}"
     return f"{rounded:.{digits}g}"
+
+
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """Write a number of things: '1 cell', '12 cells', '0 boxes'."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def pass_tenth(before: float, now: float) -> int | None:
+    """Percent of the last tenth that a share has passed since it was `before`; None if none.
+
+    `before` is negative where nothing has been told yet.
+    """
+    reached = int(10 * now + 1e-9)
+    return 10 * reached if reached > int(10 * before + 1e-9) or before < 0 else None
+
+
+def write_bare(value: float, digits: int = 3) -> str:
+    """Write a number as one types it: 3.2e12 for 3.2e+12."""
+    return f"{value:.{digits}g}".replace("e+", "e")

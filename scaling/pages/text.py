@@ -89,8 +89,9 @@ def with_interval(
 ) -> str:
     """Write "value [low, high]"; the value alone where there is no interval."""
     inner = write if write_ends is None else write_ends
-    ends = f" [{written(low, inner)}, {written(high, inner)}]" if low == low else ""
-    return written(value, write) + ends
+    ends = f" [{written(low, inner)}, {written(high, inner)}]"
+    there = all(number is not None and number == number for number in (value, low, high))
+    return written(value, write) + (ends if there else "")
 
 
 def tell(number: Any, write: Format = ".3g") -> str:
