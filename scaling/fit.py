@@ -1,15 +1,22 @@
 """python -m scaling.fit runs=PATH: fit any table with N, D (or C) and loss, by every method."""
 
+import shlex
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import MISSING
 
 from scaling import products, results
 from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
-from scaling.pages.fits import print_report
+from scaling.pages.answer import print_answer
+from scaling.pages.fit_answer import end_with, tell_report
+from scaling.pages.fits import report_sections
+from scaling.quantities import count
+from scaling.tables.noise import seed_noise
 from scaling.tables.runs import check_where
 
 
@@ -23,19 +30,18 @@ class FitCommand:
     objective: str | None = None  # clm, mlm, ..., likewise
     where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
     best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
-    out: str | None = None  # folder for fits.csv and optima.csv; None: print only
+    out: str | None = None  # folder for page, tables and figures; None: try/NAME under results
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
 
 
 @verb("fit", FitCommand, TABLES)
 def main(command: FitCommand) -> None:
-    """Read, fit, print, write."""
-    console = make_console()
-    folder = None if command.out is None else job_folder(command.out)
-    if folder is not None:
-        products.refuse_foreign(folder, results.FITS, overwrite=command.overwrite)
+    """Read, fit, write, print."""
+    console, folder = make_console(), job_folder(command.out or derived_folder(command))
+    products.refuse_foreign(folder, results.FOUND, overwrite=command.overwrite)
     where = check_where(command.where)
     named = {"family": command.family, "objective": command.objective, **where}
     wanted = {name: value for name, value in named.items() if value is not None}
@@ -43,11 +49,39 @@ def main(command: FitCommand) -> None:
         Path(command.runs), command.columns, where=wanted, best_of=command.best_of
     )
     report = results.fit_tables(runs, curves, command.fit)
-    print_report(console, runs, report)
-    if folder is not None:
-        products.claim(folder, results.FITS, overwrite=command.overwrite)
-        products.settle(folder, results.FITS, results.write_fits(folder, report))
-        console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
+    conventions = results.fit_conventions(runs, command.fit)
+    products.claim(folder, results.FOUND, overwrite=command.overwrite)
+    made = {
+        "title": f"Fits of {name_table(Path(command.runs))}",
+        "command": shlex.join(["python", "-m", "scaling.fit", *sys.argv[1:]]),
+        "facts": facts(command, runs),
+    }
+    names, refused = results.write_found(folder, runs, curves, report, conventions, **made)
+    products.settle(folder, results.FOUND, names)
+    answer = tell_report(report, conventions)
+    answer = end_with(answer, report.budgets, folder, names, **refused)
+    print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
+
+
+def derived_folder(command: FitCommand) -> Path:
+    """Name the folder after the table; never that of the table itself."""
+    path = Path(command.runs)
+    folder = Path(command.results) / "try" / name_table(path)
+    is_its = folder.resolve() in (path.resolve(), path.resolve().parent)
+    return folder.with_name(f"{folder.name}-fit") if is_its else folder
+
+
+def name_table(path: Path) -> str:
+    """Name of a table: that of its file, or of the results folder that it lies in."""
+    return path.resolve().parent.name if path.name == "runs.csv" else path.stem
+
+
+def facts(command: FitCommand, runs: pd.DataFrame) -> list[str]:
+    """What a reader of the page should know of the runs."""
+    kept = runs.attrs.get("filter", "")
+    lines = [f"{count(len(runs), 'run')} of {command.runs}{f', {kept}' if kept else ''}"]
+    noise = seed_noise(runs)
+    return lines if noise is None else [*lines, noise.describe()]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from scaling.fitting.prepared import prepare
 from scaling.fitting.report import Report, convention_table, report_on
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
+from scaling.pages.fits import results_page
+from scaling.tables.observations import N_COLUMNS
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
 FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
+FOUND = ("README.md", "conventions.csv", *FITS, *(f"{name}.png" for name in FIGURES))
 
 
 def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any):
@@ -43,7 +47,12 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
 
 
 def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
-    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`."""
+    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`.
+
+    Empty where it has one only: that is fitted already.
+    """
+    if sum({*needed} <= {*runs.columns} for needed in N_COLUMNS.values()) < 2:
+        return pd.DataFrame()
     return convention_table(runs, config.convention(runs).C, config.settings())
 
 
@@ -75,6 +84,34 @@ def write_fits(folder: Path, report: Report) -> list[str]:
 def _with_fewer_digits(fit: Fit) -> Fit:
     """The fit with draws as short as tables are: a file half as large."""
     return replace(fit, draws=fit.draws.map(lambda x: float(f"{x:.{DIGITS}g}")))
+
+
+def write_found(
+    folder: Path,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    report: Report,
+    conventions: pd.DataFrame,
+    *,
+    title: str,
+    command: str,
+    facts: list[str],
+    beside: Sequence[str] = (),
+) -> tuple[list[str], dict[str, str]]:
+    """Write fits, figures and the page, those of `FOUND` that there are.
+
+    `command` made the folder, `facts` are of its runs, `beside` are files that lie there already.
+    Returns the names, `beside` first, and which figures were not drawn and why.
+    """
+    figures, refused = write_figures(folder, runs, curves, report)
+    names = [*beside, *write_fits(folder, report)]
+    if len(conventions):
+        write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+        names.append("conventions.csv")
+    names += [path.name for path in figures]
+    page = results_page(title, command, facts, runs, report, conventions, names)
+    write_text(folder / "README.md", page)
+    return [*names, "README.md"], refused
 
 
 def write_figures(

@@ -1,6 +1,7 @@
 """What fits say, in a few sentences: from a report, or from the files of a results folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,12 +9,12 @@ import pandas as pd
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.report import PREFERRED, Report
 from scaling.fitting.result import Fit, load_fit
-from scaling.pages.answer import Answer
+from scaling.pages.answer import Answer, name_files
 from scaling.pages.text import tell, with_interval
 from scaling.quantities import LEVEL, count, write_bare
 from scaling.quantities import format_quantity as short
 
-TESTED = 2  # times the largest budget, up to which intervals were tested
+TESTED = 2  # times the largest budget: so far intervals were tested
 
 
 def tell_report(report: Report, conventions: pd.DataFrame | None = None) -> Answer:
@@ -52,25 +53,43 @@ def tell_fits(
     conventions : DataFrame, optional
     """
     C = float(optima.C.max()) if len(optima) else None if fit is None else fit.sampled["C"][1]
-    at = optima[(optima.C == C) & optima.method.isin(fits.method)].dropna(subset="N_opt")
+    laws = ~optima.method.str.endswith("_bowl")  # a bowl is one budget's own
+    at = optima[(optima.C == C) & laws].dropna(subset="N_opt")
     doubts = [*_doubt_methods(fits)]
     if fit is None:
         found = [f"No answer to quote: {reason}.", *_tell_any(at)]
         return Answer(tuple(found), tuple(doubts))
     assert C is not None
-    doubts += [*_doubt_spread(at), *_doubt_convention(fit, conventions), *_doubt_rows(fits)]
+    doubts += [*_doubt_bowls(optima), *_doubt_spread(at)]
+    doubts += [*_doubt_convention(fit, conventions), *_doubt_rows(fits)]
     doubts.append(
-        f"Intervals were tested up to {TESTED * C:.3g} FLOPs, {TESTED} times the largest budget; "
-        "at eight times it none held what it claims (results/coverage)."
+        f"Intervals were tested up to {TESTED * C:.3g} FLOPs, twice the largest budget; at eight "
+        "times it none held what it claims (results/coverage)."
     )
     return Answer((_tell_quoted(fit, C),), tuple(doubts))
 
 
-def next_plan(folder: Path, C: float) -> str:
-    """The command that plans with the fits of a folder."""
-    bears = (folder / "fit.json").is_file()
-    law = folder if bears else folder / "answer.json"
-    return f"python -m scaling.plan budget={write_bare(TESTED * C)} law={law}"
+def end_with(
+    answer: Answer, budgets: Sequence[float], folder: Path, files: Sequence[str], **refused: str
+) -> Answer:
+    """The answer with what to do next, where its files are, and which figures were refused."""
+    bears = [folder / name for name in ("fit.json", "answer.json") if name in files]
+    law = folder if "fit.json" in files else bears[0] if bears else None
+    budget = write_bare(TESTED * max(budgets)) if budgets else "FLOPs"
+    steps = [f"python -m scaling.plan budget={budget} law={_shorten(law)}"] if law else []
+    missing = [f"figure {name} not drawn: {reason}." for name, reason in refused.items()]
+    return replace(
+        answer,
+        doubts=(*answer.doubts, *missing),
+        steps=tuple(steps),
+        rest=(name_files(files, folder),),
+    )
+
+
+def _shorten(path: Path) -> Path:
+    """The path from here, where it lies below."""
+    here = Path.cwd()
+    return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
 
 
 def _tell_quoted(fit: Fit, C: float) -> str:
@@ -105,18 +124,26 @@ def _doubt_methods(fits: pd.DataFrame) -> Iterator[str]:
             yield f"{method} is {known.status[method]}{why}."
 
 
+def _doubt_bowls(optima: pd.DataFrame) -> Iterator[str]:
+    """Budgets whose runs show no minimum, by the method that looks for one everywhere."""
+    bowls = optima[optima.method == "isoflop_bowl"]
+    if lacking := int(bowls.N_opt.isna().sum()):
+        yield f"{lacking} of {count(len(bowls), 'budget')} {_have(lacking)} no bowl with a minimum."
+
+
 def _doubt_spread(at: pd.DataFrame) -> Iterator[str]:
-    good = at[at.status == "ok"].sort_values("tokens_per_param")
-    if len(good) < 2:
+    """How far the methods are apart, and whether their intervals have a value in common."""
+    if len(at) < 2:
         return
-    (first, *_), (last, *_) = good.to_dict("records"), reversed(good.to_dict("records"))
-    low, high = (good[f"tokens_per_param_{end}"].dropna() for end in ("low", "high"))
-    shared = "" if low.empty else "; their intervals overlap"
-    shared = "; their intervals share no value" if len(low) and low.max() > high.min() else shared
-    yield (
-        f"Methods that are ok say {short(first['tokens_per_param'])} ({first['method']}) to "
-        f"{short(last['tokens_per_param'])} ({last['method']}) tokens per parameter{shared}."
-    )
+    rows = at.sort_values("tokens_per_param").to_dict("records")
+    ends = [
+        f"{short(row['tokens_per_param'])} ({row['method']}"
+        f"{'' if row['status'] == 'ok' else ', ' + row['status']})"
+        for row in (rows[0], rows[-1])
+    ]
+    low, high = (at[f"tokens_per_param_{end}"].dropna() for end in ("low", "high"))
+    shared = "; their intervals have no value in common" if low.max() > high.min() else ""
+    yield f"The methods say {' to '.join(ends)} tokens per parameter{shared}."
 
 
 def _doubt_convention(fit: Fit, conventions: pd.DataFrame | None) -> Iterator[str]:
@@ -136,8 +163,8 @@ def _doubt_convention(fit: Fit, conventions: pd.DataFrame | None) -> Iterator[st
 def _doubt_rows(fits: pd.DataFrame) -> Iterator[str]:
     left_out = fits.n_excluded.max() if "n_excluded" in fits else 0
     if left_out > 0:
-        yield f"{count(int(left_out), 'run')} of the table {_are(left_out)} in no fit."
+        yield f"{count(int(left_out), 'run')} of the table {_have(int(left_out))} no part in the fits."
 
 
-def _are(number: float) -> str:
-    return "is" if number == 1 else "are"
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"

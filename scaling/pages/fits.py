@@ -1,11 +1,11 @@
-"""Fits for people: optima, methods, audit and conventions, on the terminal and as a page."""
+"""Fits for people: optima, methods, audit and conventions, all of it, and as a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
@@ -20,7 +20,6 @@ from scaling.pages.text import (
     markdown,
     markdown_list,
     plain,
-    print_sections,
     shown,
     shown_interval,
     tell,
@@ -38,6 +37,16 @@ METHODS = {  # in the order of the printed table; a bowl is one budget's own
     "envelope": "envelope",
 }
 RATIO = "tokens/param"
+FILES = {  # of a results folder, and what they are
+    "runs.csv": "one row per model",
+    "curves.csv": "training curves",
+    "fits.csv": "every number of every method, in full precision",
+    "optima.csv": "the table above",
+    "audit.csv": "laws that predict larger budgets",
+    "fit.json": "the parametric fit with its draws",
+    "answer.json": "that of the method to quote",
+    "config.yaml": "what was asked for",
+}
 BEYOND = (
     "Intervals were tested at the largest budget and at twice it; at eight times it no method held "
     "what it claims under every law tried (results/coverage)."
@@ -83,12 +92,21 @@ def optima_section(
     """Compute-optimal N, D, L and tokens per parameter by budget and method."""
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
     known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
+    lacking, known = known[known.N_opt.isna()], known.dropna(subset="N_opt")
     text = (
         f"{convention.describe()}. Brackets: 90 % bootstrap intervals. *bowl* is the parabola of "
         "one budget, *power bowl* its counterpart of two powers; the other methods are laws "
         "through all budgets."
     )
-    return make_section("Compute-optimal models", known, columns, text)
+    return make_section("Compute-optimal models", known, columns, text, *_tell_lacking(lacking))
+
+
+def _tell_lacking(rows: pd.DataFrame) -> Iterator[str]:
+    """Which methods have no optimum, at how many budgets."""
+    for (method, status), some in rows.groupby(["method", "status"], sort=False):
+        low, high = some.C.min(), some.C.max()
+        where = f"at {low:.3g}" if len(some) == 1 else f"at {len(some)} of {low:.3g} to {high:.3g}"
+        yield f"No optimum by {METHODS[str(method)]} {where} FLOPs: {status}."
 
 
 def conventions_section(conventions: pd.DataFrame) -> Section:
@@ -126,10 +144,13 @@ def fit_lines(report: Report) -> Iterator[str]:
     for fit in report.fits:
         found = {name: fit.param(name) for name in fit.params}
         found = fit.exponents() if fit.law == "power_frontier" else found
-        known = {name: replace(number, status="ok") for name, number in found.items()}  # said once
-        numbers = ", ".join(f"{name} {number!r}" for name, number in known.items())
+        known = {n: number for n, number in found.items() if np.isfinite(number.value)}
+        numbers = ", ".join(  # their status is said once
+            f"{name} {replace(number, status='ok')!r}" for name, number in known.items()
+        )
         reason = f" ({fit.reason})" if fit.reason else ""
-        line = f"{fit.method}: {fit.status}{reason}; {numbers}; n = {fit.n_runs}."
+        said = "; ".join(filter(None, [f"{fit.status}{reason}", numbers, f"n = {fit.n_runs}"]))
+        line = f"{fit.method}: {said}."
         yield " ".join(filter(None, [line, _tell_doubts(fit), fit.note]))
     for method, reason in report.refusals:
         yield f"{method}: refused, {reason}"
@@ -241,27 +262,26 @@ def _audit_section(report: Report) -> Section:
 # ---------------------------------------------------------------- the terminal and the page
 
 
-def print_optima(console: Console, optima: pd.DataFrame, convention: Convention) -> None:
-    """Print compute-optimal N, D, L and tokens/param by budget and method."""
-    print_sections(console, [optima_section(optima, convention, NARROW)])
-
-
-def print_report(console: Console, runs: pd.DataFrame, report: Report) -> None:
-    """Print optima, every fit or why it was refused, and the runs that no fit uses."""
-    print_optima(console, optima_table(report), report.convention)
-    print_sections(console, [*fit_sections(report), excluded_section(runs), answer_section(report)])
+def report_sections(runs: pd.DataFrame, report: Report) -> Iterator[Section]:
+    """Everything for a terminal: optima, every fit or why not, and the runs that no fit uses."""
+    yield optima_section(optima_table(report), report.convention, NARROW)
+    yield from fit_sections(report)
+    yield excluded_section(runs)
+    yield answer_section(report)
 
 
 def results_page(
-    title: str, command: str, facts: list[str], runs, report, conventions, figures
+    title: str, command: str, facts: list[str], runs, report, conventions, files: Sequence[str]
 ) -> str:
-    """Write the one-page README.md of a results folder."""
+    """Write the one-page README.md of a results folder that has these files."""
     sections = [
         optima_section(optima_table(report), report.convention),
         conventions_section(conventions),
         *fit_sections(report),
         excluded_section(runs),
     ]
+    figures = [Path(name) for name in files if name.endswith(".png")]
+    told = [f"`{name}` ({what})" for name, what in FILES.items() if name in files]
     parts = [
         f"# {plain(title)}",
         f"Made by {code(command)}.",
@@ -269,9 +289,6 @@ def results_page(
         "## The runs\n" + markdown_list(facts),
         markdown(sections),
         "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),
-        "Files: `runs.csv` (one row per model), `curves.csv` (training curves), `fits.csv` (every "
-        "number of every method, in full precision), `optima.csv` (the table above), `audit.csv`, "
-        "`fit.json` (the parametric fit with its draws), `answer.json` (that of the method to "
-        "quote), `config.yaml` (what was asked for).",
+        f"Files: {', '.join(told)}.",
     ]
     return "\n\n".join(parts) + "\n"
