@@ -58,8 +58,7 @@ def main(command: FitCommand) -> None:
     }
     names, refused = results.write_found(folder, runs, curves, report, conventions, **made)
     products.settle(folder, results.FOUND, names)
-    answer = tell_report(report, conventions)
-    answer = end_with(answer, report.budgets, folder, names, **refused)
+    answer = end_with(tell_report(report, conventions), folder, names, refused)
     print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
 
 

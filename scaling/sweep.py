@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from scaling import products, results
@@ -25,8 +24,11 @@ from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.errors import SweepError, check_choice, check_range
 from scaling.files import write_text
 from scaling.fitting.settings import FitConfig
-from scaling.pages.fits import print_optima, print_report, results_page
-from scaling.quantities import format_quantity
+from scaling.pages.answer import print_answer
+from scaling.pages.cells import cells_section, tell_planned
+from scaling.pages.fit_answer import end_with, tell_folder
+from scaling.pages.fits import report_sections
+from scaling.quantities import count
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import MIN_RUNS
@@ -55,6 +57,7 @@ class SweepConfig:
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     checkpoint_s: float = records.Keeping.checkpoint_s  # at least, between two checkpoints
     save_models: bool = False  # every trained model, under the folder's `models`
     track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
@@ -67,10 +70,7 @@ class SweepConfig:
 
 
 TABLES = ("config.yaml", "runs.csv", "curves.csv")
-PRODUCTS = (
-    *(*TABLES, "README.md", "conventions.csv", *results.FITS),
-    *(f"{name}.png" for name in results.FIGURES),
-)
+PRODUCTS = (*TABLES, *results.FOUND)
 
 
 @verb("sweep", SweepConfig)
@@ -102,8 +102,11 @@ def main(config: SweepConfig) -> None:
         seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
         where = f"with {workers} workers on {device}"
         where += f", {config.parallel.label}, nothing lost between ranks," if ranks > 1 else ""
-        print_plan(console, cells, data.n_train, describe_time(seconds, where))
-        console.print(f"It would go to {folder.resolve()}. Nothing was trained.")
+        rows = tabulate_cells(cells)
+        told = describe_cells(cells, data.n_train, describe_time(seconds, where))
+        rest = f"It would go to {folder.resolve()}. Nothing was trained."
+        answer = tell_planned(rows, told, rest)
+        print_answer(console, answer, [cells_section(rows)], verbose=config.verbose)
         return
     with records.locked(folder):
         products.claim(folder, PRODUCTS, overwrite=config.overwrite)
@@ -111,8 +114,10 @@ def main(config: SweepConfig) -> None:
         train_missing(console, config, cells, data, folder, workers=workers, device=device)
         missing = finish(console, config, cells, data, folder)
     if missing:
+        lacking = "is" if missing == 1 else "are"
         sys.exit(
-            f"error: {missing} of {len(cells)} cells are missing; the same command tries again"
+            f"error: {missing} of {count(len(cells), 'cell')} {lacking} missing; the same command "
+            "tries again"
         )
 
 
@@ -174,21 +179,18 @@ def prepare(config: SweepConfig, console: Console) -> TokenData:
     return data
 
 
-def print_plan(console: Console, cells: list[Cell], n_train: int, about: str) -> None:
-    """Print every cell, the FLOPs and tokens of all, and the time that they take."""
-    table = Table("budget", "shape", "N", "D", "D/N", "steps", "batch", "lr", "run id")
-    for cell in cells:
-        row = planned_row(cell)
-        N, D = row["total_params"], row["tokens"]
-        budget = "-" if math.isnan(cell.flops_budget) else f"{cell.flops_budget:.3g}"
-        sizes = (budget, cell.shape.label, format_quantity(N))
-        length = (format_quantity(D), f"{D / N:.1f}", str(row["steps"]), str(row["batch_tokens"]))
-        table.add_row(*sizes, *length, f"{row['lr']:.3g}", row["run_id"])
-    console.print(table)
+def tabulate_cells(cells: list[Cell]) -> pd.DataFrame:
+    """A row of the runs table for each planned cell, and its budget and shape."""
+    more = ({"budget": cell.flops_budget, "shape": cell.shape.label} for cell in cells)
+    return pd.DataFrame([planned_row(c) | extra for c, extra in zip(cells, more, strict=True)])
+
+
+def describe_cells(cells: list[Cell], n_train: int, about: str) -> str:
+    """The FLOPs and tokens of all cells, and the time that they take."""
     trunks = group_trunks(cells)
-    saved = f" ({saved_share(trunks):.0%} saved by {len(trunks)} trunks)"
-    console.print(
-        f"{len(cells)} cells, {sum(trunk.flops for trunk in trunks):.3g} training FLOPs"
+    saved = f" ({saved_share(trunks):.0%} saved by {count(len(trunks), 'trunk')})"
+    return (
+        f"{count(len(cells), 'cell')}, {sum(trunk.flops for trunk in trunks):.3g} training FLOPs"
         f"{saved if len(trunks) < len(cells) else ''}, largest run "
         f"{max(cell.tokens for cell in cells):,} of {n_train:,} tokens; {about}."
     )
@@ -274,31 +276,31 @@ def finish(
         if not finished and not missing:
             reason = runs.reason.iloc[0]
             raise SweepError(f"no run of {len(runs)} has a loss to fit: {reason}; {where}")
-        console.print(f"{finished} runs finished, a fit needs {MIN_RUNS}; {where}")
+        console.print(f"{count(finished, 'run')} finished, a fit needs {MIN_RUNS}; {where}")
         return missing
     made_from = results.data_hash(runs, curves, config.fit)
     if products.is_complete(folder, made_from):
         console.print(f"{folder}: fits and figures are up to date")
-        optima = pd.read_csv(folder / "optima.csv")
-        print_optima(console, optima, config.fit.convention(runs))
+        names, refused = [name for name in PRODUCTS if (folder / name).is_file()], {}
+        sections = []
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
-        conventions = results.fit_conventions(runs, config.fit)
-        figures, refused = results.write_figures(folder, runs, curves, report)
-        told = facts(runs, cells, data)
-        command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
-        title = f"Sweep {folder.name}"
-        page = results_page(title, command, told, runs, report, conventions, figures)
-        write_text(folder / "README.md", page)
-        write_text(folder / "conventions.csv", conventions.to_csv(index=False))
-        names = results.write_fits(folder, report)
-        written = [*TABLES, "README.md", "conventions.csv", *names, *(p.name for p in figures)]
-        products.settle(folder, PRODUCTS, written, made_from)
-        print_report(console, runs, report)
-        for name, reason in refused.items():
-            console.print(f"figure {name} not drawn: {reason}")
-    console.print(f"tables, fits, figures and README.md are in {folder.resolve()}")
+        sections = report_sections(runs, report)
+        names, refused = results.write_found(
+            folder,
+            runs,
+            curves,
+            report,
+            results.fit_conventions(runs, config.fit),
+            title=f"Sweep {folder.name}",
+            command=shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]]),
+            facts=facts(runs, cells, data),
+            beside=TABLES,
+        )
+        products.settle(folder, PRODUCTS, names, made_from)
+    answer = end_with(tell_folder(folder), folder, names, refused)
+    print_answer(console, answer, sections, verbose=config.verbose)
     return missing
 
 

@@ -1,6 +1,6 @@
 """What fits say, in a few sentences: from a report, or from the files of a results folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,22 +66,20 @@ def tell_fits(
         f"Intervals were tested up to {TESTED * C:.3g} FLOPs, twice the largest budget; at eight "
         "times it none held what it claims (results/coverage)."
     )
-    return Answer((_tell_quoted(fit, C),), tuple(doubts))
+    step = f"python -m scaling.plan budget={write_bare(TESTED * C)}"
+    return Answer((_tell_quoted(fit, C),), tuple(doubts), (step,))
 
 
 def end_with(
-    answer: Answer, budgets: Sequence[float], folder: Path, files: Sequence[str], **refused: str
+    answer: Answer, folder: Path, files: Sequence[str], refused: Mapping[str, str]
 ) -> Answer:
     """The answer with what to do next, where its files are, and which figures were refused."""
-    bears = [folder / name for name in ("fit.json", "answer.json") if name in files]
-    law = folder if "fit.json" in files else bears[0] if bears else None
-    budget = write_bare(TESTED * max(budgets)) if budgets else "FLOPs"
-    steps = [f"python -m scaling.plan budget={budget} law={_shorten(law)}"] if law else []
+    law = _shorten(folder if "fit.json" in files else folder / "answer.json")
     missing = [f"figure {name} not drawn: {reason}." for name, reason in refused.items()]
     return replace(
         answer,
         doubts=(*answer.doubts, *missing),
-        steps=tuple(steps),
+        steps=tuple(f"{step} law={law}" for step in answer.steps),
         rest=(name_files(files, folder),),
     )
 
@@ -94,11 +92,12 @@ def _shorten(path: Path) -> Path:
 
 def _tell_quoted(fit: Fit, C: float) -> str:
     ratio, N, D = (tell(n, short) for n in (fit.tokens_per_param(C), fit.N_opt(C), fit.D_opt(C)))
+    status = fit.N_opt(C).status
     sure = f"brackets: {LEVEL:.0%} intervals" if len(fit.draws) else "no intervals were asked for"
     return (
         f"{ratio} tokens per parameter at {C:.3g} FLOPs, the largest budget: N_opt {N} parameters, "
         f"D_opt {D} tokens; N_opt grows as C^a with a = {tell(fit.exponents()['N_exponent'])} "
-        f"({fit.method}, {fit.status}; {sure}). {fit.convention.describe()}."
+        f"({fit.method}, {status}; {sure}). {fit.convention.describe()}."
     )
 
 
@@ -163,7 +162,8 @@ def _doubt_convention(fit: Fit, conventions: pd.DataFrame | None) -> Iterator[st
 def _doubt_rows(fits: pd.DataFrame) -> Iterator[str]:
     left_out = fits.n_excluded.max() if "n_excluded" in fits else 0
     if left_out > 0:
-        yield f"{count(int(left_out), 'run')} of the table {_have(int(left_out))} no part in the fits."
+        runs = count(int(left_out), "run")
+        yield f"{runs} of the table {_have(int(left_out))} no part in the fits."
 
 
 def _have(number: int) -> str:

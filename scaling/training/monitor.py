@@ -15,8 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scaling.quantities import format_quantity
+from scaling.quantities import count, format_quantity, pass_tenth
 from scaling.training.cells import Event, Trunk
+
+BAR, MOST_ROWS = 20, 12  # columns of a bar; running trunks that are shown at once
 
 
 class Monitor:
@@ -77,29 +79,54 @@ class Monitor:
         done = sum(row["status"] != "failed" for row in self.rows)
         failed = len(self.rows) - done
         flops = f"{sum(self.flops.values()):.3g} of {self.total:.3g} FLOPs"
-        counts = f"{done} of {len(self.labels)} cells done, {len(self.points)} trunks running"
+        running = count(len(self.points), "trunk")
+        counts = f"{done} of {count(len(self.labels), 'cell')} done, {running} running"
         return f"{counts}, {failed} failed, {flops}, {self.time_left}".removesuffix(", ")
 
+    @property
+    def share(self) -> float:
+        """FLOPs done over those of all trunks."""
+        return sum(self.flops.values()) / self.total
+
     def table(self) -> Group:
-        """Table of the running trunks, and the summary."""
-        table = Table("running", "done", "", "tokens", "loss", "lr", box=None)
-        for trunk_id, point in self.points.items():
+        """Table of the running trunks, where there are some, and the summary.
+
+        Texts say themselves that they wrap: a console that wraps nothing would leave it to the
+        terminal, whose lines then are not those that the next table takes away.
+        """
+        table = Table("running", box=None, expand=True, padding=(0, 1, 0, 0))
+        table.columns[0].overflow = "ellipsis"
+        for head, width in (("done", 4), ("", BAR), ("tokens", 6), ("loss", 6), ("lr", 8)):
+            table.add_column(head, width=width, no_wrap=True)
+        for trunk_id, point in [*self.points.items()][:MOST_ROWS]:
             trunk = self.trunks[trunk_id]
             share = self.flops[trunk_id] / trunk.flops
-            bar = ProgressBar(total=1.0, completed=share, width=30)
             numbers = ()
             if point:
                 tokens = format_quantity(point["tokens"])
                 numbers = (tokens, f"{point['loss']:.3f}", f"{point['lr']:.2g}")
-            table.add_row(trunk.label, f"{share:4.0%}", bar, *numbers)
-        return Group(table, Text(self.summary))
+            label = Text(trunk.label, no_wrap=True, overflow="ellipsis")
+            table.add_row(label, f"{share:4.0%}", ProgressBar(1.0, share, width=BAR), *numbers)
+        more = len(self.points) - MOST_ROWS
+        parts = [table] if self.points else []
+        parts += [whole(f"and {count(more, 'trunk')} more")] if more > 0 else []
+        return Group(*parts, whole(self.summary))
+
+
+def whole(line: str) -> Text:
+    """A line that is broken between words, whatever its console does."""
+    return Text(line, no_wrap=False, overflow="fold")
 
 
 def watch(
     console: Console, trunks: list[Trunk], events: Iterable[Event], curves: Path | None
 ) -> None:
-    """Show events until there are no more; a folder for `curves` takes TensorBoard's files."""
-    monitor = Monitor(trunks, time.monotonic())
+    """Show events until there are no more; a folder for `curves` takes TensorBoard's files.
+
+    A terminal shows a live table and a line for every cell that ends. Elsewhere a line per ten
+    percent is written, and one for what did not go well.
+    """
+    monitor, told = Monitor(trunks, time.monotonic()), -1.0
     with contextlib.ExitStack() as stack:
         live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         if live:
@@ -107,10 +134,14 @@ def watch(
         write = stack.enter_context(tensorboard(curves)) if curves else None
         for event in events:
             line = monitor.see(event, time.monotonic())
+            went_well = event.row is not None and event.row["status"] == "ok"
             if live:
                 live.update(monitor.table())
-            if line:
-                console.print(line, highlight=False, markup=False)
+            if line and (live or not went_well):
+                console.print(whole(line), soft_wrap=not live)
+            if not live and (percent := pass_tenth(told, monitor.share)) is not None:
+                console.print(f"{percent} %: {monitor.summary}", highlight=False)
+                told = monitor.share
             if write and event.point:
                 write(event.point)
 
