@@ -26,6 +26,7 @@ from rich.console import Console
 
 from scaling.errors import INTERRUPTED, DataError, FitError
 from scaling.keys import help_text, list_keys, suggest
+from scaling.quantities import pass_tenth
 from scaling.tables.observations import RunsWarning
 
 Config = TypeVar("Config")
@@ -176,6 +177,28 @@ def job_folder(folder: str | Path) -> Path:
 def make_console() -> Console:
     """Give the terminal, on which what a user calls things is printed as it is."""
     return Console(soft_wrap=True, markup=False)
+
+
+def spare(report: Callable[[str], None]) -> Callable[[str], None]:
+    """Pass on few of the lines that count: a line per ten percent.
+
+    Of "7 of 12 MB" the next where a tenth is passed, of "7,000 articles" where the number has
+    doubled; and all lines that count nothing.
+    """
+    told: dict[str, float] = {}  # a line without its numbers -> the share or number last told
+
+    def pass_on(line: str) -> None:
+        kind, before = re.sub(r"(?<!\w)[\d.,]+", "#", line), None
+        if found := re.search(r"(?<!\w)([\d.,]*\d)( of ([\d.,]*\d))?", line):
+            number, total = (float(n.replace(",", "")) if n else 0.0 for n in found.group(1, 3))
+            share, before = number / total if total else number, told.get(kind)
+            passed = pass_tenth(before or 0.0, share) if total else share >= 2 * (before or 0.0)
+            if before is not None and not passed:
+                return
+            told[kind] = share
+        report(line)
+
+    return pass_on
 
 
 def job_suffix() -> str:

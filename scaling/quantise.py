@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from scaling import products
-from scaling.commandline import job_folder, make_console, verb
+from scaling.commandline import job_folder, make_console, spare, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
@@ -66,7 +66,7 @@ def main(command: QuantiseCommand) -> None:
     from scaling.training.shrinking import shrink, weight_grids
 
     console = make_console()
-    data = prepare_tokens(command.data, report=console.print)
+    data = prepare_tokens(command.data, report=spare(console.print))
     products.claim(target, FILES, overwrite=command.overwrite)
     found = shrink(
         source,

@@ -16,7 +16,7 @@ import pandas as pd
 from omegaconf import MISSING
 
 from scaling import products
-from scaling.commandline import job_folder, make_console, verb
+from scaling.commandline import job_folder, make_console, spare, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.objectives import count_windows, make_objective
 from scaling.data.shards import Ids
@@ -76,7 +76,7 @@ def main(command: SampleCommand) -> None:
         raise ValueError(f"model={command.model} was saved without a tokenizer: it knows no text")
     data = None
     if command.prompt is None or command.measure:
-        data = prepare_tokens(command.data, report=console.print)
+        data = prepare_tokens(command.data, report=spare(console.print))
         if data.vocab_size != model.shape.vocab_size:
             raise ValueError(
                 f"data has a vocabulary of {data.vocab_size:,}, the model of "

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scaling import products, results
-from scaling.commandline import job_folder, make_console, verb
+from scaling.commandline import job_folder, make_console, spare, verb
 from scaling.data.config import DataConfig, check_data, read_vocab_size
 from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
@@ -165,12 +165,8 @@ def plan_cells(config: SweepConfig, vocab_size: int, fingerprint: str) -> list[C
 def prepare(config: SweepConfig, console: Console) -> TokenData:
     """Fetch and tokenise, with a status line while it takes time."""
     with console.status(Text(f"data={config.data.name}: preparing")) as status:
-
-        def report(line: str) -> None:
-            status.update(Text(line))
-            if not console.is_terminal:
-                console.print(line)
-
+        terminal = console.is_terminal
+        report = (lambda line: status.update(Text(line))) if terminal else spare(console.print)
         data = prepare_tokens(config.data, report=report)
     console.print(
         f"data={data.name}: {data.n_train:,} training tokens, vocabulary {data.vocab_size:,}, "

@@ -113,7 +113,7 @@ def name_files(names: Iterable[str], folder: Path) -> str:
     """Say what was written and where; figures in one word."""
     names = [*names]
     figures = [name for name in names if Path(name).suffix in (".png", ".svg", ".pdf")]
-    told = [name for name in names if name not in figures]
+    told = sorted({*names} - {*figures}, key=lambda name: (name != "README.md", name))
     if figures:
         told.append(f"figures {', '.join(Path(name).stem for name in figures)}")
     return f"{', '.join(told)} are in {folder.resolve()}"

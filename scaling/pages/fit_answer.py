@@ -14,6 +14,7 @@ from scaling.pages.text import tell, with_interval
 from scaling.quantities import LEVEL, count, write_bare
 from scaling.quantities import format_quantity as short
 
+SAYING = ("ok", "extrapolated", "rejected")  # of a fit whose numbers mean something
 TESTED = 2  # times the largest budget: so far intervals were tested
 
 
@@ -54,7 +55,7 @@ def tell_fits(
     """
     C = float(optima.C.max()) if len(optima) else None if fit is None else fit.sampled["C"][1]
     laws = ~optima.method.str.endswith("_bowl")  # a bowl is one budget's own
-    at = optima[(optima.C == C) & laws].dropna(subset="N_opt")
+    at = optima[(optima.C == C) & laws & optima.status.isin(SAYING)].dropna(subset="N_opt")
     doubts = [*_doubt_methods(fits)]
     if fit is None:
         found = [f"No answer to quote: {reason}.", *_tell_any(at)]
@@ -120,7 +121,7 @@ def _doubt_methods(fits: pd.DataFrame) -> Iterator[str]:
         if method in known.index and known.status[method] != "ok":
             reason = known.reason[method]
             why = f": {reason}" if isinstance(reason, str) and reason else ""
-            yield f"{method} is {known.status[method]}{why}."
+            yield f"{method} is {known.status[method]}{why.replace(f': {method} ', ': it ')}."
 
 
 def _doubt_bowls(optima: pd.DataFrame) -> Iterator[str]:

@@ -75,13 +75,14 @@ class Monitor:
 
     @property
     def summary(self) -> str:
-        """One line: done, running, failed, FLOPs done, time left."""
-        done = sum(row["status"] != "failed" for row in self.rows)
-        failed = len(self.rows) - done
-        flops = f"{sum(self.flops.values()):.3g} of {self.total:.3g} FLOPs"
-        running = count(len(self.points), "trunk")
-        counts = f"{done} of {count(len(self.labels), 'cell')} done, {running} running"
-        return f"{counts}, {failed} failed, {flops}, {self.time_left}".removesuffix(", ")
+        """One line: done, running, failed, FLOPs done, time left; what is none is not said."""
+        failed = sum(row["status"] == "failed" for row in self.rows)
+        parts = [f"{len(self.rows) - failed} of {count(len(self.labels), 'cell')} done"]
+        parts += [f"{count(len(self.points), 'trunk')} running"] if self.points else []
+        parts += [f"{failed} failed"] if failed else []
+        parts.append(f"{sum(self.flops.values()):.3g} of {self.total:.3g} FLOPs")
+        parts += [self.time_left] if self.points and self.time_left else []
+        return ", ".join(parts)
 
     @property
     def share(self) -> float:
