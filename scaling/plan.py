@@ -3,22 +3,23 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from scaling.commandline import TABLES, make_console, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
-from scaling.pages.ability import show_ability
+from scaling.pages.ability import show_ability, tell_ability
+from scaling.pages.answer import print_answer
 from scaling.pages.layouts import layout_section
 from scaling.pages.pilot import pilot_sections
+from scaling.pages.plan_answer import tell_plan
 from scaling.pages.plans import plan_sections
-from scaling.pages.text import markdown, print_sections
+from scaling.pages.text import Section, markdown
 from scaling.pages.upkeep import upkeep_section
 from scaling.planning.ability import predict_ability
 from scaling.planning.budgets import Budget
@@ -94,6 +95,7 @@ class PlanCommand:
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
 
 
@@ -114,35 +116,60 @@ def main(command: PlanCommand) -> None:
         peak=command.peak,
         asked=command.layout,
     )
-    further, placement, upkeep = [layout_section(layouts, why)], None, None
+    placement, upkeep = None, None
     if plan.trained is not None:
         size, hours, at = plan.total_params, plan.hours_on(device.name), command.precision
         placement = place(
             plan.trained, size, device, count, precision=at, n_sequences=command.n_sequences
         )
         upkeep = keep_up(size, device, count, hours, precision=at, terms=terms)
-        further.append(upkeep_section(upkeep, plan.budget.price_per_hour))
     recipe = None if command.recipe is None else _write_recipe(Path(command.recipe), plan)
-    sections = [*plan_sections(plan, placement, *further)]
     pilot = None if command.pilot is None else _plan_pilot(console, command, request, plan)
-    if pilot is not None:
-        sections[1:1] = pilot_sections(pilot, _write_pilot(command, pilot))
+    where = "" if pilot is None else _write_pilot(command, pilot)
     ability = predict_ability(plan.N, plan.D) if command.ability else None
-    if ability is not None:
-        sections.append(show_ability(plan.N, plan.D, ability))
-    print_sections(console, sections)
-    if command.recipe is not None and recipe is not None:
-        write_text(Path(command.recipe), recipe)
-        console.print(f"Recipe: {Path(command.recipe).resolve()}")
-    if command.json is not None:
-        tables = None if layouts is None else layouts.table
-        more = {"pilot": pilot, "ability": ability, "layouts": tables, "upkeep": upkeep}
-        write_text(Path(command.json), _write_json(plan, placement, more))
-        console.print(f"JSON: {Path(command.json).resolve()}")
-    if command.markdown is not None:
-        page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
-        write_text(Path(command.markdown), page)
-        console.print(f"Markdown: {Path(command.markdown).resolve()}")
+
+    def list_sections() -> Iterator[Section]:  # when they are asked for: tables take their time
+        further = [layout_section(layouts, why)]
+        if upkeep is not None:
+            further.append(upkeep_section(upkeep, plan.budget.price_per_hour))
+        first, *others = plan_sections(plan, placement, *further)
+        yield first
+        yield from () if pilot is None else pilot_sections(pilot, where)
+        yield from others
+        yield from () if ability is None else [show_ability(plan.N, plan.D, ability)]
+
+    more = {"pilot": pilot, "ability": ability, "upkeep": upkeep}
+    more |= {"layouts": None if layouts is None else layouts.table}
+    texts = {
+        "recipe": lambda: recipe,
+        "json": lambda: _write_json(plan, placement, more),
+        "markdown": lambda: _write_page(command, plan, list_sections()),
+    }
+    asked = {name: Path(path) for name in texts if (path := getattr(command, name)) is not None}
+    for name, path in asked.items():
+        write_text(path, texts[name]())
+    answer = tell_plan(plan, request.law.fit.exponents()["N_exponent"], placement, layouts)
+    told = [] if ability is None else [f"Ability: {tell_ability(ability)} Read with care."]
+    answer = replace(
+        answer,
+        found=(*answer.found, *told, *filter(None, [where])),
+        steps=_list_steps(command, plan),
+        rest=tuple(f"{name}: {path.resolve()}" for name, path in asked.items()),
+    )
+    print_answer(console, answer, list_sections(), verbose=command.verbose)
+
+
+def _write_page(command: PlanCommand, plan: Plan, sections: Iterator[Section]) -> str:
+    return f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
+
+
+def _list_steps(command: PlanCommand, plan: Plan) -> tuple[str, ...]:
+    """The same command with what it was not asked for and what helps most."""
+    again = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    steps = [] if command.markdown else [f"{again} markdown=plan.md"]
+    if plan.status == "extrapolated" and plan.shape is not None and command.pilot is None:
+        steps.insert(0, f"{again} pilot=0.01")
+    return tuple(steps)
 
 
 def _read_devices(command: PlanCommand) -> dict[str, Device]:
@@ -209,6 +236,8 @@ def _plan_pilot(console: Console, command: PlanCommand, request: PlanRequest, pl
     if (path.parent.name, path.suffix) != ("grid", ".yaml"):
         raise ValueError(f"pilot_file={path} must be DIR/grid/NAME.yaml: so the sweep finds it")
     s = plan.shape.shape
+    from rich.progress import Progress  # here: other plans need none
+
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
         task = progress.add_task("rehearsing pilots", total=count_rehearsals())
         return make_pilot(

@@ -17,14 +17,18 @@ WARNING = (
 
 def show_ability(N: float, D: float, table: pd.DataFrame) -> Section:
     """Error by training data; never without its warning."""
-    low, high = 100 * table.error.min(), 100 * table.error.max()
-    text = (
-        f"{short(N)} parameters on {short(D)} tokens of web text: about {low:.0f} to {high:.0f} % "
-        "of 17 tasks wrong on average, by the three corpora that were fitted.",
-        WARNING,
-    )
+    told = f"{short(N)} parameters on {short(D)} tokens of web text: {tell_ability(table)}"
     columns = (
         *(shown("training_data", "trained on"), shown("loss", "loss on C4", ".3f")),
         *(shown("error", "average top-1 error", ".1%"), shown("status"), shown("source")),
     )
-    return make_section("From loss to ability", table, columns, *text)
+    return make_section("From loss to ability", table, columns, told, WARNING)
+
+
+def tell_ability(table: pd.DataFrame) -> str:
+    """The error in a sentence."""
+    low, high = 100 * table.error.min(), 100 * table.error.max()
+    return (
+        f"about {low:.0f} to {high:.0f} % of 17 tasks wrong on average, by the three corpora that "
+        "were fitted."
+    )

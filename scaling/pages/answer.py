@@ -6,9 +6,10 @@ where they are asked for, and stand on the page anyway.
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -16,13 +17,13 @@ from scaling.pages.text import Section, print_sections
 
 LINES, WIDTH = 24, 80  # of a terminal as it opens
 WIDEST = 100  # lines that the eye still finds the next of
-LONGEST = {"found": 6, "doubt": 3}  # lines of one sentence; a reason that others wrote may be long
+LONGEST = {"found": 6, "doubt": 2}  # lines of one sentence; a reason that others wrote may be long
 GLUE = "\0"  # a space within brackets: an interval stays on its line
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader needs at once; sentences are plain text without a full stop's worth of doubt.
+    """What a reader needs at once.
 
     Attributes
     ----------
@@ -49,35 +50,35 @@ def print_answer(
     if verbose:
         print_sections(console, sections)
         console.rule("The answer", align="left")
-    else:
-        answer = _add_rest(answer, "Every table: the same command with verbose=true")
-    for line in write_answer(answer, min(console.width, WIDEST)):
+    width = min(console.width, WIDEST)
+    for line in write_answer(answer, width, None if verbose else LINES):
         console.print(line, markup=False, highlight=False)
 
 
-def write_answer(answer: Answer, width: int = WIDTH, lines: int = LINES) -> list[str]:
-    """The answer in so many lines; what is least important is left out, and counted."""
-    doubts, found = [*answer.doubts], [*answer.found]
-    left_out = 0
+def write_answer(answer: Answer, width: int = WIDTH, lines: int | None = LINES) -> list[str]:
+    """The answer in so many lines at most; what is least important is left out, and counted.
+
+    Without a limit all is said, and nothing of the tables that stand elsewhere.
+    """
+    if lines is None:
+        return _lay_out(answer, width)
+    found, doubts = [*answer.found], [*answer.doubts]
     while True:
-        text = _lay_out(found, doubts, answer, left_out, width)
-        if sum(_height(line, width) for line in text) <= lines:
-            return text
+        gone = len(answer.found) + len(answer.doubts) - len(found) - len(doubts)
+        rest = f"Every table{f', and {gone} more of this' if gone else ''}: with verbose=true"
+        kept = Answer(tuple(found), tuple(doubts), answer.steps, (*answer.rest, rest))
+        text = _lay_out(kept, width, LONGEST)
         shorter = doubts if len(doubts) > 1 or len(found) < 2 else found
-        if len(shorter) < 2:
+        if len(shorter) < 2 or sum(_height(line, width) for line in text) <= lines:
             return text
         shorter.pop()
-        left_out += 1
 
 
-def _lay_out(
-    found: Sequence[str], doubts: Sequence[str], answer: Answer, left_out: int, width: int
-) -> list[str]:
-    text = [line for part in found for line in wrap(part, width, most=LONGEST["found"])]
-    if doubts:
+def _lay_out(answer: Answer, width: int, most: Mapping[str, int] = MappingProxyType({})) -> list:
+    text = [line for part in answer.found for line in wrap(part, width, most.get("found"))]
+    if answer.doubts:
         text += ["", "Distrust:"]
-        text += [line for part in doubts for line in _wrap_item(part, width)]
-    text += [f"- {left_out} more with verbose=true"] if left_out else []
+        text += [line for part in answer.doubts for line in _list_item(part, width, most)]
     if answer.steps:
         text += ["", "Next:", *(f"  {step}" for step in answer.steps)]
     if answer.rest:
@@ -85,8 +86,8 @@ def _lay_out(
     return text
 
 
-def _wrap_item(text: str, width: int) -> list[str]:
-    first, *more = wrap(text, width - 2, most=LONGEST["doubt"])
+def _list_item(text: str, width: int, most: Mapping[str, int]) -> list[str]:
+    first, *more = wrap(text, width - 2, most.get("doubt"))
     return [f"- {first}", *(f"  {line}" for line in more)]
 
 
@@ -117,7 +118,3 @@ def name_files(names: Iterable[str], folder: Path) -> str:
     if figures:
         told.append(f"figures {', '.join(Path(name).stem for name in figures)}")
     return f"{', '.join(told)} are in {folder.resolve()}"
-
-
-def _add_rest(answer: Answer, text: str) -> Answer:
-    return Answer(answer.found, answer.doubts, answer.steps, (*answer.rest, text))

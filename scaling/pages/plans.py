@@ -268,7 +268,7 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
     whence = ": assumed, say utilisation=SHARE" if assumed else ""
     text = [f"At {share:.0%} of the dense peak{whence}."]
     if placement is not None:
-        text.append(_describe_cost(plan, placement))
+        text.append(describe_cost(plan, placement))
     days = [name for name in hours if name.startswith("days_on_")]
     columns = (
         *(shown("device"), shown("precision", "peak of")),
@@ -279,7 +279,8 @@ def _show_hours(plan: Plan, placement: Placement | None) -> Section:
     return make_section("The budget on devices", rows, columns, *text)
 
 
-def _describe_cost(plan: Plan, placement: Placement) -> str:
+def describe_cost(plan: Plan, placement: Placement) -> str:
+    """How long the planned devices take, and what that costs."""
     device, price = placement.device.name, plan.budget.price_per_hour
     row = plan.conversions.set_index("device").loc[device]
     hours = plan.hours_on(device)

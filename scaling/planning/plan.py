@@ -299,7 +299,7 @@ def _note_conditions(
 ) -> Iterator[str]:
     """What a reader must know before trusting the plan: conditions, then assumptions."""
     law, C = request.law, wanted.law_flops
-    yield from (note for note in (law.note, why) if note)
+    yield from [why] if why else []
     if (reach := law.reach) and reach[1] * FAR < C:
         yield (
             f"this budget is {C / reach[1]:.2g} times the largest of the runs behind the law: an "
@@ -314,6 +314,7 @@ def _note_conditions(
         )
     if shape is not None and abs(np.log(request.budget.flops / C)) > NOTED:
         yield _describe_cost(request, wanted, shape)
+    yield from [law.note] if law.note else []
     yield from request.budget.assumptions
     if request.budget.device is None and request.utilisation is None:
         yield f"device-hours at {ASSUMED_UTILISATION}"
