@@ -5,7 +5,7 @@ Without b, a=results/A gain=1.1: how many FLOPs a test needs to see a gain of th
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from scaling.fitting.gain import Comparison, compare_tables
 from scaling.fitting.paired import Sweep
 from scaling.fitting.prepared import prepare
 from scaling.fitting.settings import FitConfig
-from scaling.pages.gain import detection_section, gain_sections
-from scaling.pages.text import Section, code, markdown, print_sections
+from scaling.pages.answer import name_files, print_answer
+from scaling.pages.gain import detection_section, gain_sections, tell_gain
+from scaling.pages.text import Section, code, markdown
 from scaling.quantities import FLOPS, positive_quantity
 from scaling.results import read_tables
 from scaling.tables.comparable import refuse_conventions
@@ -44,6 +45,7 @@ class CompareCommand:
     where: Any = None  # {column: value}; keeps the rows of this value, of both
     out: str | None = None  # folder for page, tables and figure; None: print only
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -67,10 +69,11 @@ def main(command: CompareCommand) -> None:
     else:
         refuse_other_text(Path(command.a), Path(command.b))
         found, test, sections = compare(command, a, _read(command, command.b), wanted)
-    print_sections(console, sections)
+    answer = tell_gain(found, name_sweeps(command), test)
     if folder is not None:
-        write(command, folder, sections, found, test, max(wanted, default=0.0))
-        console.print(f"page, tables and figure are in {folder.resolve()}")
+        files = write(command, folder, sections, found, test, max(wanted, default=0.0))
+        answer = replace(answer, rest=(name_files(files, folder),))
+    print_answer(console, answer, sections, verbose=command.verbose)
 
 
 def compare(command: CompareCommand, a: pd.DataFrame, b: pd.DataFrame, wanted: tuple[float, ...]):
@@ -131,8 +134,8 @@ def write(
     found: Comparison | None,
     test: Detection | None,
     reach: float,
-) -> None:
-    """Write the page, its tables and its figure; remove what is stale of ours."""
+) -> list[str]:
+    """Write the page, its tables and its figure, and return their names; remove stale ones."""
     products.claim(folder, FILES, overwrite=command.overwrite)
     tables = {} if found is None else {"gain.csv": found.points, "laws.csv": found.laws}
     tables |= {} if test is None else {"test.csv": test.designs}
@@ -150,6 +153,7 @@ def write(
     made = f"Made by {code(shlex.join(['python', '-m', 'scaling.compare', *sys.argv[1:]]))}."
     write_text(folder / "README.md", f"# {title}\n\n{made}\n\n{markdown(sections)}\n")
     products.settle(folder, FILES, files)
+    return files
 
 
 if __name__ == "__main__":

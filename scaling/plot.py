@@ -9,6 +9,9 @@ from omegaconf import MISSING
 from scaling import products, results
 from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
+from scaling.pages.answer import print_answer
+from scaling.pages.fit_answer import end_with, tell_report
+from scaling.pages.fits import report_sections
 
 
 @dataclass
@@ -22,6 +25,7 @@ class PlotCommand:
     out: str | None = None  # folder for the figures; None: beside the table
     format: str = "png"  # of the figures: png, svg or pdf
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -45,10 +49,9 @@ def main(command: PlotCommand) -> None:
     products.claim(folder, names, overwrite=command.overwrite)
     figures, refused = results.write_figures(folder, runs, curves, report, command.format)
     products.settle(folder, names, [figure.name for figure in figures])
-    for name, reason in refused.items():
-        console.print(f"figure {name} not drawn: {reason}")
-    for figure in figures:
-        console.print(figure.resolve())
+    names = [figure.name for figure in figures]
+    answer = replace(end_with(tell_report(report), folder, names, refused), steps=())
+    print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A mistake is refused before torch is imported.
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.models.storage import Storage
-from scaling.pages.shrunk import shrunk_sections
-from scaling.pages.text import code, markdown, print_sections
+from scaling.pages.answer import name_files, print_answer
+from scaling.pages.shrunk import shrunk_sections, tell_shrunk
+from scaling.pages.text import code, markdown
 from scaling.training.records import refuse_no_model
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class QuantiseCommand:
     out: str | None = None  # folder of the smaller model; None: beside the model
     overwrite: bool = False  # files of the folder that are not ours
     data: DataConfig = field(default_factory=DataConfig)
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
 
 
@@ -76,14 +78,18 @@ def main(command: QuantiseCommand) -> None:
         windows=command.windows,
         calibration=command.calibration,
     )
-    sections = [*shrunk_sections(vars(found) | {"bits_per_param": found.bits_per_param})]
-    print_sections(console, sections)
+    facts = vars(found) | {"bits_per_param": found.bits_per_param}
+    sections = [*shrunk_sections(facts)]
     name, weights, grids = weight_grids(load_model(source)[0])
     save_figure(weights_figure(weights, grids, name), target / "weights.png")
     write_text(target / "README.md", write_card(source, found, sections))
     written = [name for name in FILES if (target / name).is_file()]
     products.settle(target, FILES, written)
-    console.print(f"model, weights.png, README.md: {target.resolve()}")
+    answer = tell_shrunk(facts)
+    step = f"python -m scaling.sample model={target} prompt='The history of'"
+    steps = (step,) if "tokenizer.json" in written else ()
+    answer = replace(answer, steps=steps, rest=(name_files(written, target),))
+    print_answer(console, answer, sections, verbose=command.verbose)
 
 
 def read_storage(command: QuantiseCommand) -> Storage:

@@ -1,20 +1,22 @@
 """python -m scaling.reproduce: refit every published table and check what the papers print."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from scaling import products
 from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.files import write_table, write_text
+from scaling.pages.answer import name_files, print_answer
 from scaling.pages.replication import (
     core_section,
     findings_section,
     grouped_section,
     replication_page,
+    tell_replication,
 )
-from scaling.pages.text import print_sections
+from scaling.quantities import count
 from scaling.replication.entries import chosen_entries, replicate
 
 FILES = ("checks.csv", "audit.csv", "README.md")
@@ -30,6 +32,7 @@ class ReproduceCommand:
     only: list[str] | None = None  # names of entries; None: all of them
     seed: int = 0  # of the bootstrap
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
 
 
@@ -43,9 +46,6 @@ def main(command: ReproduceCommand) -> None:
         done.append(replicate(entry, bootstrap=command.bootstrap, seed=command.seed))
         console.print(done[-1].describe())
     checks = pd.concat([r.checks for r in done], ignore_index=True)
-    print_sections(console, [*map(grouped_section, done), core_section(checks)])
-    for finding in findings_section(checks).items:  # which a reader sees last
-        console.print(f"finding: {finding}")
     audits = [r.audit for r in done if len(r.audit)] or [pd.DataFrame(columns=["entry"])]
     products.claim(folder, FILES, overwrite=command.overwrite)
     write_table(folder / "checks.csv", checks)
@@ -53,9 +53,11 @@ def main(command: ReproduceCommand) -> None:
     page = replication_page(done, _ask_again(command), command.bootstrap, command.seed)
     write_text(folder / "README.md", page)
     products.settle(folder, FILES, FILES)
-    console.print(f"checks.csv, audit.csv and README.md are in {folder.resolve()}")
+    sections = [*map(grouped_section, done), core_section(checks), findings_section(checks)]
+    answer = replace(tell_replication(checks), rest=(name_files(FILES, folder),))
+    print_answer(console, answer, sections, verbose=command.verbose)
     if wrong := int((~checks.ok).sum()):
-        sys.exit(f"error: {wrong} of {len(checks)} checks are not ok: see NOT OK above")
+        sys.exit(f"error: {wrong} of {count(len(checks), 'check')} not ok: see NOT OK in README.md")
 
 
 def _ask_again(command: ReproduceCommand) -> str:

@@ -12,6 +12,7 @@ from scaling.course.statements import REPRODUCED, count_verdicts, statements_tab
 from scaling.course.tables import Model, course_tables
 from scaling.figures.saving import save_figure
 from scaling.files import write_table, write_text
+from scaling.pages.answer import Answer, name_files, print_answer
 from scaling.quantities import positive_quantity
 
 
@@ -25,6 +26,7 @@ class CourseCommand:
     name: str = "yours"  # what your model is called
     number: float = math.pi  # shown bit by bit in every format
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every statement that differs, not the answer alone
     results: str = "results"  # where folders are made
 
 
@@ -44,13 +46,12 @@ def main(command: CourseCommand) -> None:
         write_table(folder / f"{name}.csv", table)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
-        console.print(f"{folder / name}.png")
     write_text(folder / "README.md", course_page(tables, statements, _restate(command)))
     products.settle(folder, written, written)
-    console.print(count_verdicts(statements))
-    for row in statements.loc[statements.verdict != REPRODUCED].to_dict("records"):
-        console.print(f"{row['verdict']}: {row['statement']}; {write_ours(row)}")
-    console.print(f"README.md is in {folder.resolve()}")
+    rows = statements.loc[statements.verdict != REPRODUCED].to_dict("records")
+    apart = tuple(f"{row['verdict']}: {row['statement']}; {write_ours(row)}" for row in rows)
+    answer = Answer((count_verdicts(statements),), apart, rest=(name_files(written, folder),))
+    print_answer(console, answer, verbose=command.verbose)
 
 
 def _parse_model(command: CourseCommand) -> list[Model]:

@@ -14,10 +14,12 @@ from types import MappingProxyType
 from rich.console import Console
 
 from scaling.pages.text import Section, print_sections
+from scaling.quantities import count
 
 LINES, WIDTH = 24, 80  # of a terminal as it opens
 WIDEST = 100  # lines that the eye still finds the next of
 LONGEST = {"found": 6, "doubt": 2}  # lines of one sentence; a reason that others wrote may be long
+FIGURES, MOST_NAMED = (".png", ".svg", ".pdf"), 8  # names of files that are read
 GLUE = "\0"  # a space within brackets: an interval stays on its line
 
 
@@ -111,10 +113,15 @@ def wrap(text: str, width: int = WIDTH, most: int | None = None) -> list[str]:
 
 
 def name_files(names: Iterable[str], folder: Path) -> str:
-    """Say what was written and where; figures in one word."""
-    names = [*names]
-    figures = [name for name in names if Path(name).suffix in (".png", ".svg", ".pdf")]
-    told = sorted({*names} - {*figures}, key=lambda name: (name != "README.md", name))
+    """Say what was written and where; many of a kind are counted."""
+    names = [*dict.fromkeys(names)]
+    figures = [Path(name).stem for name in names if Path(name).suffix in FIGURES]
+    others = sorted(name for name in names if Path(name).suffix not in FIGURES)
+    told = [name for name in others if name == "README.md" or len(others) <= MOST_NAMED]
+    told.sort(key=lambda name: name != "README.md")
+    told += [count(len(others) - len(told), "more file")] if len(others) > len(told) else []
     if figures:
-        told.append(f"figures {', '.join(Path(name).stem for name in figures)}")
-    return f"{', '.join(told)} are in {folder.resolve()}"
+        some = f"figures {', '.join(figures)}" if len(figures) > 1 else f"figure {figures[0]}"
+        told.append(some if len(figures) <= MOST_NAMED else count(len(figures), "figure"))
+    are = "is" if len(names) == 1 else "are"
+    return f"{', '.join(told)} {are} in {folder.resolve()}"

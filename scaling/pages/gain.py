@@ -8,8 +8,9 @@ import pandas as pd
 from scaling.fitting.detection import DECADE, POWER, Detection, seen_at
 from scaling.fitting.estimate import Estimate
 from scaling.fitting.gain import TOLD, Comparison
+from scaling.pages.answer import Answer
 from scaling.pages.text import Section, Table, make_section, shown, shown_interval, tell
-from scaling.quantities import LEVEL
+from scaling.quantities import LEVEL, count
 
 GAIN = ".3f"
 FLOPS = shown("budget", "C (FLOPs)", ".3g")
@@ -27,6 +28,40 @@ def gain_sections(
     yield _noise(found, names)
     yield _laws(found)
     yield Section("What was compared", items=(*_compared(found, names),))
+
+
+def tell_gain(
+    found: Comparison | None, names: tuple[str, str], test: Detection | None = None
+) -> Answer:
+    """The gain, whether it lasts, where the two cross, and what a test takes."""
+    told, doubts = [], []
+    if found is not None:
+        told = [part.replace("**", "") for part in _answer(found, names)]
+        doubts = [_crossing(found, names), *_doubt_pairs(found)]
+    return Answer((*told, *([] if test is None else _tell_test(test))), tuple(doubts))
+
+
+def _doubt_pairs(found: Comparison) -> Iterator[str]:
+    if not found.pairs:
+        yield "No cell of a has its partner in b: nothing is paired."
+    if found.differences:
+        yield f"Paired cells differ in: {', '.join(found.differences)}."
+    if found.unsaid:
+        yield f"Taken on trust, as not both tables say it: the same {', '.join(found.unsaid)}."
+
+
+def _tell_test(test: Detection) -> Iterator[str]:
+    """The cheapest design that sees the gain, and what its own does."""
+    rows = test.designs.dropna(subset=["flops"])
+    if rows.empty:
+        yield f"No design of these budgets sees a gain of {test.gain:g} {POWER:.0%} of the time."
+        return
+    row = rows.sort_values("flops").iloc[0]
+    yield (
+        f"What it takes to see a gain of {test.gain:g} {POWER:.0%} of the time: "
+        f"{count(round(row.seeds), 'seed')} of {row.budgets} up to {row.largest:.3g} FLOPs, "
+        f"{row.flops:.3g} FLOPs in all."
+    )
 
 
 def _answer(found: Comparison, names: tuple[str, str]) -> Iterator[str]:

@@ -297,7 +297,7 @@ def _show_memory(placement: Placement, of: str) -> Section:
     device, rows = placement.device, placement.table
     text = [
         f"{placement.n_devices} {device.name} of {device.memory_bytes / GB:g} GB, "
-        f"{placement.precision}, {placement.n_sequences:g} sequence(s) at once on each. GB on a "
+        f"{placement.precision}, sequences at once on each: {placement.n_sequences:g}. GB on a "
         f"device; *: fits, with {1 - USABLE:.0%} left for all else. Recomputing: every layer "
         "computed again, for 4/3 of the FLOPs; fewest devices: likewise."
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from scaling.pages.answer import Answer
 from scaling.pages.text import (
     NOTHING,
     Column,
@@ -22,10 +23,12 @@ from scaling.pages.text import (
     with_interval,
     written,
 )
+from scaling.quantities import count
 from scaling.replication.entries import Replication
 from scaling.tables.published import PUBLISHED
 
 CORE = Path(__file__).with_name("core.csv")  # which checks, by a part of their source
+RATIO = "tokens/param"  # of the headlines that a reader sees at once
 PACKAGES = ("scaling-laboratory", "numpy", "scipy", "pandas")
 
 
@@ -154,6 +157,28 @@ def _tell(rows: list[dict]) -> str:
         ours = CHECKS[4].write(row)
         numbers.append(f"{row['quantity']} {written(row['published'], '.6g')}, ours {ours}{note}")
     return f"{entry}, {method}, {source}: {verdict}{shared}. {'; '.join(numbers)}."
+
+
+def tell_replication(checks: pd.DataFrame) -> Answer:
+    """How many checks there are and how they end, the ratios that readers ask for, the findings."""
+    wrong, found = checks[~checks.ok], int(checks.is_finding.sum())
+    entries = count(checks.entry.nunique(), "entry", "entries")
+    told = [
+        f"{count(len(checks), 'check')} of {entries}: {len(wrong)} not ok, "
+        f"{count(found, 'published number')} that the runs contradict or leave open."
+    ]
+    core = core_checks(checks)
+    for row in core[core.label.str.contains(RATIO)].to_dict("records"):
+        told.append(f"{row['entry']}: {': '.join(_tell_headline(row))}.")
+    doubts = [f"{row['entry']}, {row['method']}: NOT OK" for row in wrong.to_dict("records")]
+    return Answer(tuple(told), (*doubts, *findings_section(checks).items))
+
+
+def _tell_headline(row: Mapping[str, Any]) -> Iterator[str]:
+    """What a headline is of, its two numbers, and the verdict."""
+    published, ours = (_number(head, 4).write(row) for head in ("published", "ours"))
+    yield f"{row['label']}, published {published}, ours {ours}"
+    yield _verdict(row)
 
 
 # ---------------------------------------------------------------- the page

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.hardware.devices import GB
+from scaling.pages.answer import Answer
 from scaling.pages.text import Section, Table, make_section, shown
 
 BILLION = 1e9
@@ -38,3 +39,17 @@ def shrunk_sections(found: Mapping[str, Any]) -> Iterator[Section]:
     )
     table = Table(found["parts"], (*parts, shown("bytes", "bytes", ",")))
     yield Section("Bytes", (text,), tables=(table,))
+
+
+def tell_shrunk(found: Mapping[str, Any]) -> Answer:
+    """What the fewer bits cost and save; `found` as in `shrunk_sections`."""
+    before, after = found["bytes_before"], found["bytes_after"]
+    difference, std = found["difference"], found["difference_std"]
+    told = (
+        f"{found['storage'].label}: {found['bits_per_param']:.2f} bits a parameter, scales "
+        f"included; {before:,} to {after:,} bytes, {before / after:.3g} times less.",
+        f"Held-out loss {found['loss_before']:.4f} to {found['loss_after']:.4f} nats/token: "
+        f"{difference:+.4f}, standard error {std:.4f}, over the same {found['windows']:,} windows.",
+    )
+    within = "The difference is within two standard errors: noise would give as much."
+    return Answer(told, (within,) if abs(difference) < 2 * std else ())
