@@ -16,7 +16,7 @@ from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.ability import show_ability, tell_ability
 from scaling.pages.answer import print_answer
 from scaling.pages.layouts import layout_section
-from scaling.pages.pilot import pilot_sections
+from scaling.pages.pilot import pilot_sections, tell_pilot
 from scaling.pages.plan_answer import tell_plan
 from scaling.pages.plans import plan_sections
 from scaling.pages.text import Section, markdown
@@ -35,6 +35,7 @@ from scaling.planning.upkeep import Terms, keep_up, read_terms
 from scaling.shapes.architecture import architecture_of
 from scaling.shapes.shape import ModelConfig
 
+LONG = 60  # of a command, from where it is not said again
 ASKED = ("budget", "law", "compare", "data_limit", "kept_share", "repeat", "inference_tokens")
 ASKED += ("target_loss", "serve_params", "latency", "serve_on", "serve_sequences")
 ASKED += ("serve_context", "kv_share")
@@ -148,11 +149,11 @@ def main(command: PlanCommand) -> None:
     asked = {name: Path(path) for name in texts if (path := getattr(command, name)) is not None}
     for name, path in asked.items():
         write_text(path, texts[name]())
-    answer = tell_plan(plan, request.law.fit.exponents()["N_exponent"], placement, layouts)
-    told = [] if ability is None else [f"Ability: {tell_ability(ability)} Read with care."]
+    told = [] if pilot is None else [tell_pilot(pilot, where)]
+    told += [] if ability is None else [f"Ability: {tell_ability(ability)} Read with care."]
+    a = request.law.fit.exponents()["N_exponent"]
     answer = replace(
-        answer,
-        found=(*answer.found, *told, *filter(None, [where])),
+        tell_plan(plan, a, placement, layouts, *told),
         steps=_list_steps(command, plan),
         rest=tuple(f"{name}: {path.resolve()}" for name, path in asked.items()),
     )
@@ -166,6 +167,7 @@ def _write_page(command: PlanCommand, plan: Plan, sections: Iterator[Section]) -
 def _list_steps(command: PlanCommand, plan: Plan) -> tuple[str, ...]:
     """The same command with what it was not asked for and what helps most."""
     again = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    again = again if len(again) < LONG else "the same command with"
     steps = [] if command.markdown else [f"{again} markdown=plan.md"]
     if plan.status == "extrapolated" and plan.shape is not None and command.pilot is None:
         steps.insert(0, f"{again} pilot=0.01")

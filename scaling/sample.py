@@ -7,7 +7,7 @@ held-out text is taken, and the truth stands beside. A mistake is refused before
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,11 @@ from scaling.data.objectives import count_windows, make_objective
 from scaling.data.shards import Ids
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
+from scaling.pages.answer import name_files, print_answer, tell_sections
 from scaling.pages.text import (
     Section,
     make_section,
     markdown,
-    print_sections,
     shown,
     shown_interval,
 )
@@ -60,6 +60,7 @@ class SampleCommand:
     out: str | None = None  # folder for README.md and figures; None: only printed
     data: DataConfig = field(default_factory=DataConfig)
     overwrite: bool = False  # files of the folder that are not ours
+    verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
 
 
@@ -86,10 +87,11 @@ def main(command: SampleCommand) -> None:
     if data is not None and command.measure:
         sections.append(Section("Held-out text", (str(learned(model, data)),)))
     sections += tell_model(command, model, tokenizer, ids)
-    print_sections(console, sections)
+    answer = tell_sections(sections)
     if command.out:
-        keep(command, model, tokenizer, sections)
-        console.print(f"README.md is in {job_folder(command.out).resolve()}")
+        files = keep(command, model, tokenizer, sections)
+        answer = replace(answer, rest=(name_files(files, job_folder(command.out)),))
+    print_answer(console, answer, sections, verbose=command.verbose)
 
 
 def refuse_nonsense(command: SampleCommand) -> None:
@@ -202,8 +204,8 @@ def _plain_section(title: str, table: pd.DataFrame, told: str, **formats: str) -
     return make_section(title, table, columns, told)
 
 
-def keep(command: SampleCommand, model: Any, tokenizer: "Tokenizer", sections: list) -> None:
-    """Write the page, and the attention maps where they are asked for."""
+def keep(command: SampleCommand, model: Any, tokenizer: "Tokenizer", sections: list) -> list[str]:
+    """Write the page, and the attention maps where they are asked for; return their names."""
     from scaling.figures.attention import attention_figure
     from scaling.figures.saving import save_figure
     from scaling.training.samples import attention_maps, encode_prompt
@@ -224,6 +226,7 @@ def keep(command: SampleCommand, model: Any, tokenizer: "Tokenizer", sections: l
     parts = [f"# What a {shape.family} says", f"Made by `{made}`: {told}.", markdown(sections)]
     write_text(folder / "README.md", "\n\n".join(parts) + "\n")
     products.settle(folder, written, written)
+    return written
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from verbs import SCREEN, count_lines
 
 from scaling.hardware.devices import DEVICES
 from scaling.hardware.memory import training_memory
@@ -35,7 +36,7 @@ def chinchilla(plan, tmp_path_factory):
     """The plan of Chinchilla's budget: what was printed, the JSON and the Markdown."""
     folder = tmp_path_factory.mktemp("plan")
     files = [folder / "plan.json", folder / "plan.md"]
-    done = plan("budget=5.76e23", f"json={files[0]}", f"markdown={files[1]}")
+    done = plan("budget=5.76e23", f"json={files[0]}", f"markdown={files[1]}", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout, json.loads(files[0].read_text()), files[1].read_text()
@@ -78,7 +79,7 @@ def test_markdown_has_the_same_numbers(chinchilla):
     printed, _, page = chinchilla
     assert page.startswith("# Plan for 5.76e+23\n")
     sections = re.findall(r"^## (.*)$", page, re.MULTILINE)
-    assert sections == re.findall(r"^(\S.*?) ─+$", printed, re.MULTILINE)
+    assert [*sections, "The answer"] == re.findall(r"^(\S.*?) ─+$", printed, re.MULTILINE)
     assert re.search(r"\| hoffmann2022 \(extrapolated\) \| 40\.\dB \|", page)
     assert "estimated for 64 H100, as nobody named one" in page  # no utilisation
     assert "## How to lay it out" in page and "## What it costs beyond rental" in page
@@ -88,7 +89,7 @@ def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     target = tmp_path / "plan.json"
     asked = ["budget=512 A100 for 30 days", "utilisation=0.4", "price_per_hour=2", "kept_share=1"]
     asked += ["data_limit=300B", "inference_tokens=10T", "params=70B", "tokens=1.4T"]
-    done = plan(*asked, "compare=false", f"json={target}")
+    done = plan(*asked, "compare=false", f"json={target}", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert (
         "512 A100 take 30 days at their bf16 peak for the plan, 737,280 at 2 per A100-hour"
@@ -109,16 +110,33 @@ def test_a_cluster_its_price_and_its_limits(plan, tmp_path):
     assert parts["verdict"]["tokens_per_param"] == pytest.approx(20)
 
 
+ALL = ["512 A100 for 30 days", "data_limit=300B", "inference_tokens=10T", "params=70B"]
+ALL = [f"budget={ALL[0]}", *ALL[1:], "tokens=1.4T", "ability=true"]
+
+
+@pytest.mark.parametrize("asked", [["budget=5.76e23"], ["budget=1e13", "law=kaplan2020"], ALL])
+def test_a_plan_is_a_screen(plan, asked):
+    """What was asked stands there, however much it is."""
+    done = plan(*asked)
+    assert done.returncode == 0, done.stderr
+    assert count_lines(done.stdout) <= SCREEN
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    told = " ".join(done.stdout.split())
+    assert re.match(r"[\d.]+ (\[.*?\] )?tokens per parameter at ", told)
+    for part in ("N_opt", "D_opt", "N_opt grows as C^a with a = ", "Distrust:", "verbose=true"):
+        assert part in told
+
+
 def test_a_device_of_the_user(plan):
     own = "devices={MyChip: {peak_flops: {bf16: 4.0e14}, memory_bytes: 96.0e9}}"
-    done = plan("budget=1e6 MyChip-hours at 50 %", own, "compare=false")
+    done = plan("budget=1e6 MyChip-hours at 50 %", own, "compare=false", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert f"{1e6 * 3600 * 2e14:.3g} FLOPs" in done.stdout
     assert "64 MyChip of 96 GB" in done.stdout
 
 
 def test_a_law_of_the_user(plan):
-    done = plan("budget=1e13", "law=results/demo-enwik8-cpu")
+    done = plan("budget=1e13", "law=results/demo-enwik8-cpu", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^results/demo-enwik8-cpu ", done.stdout, re.MULTILINE)
 
@@ -133,7 +151,7 @@ def test_a_given_architecture_its_memory_and_its_recipe(plan, tmp_path):
     model, files = tmp_path / "config.json", [tmp_path / "plan.json", tmp_path / "recipe.py"]
     model.write_text(json.dumps(MIXTURE))
     asked = [f"model={model}", "tokens=2T", f"json={files[0]}", f"recipe={files[1]}"]
-    done = plan("budget=1e24", *asked, "compare=false")
+    done = plan("budget=1e24", *asked, "compare=false", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert "46,702,792,704 parameters, 12,879,925,248 of a token" in done.stdout
     assert "Memory of the architecture on each device" in done.stdout
@@ -153,12 +171,12 @@ def test_the_sweep_takes_the_recipe_of_a_tiny_plan(plan, verb, tmp_path):
     asked = [f"--config-dir={tmp_path}", "--config-name=tiny", "data=synthetic", "dry_run=true"]
     dry = verb("sweep")(*asked, cwd=tmp_path, environment=environment)
     assert dry.returncode == 0, dry.stderr
-    assert "1 cells, 1e+11 training FLOPs" in dry.stdout
+    assert "1 cell, 1e+11 training FLOPs" in dry.stdout
 
 
 def test_training_in_8_bits_and_serving_in_4(plan):
     law = "law=results/demo-enwik8-cpu"
-    done = plan("budget=1e13", law, "train_bits=8", "serve_bits=4", "compare=false")
+    done = plan("budget=1e13", law, "train_bits=8", "serve_bits=4", "compare=false", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert "With weights of few bits" in done.stdout
     assert "training in 8 bits, serving in 4 bits (" in done.stdout
@@ -169,7 +187,7 @@ def test_training_in_8_bits_and_serving_in_4(plan):
 def test_a_goal_and_what_the_model_may_do(plan, tmp_path):
     target = tmp_path / "plan.json"
     asked = ["target_loss=2.0", "serve_params=at most 30B", "latency=40 ms", "ability=true"]
-    done = plan(*asked, "compare=false", f"json={target}")
+    done = plan(*asked, "compare=false", f"json={target}", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert "(held by target, size)" in done.stdout
     assert re.search(r"latency: a token at batch 1 +40 ms +1\d\.?\d* ms +slack", done.stdout)
@@ -183,7 +201,7 @@ def test_a_goal_and_what_the_model_may_do(plan, tmp_path):
 def test_a_pilot_is_a_grid_file_that_a_sweep_reads(plan, verb, tmp_path):
     file = tmp_path / "grid" / "first.yaml"
     asked = ["budget=4e13", "pilot=0.1", "vocab_size=256", "seq_len=64", f"pilot_file={file}"]
-    done = plan(*asked, "compare=false")
+    done = plan(*asked, "compare=false", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert "Designs weighed by the same rehearsal" in done.stdout
     assert f"--config-dir {tmp_path} grid=first name=first" in done.stdout

@@ -4,9 +4,12 @@ from hypothesis import strategies as st
 
 from scaling.quantities import (
     PARAMETERS,
+    count,
     format_quantity,
     parse_quantity,
+    pass_tenth,
     positive_quantity,
+    write_bare,
 )
 
 
@@ -73,3 +76,38 @@ def test_beyond_the_trillions_there_is_no_suffix():
         "1.00e+15",
         "1.00e+15",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, "1 cell"), (12, "12 cells"), (0, "0 cells"), (1200, "1,200 cells")]
+)
+def test_one_is_no_plural(number, told):
+    assert count(number, "cell") == told
+
+
+def test_a_plural_may_be_its_own():
+    assert count(2, "entry", "entries") == "2 entries" and count(1, "entry", "entries") == "1 entry"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "percent"),
+    [
+        (-1.0, 0.0, 0),
+        (-1.0, 0.34, 30),
+        (0.0, 0.09, None),
+        (0.09, 0.1, 10),
+        (0.1, 0.19, None),
+        (0.1, 0.35, 30),
+        (0.95, 1.0, 100),
+        (0.3, 0.1 + 0.2, None),
+    ],
+)
+def test_a_tenth_is_passed_once(before, now, percent):
+    assert pass_tenth(before, now) == percent
+
+
+def test_a_number_is_written_as_it_is_typed():
+    assert (write_bare(3.2e12), write_bare(0.05), write_bare(1.234e-9)) == (
+        *("3.2e12", "0.05"),
+        "1.23e-09",
+    )

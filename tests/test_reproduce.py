@@ -1,5 +1,5 @@
 import pandas as pd
-from verbs import end_of
+from verbs import SCREEN, count_lines, end_of
 
 from scaling.laws import papers
 from scaling.products import MANIFEST
@@ -12,7 +12,9 @@ def test_it_checks_prints_and_writes(tmp_path, monkeypatch, capsys):
     assert end_of(main, [*QUICK, f"out={tmp_path}"], monkeypatch) is None
     printed, warned = capsys.readouterr()
     assert "cerebras2023: 7 rows, " in printed and "0 not ok" in printed
-    assert "finding: cerebras2023" in printed
+    assert "16 checks of 1 entry: 0 not ok, 3 published numbers that" in printed
+    assert "- cerebras2023, parametric, power_C_E" in printed
+    assert count_lines(printed) <= SCREEN
     assert warned.startswith("warning: D follows N in all 7 runs")
     assert warned.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, MANIFEST}
@@ -28,7 +30,9 @@ def test_a_check_that_is_not_ok_ends_it_with_an_error(tmp_path, monkeypatch):
     models = papers.cerebras_models()
     models.loc[0, "loss"] *= 1.3
     monkeypatch.setattr(papers, "cerebras_models", lambda: models)
-    assert "checks are not ok" in end_of(main, [*QUICK, f"out={tmp_path}"], monkeypatch)
+    assert "checks not ok: see NOT OK in README.md" in end_of(
+        main, [*QUICK, f"out={tmp_path}"], monkeypatch
+    )
     assert "NOT OK" in (tmp_path / "README.md").read_text()  # written all the same
 
 

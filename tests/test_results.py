@@ -13,7 +13,7 @@ from scaling.pages.fits import (
     excluded_section,
     fit_lines,
     optima_section,
-    print_report,
+    report_sections,
     results_page,
 )
 from scaling.pages.text import Section, Table, markdown, print_sections, shown
@@ -182,7 +182,7 @@ def test_names_of_others_are_text_on_every_page(runs, report, capsys):
 
 def test_the_printed_table_has_every_budget_and_method(report, runs):
     console = Console(record=True, width=160, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_report(console, runs, report)
+    print_sections(console, report_sections(runs, report))
     text = console.export_text()
     console.file.close()
     for word in ("1e+12", "4e+12", "1.6e+13", "bowl", "isoflop", "parametric", "tokens/param"):

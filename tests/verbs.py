@@ -14,6 +14,7 @@ from pathlib import Path
 from scaling.errors import leave_on_interrupt
 
 ROOT = Path(__file__).parents[1]
+SCREEN = 24  # lines of 80 columns
 SECONDS = 1800  # after which a command is hung, on the slowest and busiest machine
 
 
@@ -24,6 +25,12 @@ def end_of(main, words, monkeypatch):
         main()
     except SystemExit as end:
         return end.code
+
+
+def count_lines(printed, width=80):
+    """Lines that a terminal takes for what was printed, but for paths, which a user shortens."""
+    whole = (line for line in printed.splitlines() if " are in /" not in line and line[:1] != "/")
+    return sum(max(1, -(-len(line) // width)) for line in whole)
 
 
 class Verb:

@@ -17,8 +17,9 @@ from scaling.pages.text import Section, print_sections
 from scaling.quantities import count
 
 LINES, WIDTH = 24, 80  # of a terminal as it opens
+FIRST_ROWS = 3  # of a table, of which there is no sentence
 WIDEST = 100  # lines that the eye still finds the next of
-LONGEST = {"found": 6, "doubt": 2}  # lines of one sentence; a reason that others wrote may be long
+LONGEST = {"found": 4, "doubt": 2}  # lines of one sentence; a reason that others wrote may be long
 FIGURES, MOST_NAMED = (".png", ".svg", ".pdf"), 8  # names of files that are read
 GLUE = "\0"  # a space within brackets: an interval stays on its line
 
@@ -55,6 +56,18 @@ def print_answer(
     width = min(console.width, WIDEST)
     for line in write_answer(answer, width, None if verbose else LINES):
         console.print(line, markup=False, highlight=False)
+
+
+def tell_sections(sections: Iterable[Section]) -> Answer:
+    """An answer of sections that have none of their own: their texts and first rows."""
+    found = []
+    for section in sections:
+        found.append(f"{section.title}. {' '.join(section.text)}")
+        for table in section.tables:
+            for first, *cells in table.cells()[:FIRST_ROWS]:
+                heads = zip(table.heads[1:], cells, strict=True)
+                found.append(f"- {first}: {', '.join(f'{head} {cell}' for head, cell in heads)}")
+    return Answer(tuple(found))
 
 
 def write_answer(answer: Answer, width: int = WIDTH, lines: int | None = LINES) -> list[str]:

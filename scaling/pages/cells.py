@@ -26,7 +26,8 @@ def tell_planned(rows: pd.DataFrame, told: str, rest: str) -> Answer:
     each = []
     for budget, some in sizes.groupby("budget"):
         N, D_over_N = (
-            f"{format_quantity(some[name].min())} to {format_quantity(some[name].max())}"
+            f"{format_quantity(float(some[name].min()))} to "
+            f"{format_quantity(float(some[name].max()))}"
             for name in ("total_params", "ratio")
         )
         head = f"{budget:.3g} FLOPs: " if budget else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from scaling.fitting.optima import fits_table, optima_table
@@ -55,7 +56,7 @@ def tell_fits(
     """
     C = float(optima.C.max()) if len(optima) else None if fit is None else fit.sampled["C"][1]
     laws = ~optima.method.str.endswith("_bowl")  # a bowl is one budget's own
-    at = optima[(optima.C == C) & laws & optima.status.isin(SAYING)].dropna(subset="N_opt")
+    at = optima.loc[(optima.C == C) & laws & optima.status.isin(SAYING) & optima.N_opt.notna()]
     doubts = [*_doubt_methods(fits)]
     if fit is None:
         found = [f"No answer to quote: {reason}.", *_tell_any(at)]
@@ -68,7 +69,7 @@ def tell_fits(
         "times it none held what it claims (results/coverage)."
     )
     step = f"python -m scaling.plan budget={write_bare(TESTED * C)}"
-    return Answer((_tell_quoted(fit, C),), tuple(doubts), (step,))
+    return Answer((_tell_quoted(fit, C), f"{fit.convention.describe()}."), tuple(doubts), (step,))
 
 
 def end_with(
@@ -98,7 +99,7 @@ def _tell_quoted(fit: Fit, C: float) -> str:
     return (
         f"{ratio} tokens per parameter at {C:.3g} FLOPs, the largest budget: N_opt {N} parameters, "
         f"D_opt {D} tokens; N_opt grows as C^a with a = {tell(fit.exponents()['N_exponent'])} "
-        f"({fit.method}, {status}; {sure}). {fit.convention.describe()}."
+        f"({fit.method}, {status}; {sure})."
     )
 
 
@@ -141,8 +142,10 @@ def _doubt_spread(at: pd.DataFrame) -> Iterator[str]:
         f"{'' if row['status'] == 'ok' else ', ' + row['status']})"
         for row in (rows[0], rows[-1])
     ]
-    low, high = (at[f"tokens_per_param_{end}"].dropna() for end in ("low", "high"))
-    shared = "; their intervals have no value in common" if low.max() > high.min() else ""
+    low, high = (at[f"tokens_per_param_{end}"].to_numpy(float) for end in ("low", "high"))
+    known = np.isfinite(low)
+    apart = known.any() and low[known].max() > high[known].min()
+    shared = "; their intervals have no value in common" if apart else ""
     yield f"The methods say {' to '.join(ends)} tokens per parameter{shared}."
 
 
@@ -150,8 +153,8 @@ def _doubt_convention(fit: Fit, conventions: pd.DataFrame | None) -> Iterator[st
     """What the same runs say by another N."""
     if conventions is None or conventions.empty:
         return
-    others = conventions[(conventions.method == fit.method) & (conventions.status == "ok")]
-    others = others[others.N != fit.convention.N]
+    mine = (conventions.method == fit.method) & (conventions.status == "ok")
+    others = conventions.loc[mine & (conventions.N != fit.convention.N)]
     told = [
         f"{with_interval(*_ends(row), short)} where N is {row['N']}"
         for row in others.to_dict("records")

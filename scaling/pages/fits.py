@@ -24,7 +24,7 @@ from scaling.pages.text import (
     shown_interval,
     tell,
 )
-from scaling.quantities import format_quantity
+from scaling.quantities import count, format_quantity
 from scaling.tables.noise import find_plateaus
 from scaling.tables.observations import N_MEANING, Convention
 
@@ -92,7 +92,7 @@ def optima_section(
     """Compute-optimal N, D, L and tokens per parameter by budget and method."""
     order = optima.method.map({method: i for i, method in enumerate(METHODS)})
     known = optima.assign(order=order).dropna(subset="order").sort_values(["C", "order"])
-    lacking, known = known[known.N_opt.isna()], known.dropna(subset="N_opt")
+    lacking, known = known.loc[known.N_opt.isna()], known.loc[known.N_opt.notna()]
     text = (
         f"{convention.describe()}. Brackets: 90 % bootstrap intervals. *bowl* is the parabola of "
         "one budget, *power bowl* its counterpart of two powers; the other methods are laws "
@@ -103,10 +103,10 @@ def optima_section(
 
 def _tell_lacking(rows: pd.DataFrame) -> Iterator[str]:
     """Which methods have no optimum, at how many budgets."""
-    for (method, status), some in rows.groupby(["method", "status"], sort=False):
+    for head, some in rows.groupby(rows.method.map(METHODS) + ": " + rows.status, sort=False):
         low, high = some.C.min(), some.C.max()
-        where = f"at {low:.3g}" if len(some) == 1 else f"at {len(some)} of {low:.3g} to {high:.3g}"
-        yield f"No optimum by {METHODS[str(method)]} {where} FLOPs: {status}."
+        many = "" if len(some) == 1 else f" to {high:.3g} FLOPs, {count(len(some), 'budget')}"
+        yield f"No optimum by {head}, at {low:.3g}{many or ' FLOPs'}."
 
 
 def conventions_section(conventions: pd.DataFrame) -> Section:

@@ -59,8 +59,8 @@ def _tell_test(test: Detection) -> Iterator[str]:
     row = rows.sort_values("flops").iloc[0]
     yield (
         f"What it takes to see a gain of {test.gain:g} {POWER:.0%} of the time: "
-        f"{count(round(row.seeds), 'seed')} of {row.budgets} up to {row.largest:.3g} FLOPs, "
-        f"{row.flops:.3g} FLOPs in all."
+        f"{count(round(row.seeds), 'seed')} of every cell of {count(round(row.budgets), 'budget')}"
+        f", to {row.largest:.3g} FLOPs, or {row.flops:.3g} FLOPs in all."
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from scaling.pages.text import Section, make_section, shown, shown_interval
 from scaling.planning.rehearsal import WORLDS, Pilot
+from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 
 EXPECTED = (
@@ -72,3 +73,12 @@ def _show_designs(pilot: Pilot) -> Section:
         "anew."
     )
     return make_section("Designs weighed by the same rehearsal", rows, WEIGHED, text)
+
+
+def tell_pilot(pilot: Pilot, where: str) -> str:
+    """The runs to train first in a sentence, and how to go on."""
+    ladder = pilot.ladder
+    return (
+        f"Pilot: {count(len(ladder.runs), 'run')} of {ladder.flops:.3g} FLOPs in all, "
+        f"{ladder.share:.2%} of the budget. {where}"
+    )

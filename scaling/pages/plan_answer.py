@@ -17,32 +17,38 @@ from scaling.planning.laid_out import LaidOut
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
 from scaling.planning.recipe import TrainingRecipe
+from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 
 CLOSE = 1.1  # factor that two laws are not apart
 
 
 def tell_plan(
-    plan: Plan, a: Estimate, placement: Placement | None, layouts: LaidOut | None
+    plan: Plan, a: Estimate, placement: Placement | None, layouts: LaidOut | None, *more: str
 ) -> Answer:
-    """The plan; `a` is the exponent of the law's N_opt ~ C^a."""
+    """The plan; `a` is the exponent of the law's N_opt ~ C^a, `more` are sentences of others."""
     found = [_tell_optimum(plan, a), _tell_trained(plan)]
-    if plan.asks_more:
-        found.append(f"{describe_answer(plan.answer)}.")
     if placement is not None:
         found.append(f"{describe_cost(plan, placement)} {_tell_memory(placement, layouts)}")
-    if plan.verdict is not None:
-        found.append(f"{describe_verdict(plan.verdict)}.")
-    if plan.data is not None:
-        found.append(f"{describe_data(plan.data)}.")
-    if plan.inference is not None:
-        found.append(f"{describe_inference(plan.inference)}.")
-    if plan.bits is not None:
-        found.append(f"{describe_bits(plan.bits)}.")
+    found += [*_tell_asked(plan), *more]
     if plan.recipe is not None:
         found.append(_tell_recipe(plan.recipe))
     laws = () if plan.comparison is None else tuple(_doubt_law(plan))
     return Answer(tuple(found), (*laws, *(f"{note}." for note in plan.notes)))
+
+
+def _tell_asked(plan: Plan) -> Iterator[str]:
+    """What only some plans hold, as it was asked for."""
+    if plan.asks_more:
+        yield f"{describe_answer(plan.answer)}."
+    if plan.verdict is not None:
+        yield f"{describe_verdict(plan.verdict)}."
+    if plan.data is not None:
+        yield f"{describe_data(plan.data)}."
+    if plan.inference is not None:
+        yield f"{describe_inference(plan.inference)}."
+    if plan.bits is not None:
+        yield f"{describe_bits(plan.bits)}."
 
 
 def _tell_optimum(plan: Plan, a: Estimate) -> str:
@@ -66,14 +72,15 @@ def _tell_trained(plan: Plan) -> str:
         return f"{line}; no shape can be built."
     s = plan.shape.shape
     return (
-        f"{line}: {s.n_layers} layers x {s.width:,}, {s.n_heads} heads of {s.head_width}, "
+        f"{line}: {count(s.n_layers, 'layer')} x {s.width:,}, {count(s.n_heads, 'head')} of "
+        f"{s.head_width}, "
         f"vocabulary {s.vocab_size:,}, context {s.seq_len:,}."
     )
 
 
 def _tell_memory(placement: Placement, layouts: LaidOut | None) -> str:
     """The fastest layout that fits, or whether any strategy does."""
-    device, count = placement.device, placement.n_devices
+    device = placement.device
     if layouts is not None and len(layouts.table):
         row = layouts.table.head(1).to_dict("records")[0]
         fits = "It fits" if row["fits"] else "It does not fit"
@@ -86,7 +93,7 @@ def _tell_memory(placement: Placement, layouts: LaidOut | None) -> str:
     rows = placement.table
     good = rows[rows.fits_recomputed]
     if good.empty:
-        return f"It fits {count} {device.name} by no strategy."
+        return f"It fits {placement.n_devices} {device.name} by no strategy."
     row = good.iloc[0]
     size = row.total if row.fits else row.total_recomputed
     how = "" if row.fits else ", layers computed again"

@@ -29,6 +29,7 @@ from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import NOTED, Plan
 from scaling.planning.surface import WITHIN
+from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 from scaling.shapes.buildable import BuildableShape
 
@@ -94,7 +95,8 @@ def describe_shape(built: BuildableShape) -> str:
     """A buildable shape: its sizes and what they cost."""
     s = built.shape
     return (
-        f"{s.n_layers} layers x {s.width}, {s.n_heads} heads of {s.head_width}, vocabulary "
+        f"{count(s.n_layers, 'layer')} x {s.width}, {count(s.n_heads, 'head')} of {s.head_width}, "
+        "vocabulary "
         f"{s.vocab_size:,}, context {s.seq_len:,}: {short(built.total_params)} "
         f"parameters ({built.params_off:+.1%} off N), "
         f"{built.flops_per_token:.3g} FLOPs/token, {built.flops_off:+.1%} of C at D, "

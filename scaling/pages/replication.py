@@ -161,14 +161,14 @@ def _tell(rows: list[dict]) -> str:
 
 def tell_replication(checks: pd.DataFrame) -> Answer:
     """How many checks there are and how they end, the ratios that readers ask for, the findings."""
-    wrong, found = checks[~checks.ok], int(checks.is_finding.sum())
+    wrong, found = checks.loc[~checks.ok], int(checks.is_finding.sum())
     entries = count(checks.entry.nunique(), "entry", "entries")
     told = [
         f"{count(len(checks), 'check')} of {entries}: {len(wrong)} not ok, "
         f"{count(found, 'published number')} that the runs contradict or leave open."
     ]
     core = core_checks(checks)
-    for row in core[core.label.str.contains(RATIO)].to_dict("records"):
+    for row in core.loc[core.label.str.contains(RATIO)].to_dict("records"):
         told.append(f"{row['entry']}: {': '.join(_tell_headline(row))}.")
     doubts = [f"{row['entry']}, {row['method']}: NOT OK" for row in wrong.to_dict("records")]
     return Answer(tuple(told), (*doubts, *findings_section(checks).items))

@@ -32,7 +32,7 @@ def test_progress_speed_and_what_is_left(trunks):
     first, whole = trunks[0], sum(trunk.flops for trunk in trunks)
     assert monitor.see(Event(first.trunk_id, "started"), 100.0) is None
     assert monitor.time_left == ""  # nothing is known yet
-    assert "0 of 4 cells done, 1 trunks running, 0 failed" in monitor.summary
+    assert "0 of 4 cells done, 1 trunk running, 0 of" in monitor.summary
     monitor.see(Event(first.trunk_id, "progress", flops=0.0, point=POINT), 100.0)
     quarter = whole / 4
     monitor.see(Event(first.trunk_id, "progress", flops=quarter, point=POINT), 160.0)
@@ -60,7 +60,7 @@ def test_cells_that_end_are_told_and_counted(trunks):
     line = monitor.see(Event(trunk.trunk_id, "finished", row=bad), 6.0)
     assert line is not None
     assert "failed, worker killed by SIGKILL (out of memory?)" in line
-    assert "1 of 4 cells done, 0 trunks running, 1 failed" in monitor.summary
+    assert "1 of 4 cells done, 1 failed" in monitor.summary
     assert monitor.flops[trunk.trunk_id] == trunk.flops
 
 
@@ -70,7 +70,7 @@ def test_a_trunk_tried_again_says_why(trunks):
     monitor.see(Event(trunk.trunk_id, "started"), 0.0)
     line = monitor.see(Event(trunk.trunk_id, "retried", reason="worker killed by SIGKILL"), 1.0)
     assert line == f"{trunk.label}: worker killed by SIGKILL; tried again"
-    assert "0 trunks running" in monitor.summary
+    assert "running" not in monitor.summary
 
 
 def events_of(trunks):
@@ -82,14 +82,53 @@ def events_of(trunks):
             yield Event(trunk.trunk_id, "finished", flops=trunk.flops, row=row(cell))
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_watching_prints_a_line_per_cell(trunks, terminal):
+def watched(trunks, events, terminal, width=80):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=200, soft_wrap=True)
-    watch(console, trunks, events_of(trunks), None)
-    printed = out.getvalue()
+    console = Console(file=out, force_terminal=terminal, width=width, soft_wrap=True)
+    watch(console, trunks, events, None)
+    return out.getvalue()
+
+
+def test_a_terminal_shows_a_table_and_a_line_per_cell(trunks):
+    printed = watched(trunks, events_of(trunks), terminal=True)
     assert all(f"[{n}/4]" in printed for n in (1, 2, 3, 4))
-    assert ("trunks running" in printed) == terminal  # the table is for terminals
+    assert "4 of 4 cells done, 8.8e+09 of 8.8e+09 FLOPs" in printed
+
+
+def test_elsewhere_there_is_a_line_per_ten_percent(trunks):
+    printed = watched(trunks, events_of(trunks), terminal=False)
+    tenths = [line.split(" %: ")[0] for line in printed.splitlines()]
+    assert tenths == ["0", "20", "40", "70", "100"]
+    assert printed.endswith(" FLOPs\n") and "4 of 4 cells done" in printed
+
+
+def test_what_fails_is_told_wherever_it_is_read(trunks):
+    bad = row(trunks[0].cells[0], "failed", "worker killed by SIGKILL")
+    events = [Event(trunks[0].trunk_id, "finished", row=bad)]
+    assert "failed, worker killed by SIGKILL" in watched(trunks, events, terminal=False)
+
+
+def test_the_live_table_keeps_to_its_columns(trunks):
+    """A line that the terminal had to break would stay when the table is drawn again."""
+    monitor = Monitor(trunks, now=0.0)
+    console = Console(file=io.StringIO(), width=80, soft_wrap=True)
+    for trunk in trunks:
+        monitor.see(Event(trunk.trunk_id, "started"), 0.0)
+        for share in (0, 0.5):
+            done = Event(trunk.trunk_id, "progress", flops=share * trunk.flops, point=POINT)
+            monitor.see(done, 9e6)
+    with console.capture() as printed:
+        console.print(monitor.table())
+    lines = printed.get().splitlines()
+    assert len(lines) == 1 + len(trunks) + 2 and max(map(len, lines)) <= 80
+    assert "trunks running" in lines[-2] and lines[-1].split()[-1] == "left"
+
+
+def test_a_table_without_rows_has_no_head(trunks):
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as printed:
+        console.print(Monitor(trunks, now=0.0).table())
+    assert printed.get().startswith("0 of 4 cells done")
 
 
 def test_the_table_names_the_running_trunks(trunks):
