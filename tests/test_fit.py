@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from scaling.fit import FitCommand, derived_folder
 from scaling.results import read_tables
 from scaling.tables.runs import choose_rows, load_runs
 
@@ -40,3 +41,16 @@ def test_a_table_is_read_with_a_mapping_and_a_filter(tmp_path):
     runs, curves = read_tables(path, {"size": "N"}, where={"kind": "b"}, best_of=["size"])
     assert runs.params.tolist() == [2e6] and runs.loss.tolist() == [3.0] and curves is None
     assert runs.attrs["filter"] == "kind == b and lowest loss of each N"
+
+
+NAMES = {
+    "mine.csv": "results/try/mine",
+    "results/demo": "results/try/demo",
+    "results/demo/runs.csv": "results/try/demo",
+    "results/try/mine/runs.csv": "results/try/mine-fit",
+}
+
+
+@pytest.mark.parametrize(("runs", "folder"), NAMES.items())
+def test_the_folder_is_named_after_the_table_and_is_not_its_own(runs, folder):
+    assert str(derived_folder(FitCommand(runs=runs))) == folder

@@ -122,7 +122,10 @@ def test_a_plan_is_a_screen(plan, asked):
     assert count_lines(done.stdout) <= SCREEN
     assert max(map(len, done.stdout.splitlines())) <= 80
     told = " ".join(done.stdout.split())
-    assert re.match(r"[\d.]+ (\[.*?\] )?tokens per parameter at ", told)
+    assert re.match(r"[\d.,]+ (\[.*?\] )?tokens per parameter at ", told)
+    if asked == ALL:
+        for part in ("your model, 70B on 1.4T", "300B tokens at hand", "serving 10T"):
+            assert part in told
     for part in ("N_opt", "D_opt", "N_opt grows as C^a with a = ", "Distrust:", "verbose=true"):
         assert part in told
 

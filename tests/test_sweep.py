@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sweeps import TINY
-from verbs import end_of
+from verbs import SCREEN, count_lines, end_of
 
-from scaling import fit, plot, sweep
+from scaling import fit, plot, results, sweep
 from scaling.training.records import locked, write_record
 
 ROOT = Path(__file__).parents[1]
@@ -49,22 +49,20 @@ def test_a_sweep_leaves_a_complete_folder(swept):
     cwd, printed = swept
     folder = cwd / "results" / "smoke-synthetic"
     names = {p.name for p in folder.iterdir()}
-    assert {
-        "config.yaml",
-        "runs.csv",
-        "curves.csv",
-        "fits.csv",
-        "README.md",
-        "report.html",
-    } <= names
+    assert {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "README.md"} <= names
     assert [p.name for p in cwd.iterdir()] == ["results"]  # Hydra leaves nothing behind
     runs = pd.read_csv(folder / "runs.csv")
     assert len(runs) == 8
     assert (runs.status == "ok").all()
-    assert "tokens/param" in printed
-    assert "N: all parameters, tied head once; C: counted training FLOPs" in printed
+    assert "tokens per parameter" in printed
+    told = printed.split("fitting and drawing\n")[1]
+    assert count_lines(told) <= SCREEN and told.startswith("No answer to quote: ")
+    percents = re.findall(r"^(\d+) %: \d of 8 cells done", printed, re.MULTILINE)
+    assert percents[-1] == "100" and len(percents) <= 11
+    page = (folder / "README.md").read_text()
+    assert "N: all parameters, tied head once; C: counted training FLOPs" in page
     assert str(folder) in printed
-    assert "true entropy rate of the source" in (folder / "README.md").read_text()
+    assert "true entropy rate of the source" in page
 
 
 def test_a_second_sweep_trains_nothing_and_says_so(swept, scaling):
@@ -116,7 +114,7 @@ def test_a_failed_cell_is_named_and_the_command_fails(swept, scaling, tmp_path):
     victim.mkdir()  # its record can never be written
     run = scaling("sweep", *TINY, "grid.widths=[4,8]", cwd=tmp_path)
     assert run.returncode != 0
-    assert "1 of 4 cells are missing" in run.stderr
+    assert "1 of 4 cells is missing" in run.stderr
     assert run_id in run.stderr + run.stdout
 
 
@@ -339,7 +337,7 @@ sys.exit("torch" in sys.modules)
     assert not [*tmp_path.iterdir()]
 
 
-def test_fit_reads_a_users_table(monkeypatch, tmp_path):
+def test_fit_reads_a_users_table(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     rows = [
         (N, C / (6 * N), 2.0 + 60 * N**-0.35 + 200 * (C / (6 * N)) ** -0.35)
@@ -353,12 +351,20 @@ def test_fit_reads_a_users_table(monkeypatch, tmp_path):
     E = fits[(fits.method == "parametric") & (fits.quantity == "E")]
     assert E.value.item() == pytest.approx(2.0, rel=1e-4)
     assert set(fits.N_convention.dropna()) == {"as_given"}
+    printed = capsys.readouterr().out
+    assert count_lines(printed) <= SCREEN
+    assert re.match(r"[\d.]+ tokens per parameter at 1.6e\+13 FLOPs, the largest budget: ", printed)
+    assert "  python -m scaling.plan budget=3.2e13 law=fits\n" in printed
+    written = {p.name for p in (tmp_path / "fits").iterdir()}
+    assert {"README.md", "optima.csv", "answer.json", "isoflop.png", "ratio.png"} <= written
+    page = (tmp_path / "fits" / "README.md").read_text()
+    assert page.startswith("# Fits of mine\n") and "18 runs of mine.csv" in page
 
 
 def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):
     jobs = scaling("sweep", "-m", *TINY, "dry_run=true", "optim.lr_scale=1,2", cwd=tmp_path)
     assert jobs.returncode == 0, jobs.stdout + jobs.stderr
-    folders = re.findall(r"It would go to \S+/(smoke-synthetic-\S+)\. ", jobs.stdout)
+    folders = re.findall(r"It would go to\s\S+/(smoke-synthetic-\S+)\.\s", jobs.stdout)
     assert len(set(folders)) == 2
     assert "optim.lr_scale=1" in folders[0]
     assert "optim.lr_scale=2" in folders[1]
@@ -368,13 +374,20 @@ def test_jobs_of_a_named_multirun_have_folders_and_an_end_each(scaling, tmp_path
     swept = ["name=mine", "dry_run=true", "optim.lr_scale=0.5,-1"]
     jobs = scaling("sweep", "-m", *TINY, *swept, cwd=tmp_path)
     assert jobs.returncode == 1
-    assert "results/mine-optim.lr_scale=0.5. " in jobs.stdout
+    assert re.search(r"results/mine-optim.lr_scale=0.5\.\s", jobs.stdout)
     assert "2 jobs, 1 of them done\n  done: optim.lr_scale=0.5\n  FAILED: optim.lr_scale=-1" in (
         jobs.stdout
     )
     assert jobs.stderr == ("job 1, optim.lr_scale=-1: error: optim.lr_scale=-1.0 must be above 0\n")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take most of the time of a small fit."""
+    monkeypatch.setattr(results, "write_figures", lambda *_: ([], {}))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_jobs_of_a_fit_have_folders_each(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in NS * 20]
@@ -386,6 +399,7 @@ def test_jobs_of_a_fit_have_folders_each(monkeypatch, capsys, tmp_path):
     assert folders == {"fits-fit.loss=huber", "fits-fit.loss=mse"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_family_of_a_table_is_fitted_by_its_name(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     rows = [
@@ -396,6 +410,6 @@ def test_a_family_of_a_table_is_fitted_by_its_name(monkeypatch, capsys, tmp_path
     ]
     table = pd.DataFrame(rows, columns=["family", "N", "D", "loss"])
     table.to_csv(tmp_path / "mine.csv", index=False)
-    options = ["runs=mine.csv", "fit.bootstrap=0", "fit.audit=false"]
+    options = ["runs=mine.csv", "fit.bootstrap=0", "fit.audit=false", "verbose=true"]
     assert end_of(fit.main, [*options, "family=bert"], monkeypatch) is None
     assert "E 1" in capsys.readouterr().out

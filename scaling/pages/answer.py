@@ -6,10 +6,9 @@ where they are asked for, and stand on the page anyway.
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.console import Console
 
@@ -19,7 +18,7 @@ from scaling.quantities import count
 LINES, WIDTH = 24, 80  # of a terminal as it opens
 FIRST_ROWS = 3  # of a table, of which there is no sentence
 WIDEST = 100  # lines that the eye still finds the next of
-LONGEST = {"found": 4, "doubt": 2}  # lines of one sentence; a reason that others wrote may be long
+LONGEST = 4  # lines of one sentence: a reason that others wrote may be long
 FIGURES, MOST_NAMED = (".png", ".svg", ".pdf"), 8  # names of files that are read
 GLUE = "\0"  # a space within brackets: an interval stays on its line
 
@@ -71,29 +70,44 @@ def tell_sections(sections: Iterable[Section]) -> Answer:
 
 
 def write_answer(answer: Answer, width: int = WIDTH, lines: int | None = LINES) -> list[str]:
-    """The answer in so many lines at most; what is least important is left out, and counted.
+    """The answer in so many lines at most; what is left out is counted.
 
-    Without a limit all is said, and nothing of the tables that stand elsewhere.
+    Doubts go first, the last of them ahead of others, but for one; then sentences are cut short,
+    then left out from the end. Without a limit all is said, and nothing of the tables elsewhere.
     """
     if lines is None:
         return _lay_out(answer, width)
-    found, doubts = [*answer.found], [*answer.doubts]
-    while True:
-        gone = len(answer.found) + len(answer.doubts) - len(found) - len(doubts)
+    text = []
+    for found, doubts, most in _shorten(answer):
+        gone = len(answer.found) + len(answer.doubts) - found - doubts
         rest = f"Every table{f', and {gone} more of this' if gone else ''}: with verbose=true"
-        kept = Answer(tuple(found), tuple(doubts), answer.steps, (*answer.rest, rest))
-        text = _lay_out(kept, width, LONGEST)
-        shorter = doubts if len(doubts) > 1 or len(found) < 2 else found
-        if len(shorter) < 2 or sum(_height(line, width) for line in text) <= lines:
-            return text
-        shorter.pop()
+        kept = Answer(answer.found[:found], answer.doubts[:doubts], answer.steps)
+        text = _lay_out(replace(kept, rest=(*answer.rest, rest)), width, most)
+        if sum(_height(line, width) for line in text) <= lines:
+            break
+    return text
 
 
-def _lay_out(answer: Answer, width: int, most: Mapping[str, int] = MappingProxyType({})) -> list:
-    text = [line for part in answer.found for line in wrap(part, width, most.get("found"))]
+def _shorten(answer: Answer) -> Iterator[tuple[int, int, int]]:
+    """How many sentences and doubts to say, and in how many lines each, ever less."""
+    found, doubts = len(answer.found), len(answer.doubts)
+    few = min(doubts, 1)
+    yield from ((found, n, LONGEST) for n in range(doubts, few - 1, -1))
+    yield from ((found, few, most) for most in range(LONGEST - 1, 1, -1))
+    yield from ((n, few, 2) for n in range(found - 1, 0, -1))
+
+
+def _lay_out(answer: Answer, width: int, most: int | None = None) -> list[str]:
+    """Lines of an answer; a sentence has at most so many, but for the first, a doubt two."""
+    limits = [most and LONGEST, *[most] * len(answer.found)]
+    text = [
+        line
+        for part, limit in zip(answer.found, limits, strict=False)
+        for line in wrap(part, width, limit)
+    ]
     if answer.doubts:
         text += ["", "Distrust:"]
-        text += [line for part in answer.doubts for line in _list_item(part, width, most)]
+        text += [line for part in answer.doubts for line in _list_item(part, width, most and 2)]
     if answer.steps:
         text += ["", "Next:", *(f"  {step}" for step in answer.steps)]
     if answer.rest:
@@ -101,8 +115,8 @@ def _lay_out(answer: Answer, width: int, most: Mapping[str, int] = MappingProxyT
     return text
 
 
-def _list_item(text: str, width: int, most: Mapping[str, int]) -> list[str]:
-    first, *more = wrap(text, width - 2, most.get("doubt"))
+def _list_item(text: str, width: int, most: int | None) -> list[str]:
+    first, *more = wrap(text, width - 2, most)
     return [f"- {first}", *(f"  {line}" for line in more)]
 
 

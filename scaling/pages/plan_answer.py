@@ -39,8 +39,6 @@ def tell_plan(
 
 def _tell_asked(plan: Plan) -> Iterator[str]:
     """What only some plans hold, as it was asked for."""
-    if plan.asks_more:
-        yield f"{describe_answer(plan.answer)}."
     if plan.verdict is not None:
         yield f"{describe_verdict(plan.verdict)}."
     if plan.data is not None:
@@ -49,6 +47,8 @@ def _tell_asked(plan: Plan) -> Iterator[str]:
         yield f"{describe_inference(plan.inference)}."
     if plan.bits is not None:
         yield f"{describe_bits(plan.bits)}."
+    if plan.asks_more:
+        yield f"{describe_answer(plan.answer)}."
 
 
 def _tell_optimum(plan: Plan, a: Estimate) -> str:
