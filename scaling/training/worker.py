@@ -250,7 +250,8 @@ def settle_process(device: str = "cpu") -> None:
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel for every tensor
+        # or every new tensor is filled with NaN, by a kernel of its own
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
