@@ -32,6 +32,7 @@ from scaling.training.sharing import find_mps, measure_together
 from scaling.training.worker import settle_process
 
 DEVICE, MEASURED_S, PRECISION = "cuda:0", 2.0, "bf16"
+STEPS = 50  # of ours between two looks at the clock
 WIDTHS = {"small": (64, 256), "whole": (64, 128, 256, 512, 768)}
 PEAK_SIZE, COLUMNS = 8192, ["machine", "shape", "N", "batch_tokens", "kind", "models"]
 COLUMNS += ["tokens_per_s", "flops_per_s", "mfu", "peak_flops_per_s", "failure"]
@@ -125,9 +126,9 @@ def steps_per_s(cell, kind, n):
         training.static = None if kind == "launched" else training.static
 
         def step():
-            take_steps(training, 10)
+            take_steps(training, STEPS)
 
-    each = n if training is None else 10
+    each = n if training is None else STEPS
     for _ in range(5):
         step()
     torch.cuda.synchronize()

@@ -24,7 +24,7 @@ from scaling.training.worker import settle_process
 TRIED = (1, 2, 4, 8, 16)  # workers per GPU
 GAIN = 1.1  # in steps per second, below which more workers are not worth their memory
 TRIAL_S = 2.0
-STEPS = 20  # between two looks at the clock
+STEPS = 50  # between two looks at the clock
 PATIENCE_S = 120.0  # with a trial that says nothing
 SHORT_FLOPS = 1e14  # below, a sweep on a GPU is over before the trial is
 MPS = "nvidia-cuda-mps-control"

@@ -15,7 +15,7 @@ from scaling.training.trunk import TrunkTraining
 SHAPE = Shape(vocab_size=16, seq_len=8, n_layers=2, width=16, n_heads=2)
 SHAPES = [SHAPE, replace(SHAPE, ffn="swiglu", n_kv_heads=1, tied=False)]
 TOKENS = np.random.default_rng(0).integers(0, 16, 4000).astype(np.uint16)
-SEEDS, RATES, STEPS = (0, 5, 6), (0.01, 0.003, 0.03), 20
+SEEDS, RATES, STEPS = (0, 5, 6), (0.01, 0.003, 0.03), 8
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -4,6 +4,7 @@ from scaling.training import pool, sharing
 from scaling.training.cells import group_trunks
 from scaling.training.optim import OptimConfig
 from scaling.training.pool import Failure
+from scaling.training.records import CHECKPOINTS_ONLY
 from scaling.training.sharing import choose, choose_workers, find_mps, measure_together
 
 
@@ -71,10 +72,15 @@ def test_the_service_for_several_processes_is_named(tmp_path, monkeypatch):
     assert find_mps() == "running"
 
 
-def test_a_gpu_without_room_is_known_by_what_failed(trunks):
+def test_a_gpu_without_room_is_known_by_what_failed(trunks, tmp_path):
     job = pool._Job(trunks[0], ("cuda:0",))
     job.failures.append(Failure("OutOfMemoryError: CUDA out of memory.", "", 0.0))
+    job.exitcodes = [1]
     assert job.was_crowded and not job.was_killed
+    waiting = []
+    [event] = pool._settle(job, None, tmp_path, CHECKPOINTS_ONLY, waiting)
+    assert event.kind == "retried" and "out of memory" in event.reason
+    assert [trunk.trunk_id for trunk in waiting] == [trunks[0].trunk_id]
 
 
 @pytest.mark.long
