@@ -50,7 +50,7 @@ class PlainGPT(nn.Module):
 
     def forward(self, x, y):
         """Return the mean cross-entropy."""
-        h = self.table(x) + self.places(torch.arange(x.shape[1]))
+        h = self.table(x) + self.places(torch.arange(x.shape[1], device=x.device))
         for block in self.blocks:
             h = block(h)
         logits = self.head(self.norm(h))

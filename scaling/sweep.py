@@ -50,7 +50,7 @@ class SweepConfig:
         "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
     )
     compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
-    workers: int | None = None  # processes; None: one per core, or one per GPU
+    workers: int | None = None  # processes; None: one per core, or as many per GPU as a trial says
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
@@ -214,6 +214,7 @@ def train_missing(
     """Train plan minus done and show how far it is."""
     from scaling.training import pool
     from scaling.training.calibration import choose_compiled
+    from scaling.training.sharing import choose_workers
 
     for line in records.set_flawed_aside(folder, cells):
         console.print(line)
@@ -247,6 +248,8 @@ def train_missing(
     else:
         alone = config.parallel.mode == "none"
         mode = config.compile if alone else "never"
+        if device.startswith("cuda") and alone and config.workers is None:
+            workers = choose_workers(trunks, device, folder, console.print)
         compiled = choose_compiled(trunks, mode, device, folder, workers, console.print)
         options = {"workers": workers, "device": device, "keeping": keeping}
         options |= {"compiled": compiled, "plan": config.parallel}

@@ -26,7 +26,7 @@ from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
-from scaling.training.origins import forkserver
+from scaling.training.origins import ask_worker, forkserver
 from scaling.training.trunk import TrunkTraining
 from scaling.training.worker import device_name, make_training, settle_process
 
@@ -121,7 +121,7 @@ def measure_cell(cell: Cell, steps: int, device: str) -> Timing:
 
     Compilation is tried only where so many eager steps would take a minute.
     """
-    settle_process()
+    settle_process(device)
     try:
         eager_s, _ = seconds_per_step(cell, device, compiled=False)
     except RuntimeError as error:  # out of memory: the sweep itself will say so
@@ -139,12 +139,12 @@ def seconds_per_step(cell: Cell, device: str, compiled: bool) -> tuple[float, fl
     """Seconds of one training step, and of the first ones, which compile."""
     began = time.perf_counter()
     training = random_training(cell, device, compiled)
-    _run(training, WARM_STEPS)
+    take_steps(training, WARM_STEPS)
     warm = time.perf_counter()
     best = float("inf")
     while time.perf_counter() - warm < MEASURED_S:
         started = time.perf_counter()
-        _run(training, WARM_STEPS)
+        take_steps(training, WARM_STEPS)
         best = min(best, (time.perf_counter() - started) / WARM_STEPS)
     return best, max(0.0, warm - began - WARM_STEPS * best)
 
@@ -158,7 +158,8 @@ def random_training(cell: Cell, device: str, compiled: bool) -> TrunkTraining:
     return make_training(trunk, tokens, tokens[: 4 * cell.shape.window.text], device, compiled)
 
 
-def _run(training: TrunkTraining, steps: int) -> None:
+def take_steps(training: TrunkTraining, steps: int) -> None:
+    """Train so many steps further, and wait until they are done."""
     for _ in training.advance(training.recipes[0], training.step + steps):
         pass
     if training.device.startswith("cuda"):
@@ -174,7 +175,7 @@ def task_key(cell: Cell) -> str:
 
 def machine_key(device: str) -> str:
     """What a timing holds for: processor or GPU, and version of torch."""
-    chip = device_name(device) if device.startswith("cuda") else _processor()
+    chip = ask_worker(device_name, device) if device.startswith("cuda") else _processor()
     return "".join(c if c.isalnum() else "_" for c in f"{chip} torch {torch.__version__}")
 
 

@@ -21,7 +21,7 @@ from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
-from scaling.training.origins import die_with_parent, forkserver
+from scaling.training.origins import ask_worker, die_with_parent, forkserver
 from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
@@ -94,7 +94,13 @@ def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float
 
     NaN where that would itself take a processor minutes.
     """
-    settle_process()
+    if device.startswith("cuda"):
+        return ask_worker(_seconds_here, trunks, data, device)
+    return _seconds_here(trunks, data, device)
+
+
+def _seconds_here(trunks: list[Trunk], data: TokenData, device: str) -> float:
+    settle_process(device)
     trunk = sorted(trunks, key=expected_cost)[len(trunks) // 2]
     middle = trunk.cells[0]
     if device == "cpu" and MEASURED_STEPS * trunk.flops_per_step > MEASURABLE:
@@ -148,6 +154,11 @@ class _Job:
         return signalled or (LOST in self.exitcodes and not self.failures)
 
     @property
+    def was_crowded(self) -> bool:
+        """Whether a GPU had no memory left for it beside the others."""
+        return any(failure.reason.startswith("OutOfMemoryError") for failure in self.failures)
+
+    @property
     def ending(self) -> Failure:
         """Why cells have no record: the signal, else what failed first, else an exit code."""
         first = min(self.failures, key=lambda failure: failure.at, default=None)
@@ -173,7 +184,8 @@ def train_here(
     """Train trunks, each in processes of its own, one per rank, at most `workers` at a time.
 
     A trunk whose worker is killed is tried once more, from its checkpoint and without the cells
-    that it had finished; then its cells get a record with status "failed". One rank that ends
+    that it had finished; then its cells get a record with status "failed". Where a GPU's memory
+    does not suffice for all workers, there are fewer of them from then on. One rank that ends
     badly ends the others. Closing the generator, or the end of this process by any means, ends the
     workers.
 
@@ -214,6 +226,8 @@ def train_here(
                     if not any(other is job for other, _ in running.values()):
                         jobs.remove(job)
                         again = attempts[job.trunk.trunk_id] < ATTEMPTS
+                        if job.was_crowded and jobs:  # fewer at a time from now on
+                            workers, again = len(jobs), True
                         yield from _settle(job, data, folder, keeping, waiting if again else None)
                     continue
                 if isinstance(news, Failure):
@@ -269,10 +283,10 @@ def _started(arguments: tuple) -> BaseProcess:
 def _settle(
     job: _Job, data: TokenData, folder: Path, keeping: Keeping, waiting: list[Trunk] | None
 ) -> Iterator[Event]:
-    """Queue again what a killed trunk has left undone, if it may be; else fail its cells."""
+    """Queue again what a killed or crowded trunk has left undone, if it may be; else fail."""
     cells = [cell for cell in job.trunk.cells if cell.run_id not in job.settled]
     left, ending = not_yet_run(cells, folder, keeping.models), job.ending
-    if left and job.was_killed and waiting is not None:
+    if left and (job.was_killed or job.was_crowded) and waiting is not None:
         waiting.append(Trunk(tuple(left)))
         yield Event(job.trunk.trunk_id, "retried", reason=ending.reason)
         return
@@ -309,7 +323,7 @@ def follow(plan: ParallelConfig, *, device: str) -> None:
 
 def _in_step(plan: ParallelConfig, device: str, work: tuple | None) -> Iterator[Event]:
     die_with_parent()
-    settle_process()
+    settle_process(device)
     if device == "cuda":  # some starters let a rank see its own GPU only
         device += f":{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     with joined(plan, device):

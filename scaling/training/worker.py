@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import math
+import os
 import platform
 import resource
 import signal
@@ -104,6 +105,7 @@ def run_trunk(
                 "compiled": int(compiled),
                 "parallel": plan.label,
                 "ranks": plan.ranks,
+                **of_gpu(training),
             }
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
@@ -222,6 +224,14 @@ def peak_memory_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def of_gpu(training: TrunkTraining) -> dict[str, str]:
+    """Column of the runs table that only a GPU has: how its steps are launched."""
+    if not training.device.startswith("cuda"):
+        return {}
+    why = training.static.failure if training.static else training.plain
+    return {"launch": f"plain: {why}" if why else "graph"}
+
+
 def device_name(device: str) -> str:
     """What ran it: the GPU's name, or the processor architecture."""
     if device.startswith("cuda"):
@@ -229,12 +239,19 @@ def device_name(device: str) -> str:
     return f"cpu ({platform.machine()}, 1 thread)"
 
 
-def settle_process() -> None:
-    """Settle what every process that trains wants: one thread, and memory that stays.
+def settle_process(device: str = "cpu") -> None:
+    """Settle what every process that trains wants: one thread, memory that stays, equal bits.
 
-    Page faults otherwise cost half of a tiny model's step.
+    Page faults otherwise cost half of a tiny model's step. On a GPU, before its first kernel:
+    algorithms that sum in one order, since a run that was stopped is promised to end bit for bit
+    as if it had not been.
     """
     torch.set_num_threads(1)
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # or every new tensor is filled with NaN, by a kernel of its own
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
@@ -283,7 +300,7 @@ def work(
     """Body of a worker process, which is one rank of a trunk: train it and send events."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     die_with_parent()
-    settle_process()
+    settle_process(device)
     try:
         with joined(plan, device, rank=rank, port=port):
             for event in train():
