@@ -5,7 +5,9 @@ Question  tokens/s and FLOP/s for every shape of the demo and two wider ones; ra
 Command   python experiments/benchmark_train.py [widths=16,64]
 Cost      two to four minutes: blocks of ours, ours compiled and the plain GPT take turns
 Expected  1.5 times the plain GPT in the geometric mean; 50 % of the peak from width 64 up
-Result    results/benchmark-train
+Result    1.50 times the tokens/s of an eager GPT, geometric mean of 17 shapes (1.26 to 2.65); from
+          width 64 up 29% to 51% of the fastest matrix product, and only width 128 gets beyond 50 %.
+          results/benchmark-train
 """
 
 import multiprocessing
