@@ -1,7 +1,4 @@
-"""Write the lists of results/README.md and experiments/README.md: python experiments/gallery.py.
-
-What stands above the line `MARK` is kept: people write it.
-"""
+"""Write the lists of results/README.md and experiments/README.md: python experiments/gallery.py."""
 
 import ast
 import json
@@ -11,7 +8,7 @@ from pathlib import Path
 from scaling.files import write_text
 
 ROOT = Path(__file__).parents[1]
-MARK = "<!-- below this line: python experiments/gallery.py -->\n"
+MARK = "<!-- below this line: python experiments/gallery.py -->\n"  # people write what is above
 MADE_BY = re.compile(r"(?:Made by|command:)((?:(?:,| and)?\s+`[^`]+`)+)")
 FIGURE = re.compile(r"!\[([^]]*)\]\(([^)]+\.png)\)")
 HEADER = re.compile(r"^(Question|Command|Cost|Result) +(.*\n(?: .*\n|\n)*)", re.MULTILINE)
@@ -37,10 +34,9 @@ def list_figures() -> str:
 
 def _describe(page: Path) -> str:
     text, where = page.read_text(), page.parent.relative_to(ROOT / "results")
-    made = MADE_BY.search(text)
-    command = " ".join(made[1].split()) if made else "what its page names"
+    made = " ".join("".join(MADE_BY.findall(text)[:1]).split()) or "what its page names"
     lines = [f"### {text.splitlines()[0].removeprefix('# ')}"]
-    lines += [f"[{where}]({where}/README.md), made by {command}.", ""]
+    lines += [f"[{where}]({where}/README.md), made by {made}.", ""]
     said = {Path(target).name: alt for alt, target in FIGURE.findall(text)}
     figures = sorted(page.parent.glob("*.png"))
     lines += ["| figure | what it shows |", "| --- | --- |"] if figures else []
