@@ -18,7 +18,7 @@ PAGES = [
     *("experiments/README.md", "results/README.md"),
 ]
 QUESTIONS, RESULTS = ((ROOT / page).read_text() for page in PAGES[-2:])
-ANSWERS = [row.split(" | ") for row in QUESTIONS.splitlines() if row.startswith("| [")]
+ANSWERS = [row.split(" | ") for row in QUESTIONS.splitlines() if "](../results/" in row]
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.^-])[-+]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?")
 
@@ -64,8 +64,6 @@ def test_every_number_of_an_answer_stands_in_its_record(row):
     """As it is printed there or rounded; that it is the right one, the tests below tell of some."""
     records = re.findall(r"\]\(\.\./(results/[^)]+)\)", row[1])
     pages = [page.read_text() for name in records for page in (ROOT / name).rglob("README.md")]
-    if not pages:
-        pytest.skip("its answer is in no record yet")
     stated = np.abs([float(n.replace(",", "")) for n in NUMBER.findall(" ".join(pages))])
     for number in NUMBER.findall(re.sub(r"\[[^]]*\]\([^)]*\)", "", row[1])):
         value, half = (
