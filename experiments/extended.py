@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from extended_page import write_page
 from omegaconf import OmegaConf
 
 from scaling.files import write_text
@@ -34,7 +35,7 @@ from scaling.laws.frontier import QUANTITIES, optimum
 from scaling.shapes.flops import non_embedding_params, total_params
 from scaling.shapes.shape import ModelConfig
 from scaling.tables.observations import Convention
-from scaling.tables.runs import load_curves
+from scaling.tables.runs import load_curves, load_runs
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
 
@@ -163,5 +164,12 @@ def train(minutes=np.inf):
             return
 
 
+def page():
+    """Write the page of what is trained so far."""
+    planned_runs = {"grid": len(planned()), "seed": 1, "context": 10, "vocabulary": 10}
+    reference = load_runs(REFERENCE / "runs.csv")
+    print(write_page(FOLDER, reference, planned_runs, replace(SETTINGS, bootstrap=400)))
+
+
 if __name__ == "__main__":
-    {"predict": predict, "train": train}[sys.argv[1]](*sys.argv[2:])
+    {"predict": predict, "train": train, "page": page}[sys.argv[1]](*sys.argv[2:])
