@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ SWEEPS = {  # keys of the verb, in this order; the second seed's width is the lo
 
 def planned():
     """Cells of the grid; what is predicted of them is no matter of text or tokenizer."""
-    grid = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GridConfig), GRID))
+    grid: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GridConfig), GRID))
     facts = {"vocab_size": 1024, "data": "enwik8", "data_fingerprint": ""}
     return plan_cells(grid, ModelConfig(), OptimConfig(rules="shape"), **facts)
 
@@ -77,7 +78,7 @@ def fit_every(data, curves):
         bent = {"C_edge": 1.01 * GRID.budgets[-1]}
         yield (
             f"{fit.method}_bent",
-            replace(fit, params=fit.params | bent, draws=fit.draws.assign(**bent)),
+            replace(fit, params={**fit.params, **bent}, draws=fit.draws.assign(**bent)),
         )
     if curves is not None:
         yield "envelope", fit_envelope(data, SETTINGS, curves)

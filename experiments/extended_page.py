@@ -121,8 +121,8 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
 
 def answer(conventions: pd.DataFrame):
     """Yield what each N says of the rule of thumb, by the methods that are ok."""
-    for N, rows in conventions[conventions.method.isin(METHODS)].groupby("N", sort=False):
-        for row in rows.to_dict("records"):
+    for N, rows in conventions.groupby("N", sort=False):
+        for row in pd.DataFrame(rows[rows.method.isin([*METHODS])]).to_dict("records"):
             if row["status"] != "ok" or not np.isfinite(row[f"{RATIO}_low"]):
                 yield f"N {N}, {row['method']}: {row['status']}, no answer."
                 continue
@@ -158,10 +158,13 @@ def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], s
 def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings):
     """Yield the answer, verdicts on predictions, and the bowls."""
     minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
-    new = minima[minima.budget > 1.01 * runs.flops_budget[~runs.run_id.isin(own.run_id)].max()]
+    known = runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
+    new = pd.DataFrame(minima[minima.budget > 1.01 * known])
     top = new.budget[new.status == "ok"].max() if len(new) else np.nan
     with warnings.catch_warnings(action="ignore"):
-        within = runs[~(runs.flops_budget > 1.01 * top)]  # no bowl stands for what has none
+        within = pd.DataFrame(
+            runs[~(runs.flops_budget > 1.01 * top)]
+        )  # no bowl stands for what has none
         conventions = convention_table(within, "counted", settings)
     write_text(folder / "conventions.csv", conventions.to_csv(index=False))
     write_text(folder / "minima.csv", minima.to_csv(index=False))
@@ -172,11 +175,11 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
         yield verdict_section(table)
     losses = judge_runs(pd.read_csv(folder / "predicted_runs.csv"), own)
     write_text(folder / "losses.csv", losses.to_csv(index=False))
-    pair = own[own.duplicated(["width", "flops_budget"], keep=False)].sort_values("seed")
+    pair = pd.DataFrame(own[own.duplicated(["width", "flops_budget"], keep=False)])
     seeds = [
-        f"{w} wide at {C:.4g} FLOPs: {', '.join(f'{loss:.4f}' for loss in group.loss)} nats of "
+        f"{group.name.iloc[0]}: {', '.join(f'{loss:.4f}' for loss in group.loss)} nats of "
         f"seeds {', '.join(map(str, group.seed))}"
-        for (w, C), group in pair.groupby(["width", "flops_budget"])
+        for _, group in pair.sort_values(by=["seed"]).groupby("flops_budget")
     ]
     columns = (shown("N"), shown("method", "law"), shown("runs"), shown("held", write=".0%"))
     columns += (shown("rms", "rms error", ".2%"), shown("bias", write="+.2%"))
