@@ -266,9 +266,9 @@ and budgets by variance of ln N_opt explained per FLOP, trunks going on. *laws*:
 forms but the true one; where it has no finite mean (-) its error is left out of the average, in
 its favour. FLOPs are means over truths; n cases tell a share within 1 / (2 sqrt n).
 
-**No verb was made of it**: the power bowls of the whole grid have a smaller actual error than chosen
-cells ever reach, and as the width that these claim falls, their coverage falls too: the ensemble
-grows sure of whichever form is least wrong, and none of them is true."""
+**No verb was made of it**: the power bowls of the whole grid have a smaller actual error than
+chosen cells ever reach, and as the width that these claim falls, so does their coverage: the
+ensemble grows sure of whichever form is least wrong, and none of them is true."""
 
 
 if __name__ == "__main__":
