@@ -1,11 +1,14 @@
 """Faster kernels than torch's own for what training on a CPU spends most of its time on.
 
-Both change results in the last bits only, and neither has a second derivative.
+All change results in the last bits only, and none has a second derivative. `Kernels` says which are
+measured against each other (`scaling.training.calibration`), as no processor likes the same.
 
-Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
+Shape suffixes: M rows, K columns in, N columns out, V vocabulary; B sequences, T positions, H heads
+(of queries, keys and values: 3 H), K head width.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +63,49 @@ class _Product(torch.autograd.Function):
         return grad_x_MK, product(grad_MN.T, x_MK.T)
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """How a model computes what several kernels can; its numbers differ by rounding.
+
+    Attributes
+    ----------
+    product : {"torch", "onednn"}
+        Matrix products in fp32 on a CPU.
+    attention : {"flash", "batched"}
+        Self-attention there: torch's flash kernel, or products of whole heads, which keep T x T
+        weights and are faster for short windows and narrow heads.
+    compiled : bool
+        Forward and backward through torch.compile.
+    """
+
+    product: str = "torch"
+    attention: str = "flash"
+    compiled: bool = False
+
+    @property
+    def label(self) -> str:
+        """In a word: "torch-flash", "onednn-batched-compiled"."""
+        return "-".join((self.product, self.attention)) + "-compiled" * self.compiled
+
+
+STOCK = Kernels()
+
+
+def use_kernels(model: nn.Module, kernels: Kernels) -> None:
+    """Let every layer of a model compute by these."""
+    for module in model.modules():
+        if hasattr(module, "kernels"):
+            module.kernels = kernels
+
+
+def own_kernels_serve(*tensors: Tensor) -> bool:
+    """Tell whether these are what our kernels are for: fp32 on a CPU, outside of autocast."""
+    fit = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
+    return fit and not torch.is_autocast_enabled("cpu")
+
+
 class Linear(nn.Linear):
-    """x w^T without a bias: by oneDNN in fp32 on a CPU, elsewhere and in autocast by torch.
+    """x w^T without a bias: by oneDNN where `Kernels` says so, in fp32 on a CPU; else by torch.
 
     A `quantiser` is what its weight goes through first (`scaling.models.quantised`).
     """
@@ -69,12 +113,12 @@ class Linear(nn.Linear):
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out, bias=False)
         self.quantiser: nn.Module | None = None
+        self.kernels = STOCK
 
     def forward(self, input: Tensor) -> Tensor:
         """Return shape (..., n_out)."""
         x, w = input, stored_weight(self)
-        fp32 = x.dtype == w.dtype == torch.float32
-        if ONEDNN and fp32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if ONEDNN and self.kernels.product == "onednn" and own_kernels_serve(x, w):
             return _Product.apply(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
         return F.linear(x, w)
 
@@ -94,6 +138,115 @@ class Table(nn.Embedding):
 def stored_weight(module: Linear | Table) -> Tensor:
     """Return the weight as the module uses it."""
     return module.weight if module.quantiser is None else module.quantiser(module.weight)
+
+
+class _Gelu(torch.autograd.Function):
+    """x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form without its slow tanh."""
+
+    A = 2 * math.sqrt(2 / math.pi)
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        z = torch.addcmul(torch.tensor(_Gelu.A), x, x, value=_Gelu.A * 0.044715).mul_(x)  # 2 u
+        gate = z.sigmoid()
+        ctx.save_for_backward(x, z, gate)
+        return x * gate
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore
+        [grad] = grad_outputs
+        x, z, gate = ctx.saved_tensors
+        slope = torch.sub(z, x, alpha=2 / 3 * _Gelu.A)  # x dz/dx = 3 z - 2 A x
+        through_gate = torch.ops.aten.sigmoid_backward(grad, gate)
+        return torch.addcmul(grad * gate, through_gate, slope, value=3)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU in the tanh form (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
+    return _Gelu.apply(x) if own_kernels_serve(x) else F.gelu(x, approximate="tanh")
+
+
+class _RMSNorm(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * gain over the last dimension."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, gain_K)
+        return unit * gain_K
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
+        [grad] = grad_outputs
+        unit, inverse, gain_K = ctx.saved_tensors
+        weighed = grad * unit
+        mean = (weighed @ gain_K)[..., None]  # times K
+        grad_x = torch.addcmul(grad * gain_K, unit, mean, value=-1 / unit.shape[-1])
+        return grad_x.mul_(inverse), weighed.flatten(0, -2).sum(0), None
+
+
+def rms_norm(x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
+    """Return x / sqrt(mean(x^2) + eps) * gain, same shape and dtype."""
+    if own_kernels_serve(x, gain_K):
+        return _RMSNorm.apply(x, gain_K, eps)
+    return F.rms_norm(x, gain_K.shape, gain_K.to(x.dtype), eps)
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor, sign: int = 1) -> Tensor:
+    """Turn pairs of the last dimension by their angles, halves paired; sin < 0 in the first."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, value=sign)
+
+
+class _SelfAttention(torch.autograd.Function):
+    """Rotary positions and attention of whole heads by batched products, from and to one tensor.
+
+    The softmax is kept: B H T^2 numbers.
+    """
+
+    @staticmethod
+    def forward(ctx, heads_BTHK: Tensor, cos_TK: Tensor, sin_TK: Tensor, causal: bool) -> Tensor:
+        _, T, H3, K = heads_BTHK.shape
+        H = H3 // 3
+        cos_T1K, sin_T1K = cos_TK[:, None], sin_TK[:, None]
+        turned_BTHK = turn(heads_BTHK[:, :, : 2 * H], cos_T1K, sin_T1K)
+        hidden_TT = heads_BTHK.new_zeros(T, T)
+        if causal:
+            hidden_TT = hidden_TT.fill_(-math.inf).triu_(1)
+        weights, mixed = [], []
+        for h in range(H):
+            q_BTK, k_BTK = turned_BTHK[:, :, h], turned_BTHK[:, :, H + h]
+            scores_BTT = torch.baddbmm(hidden_TT, q_BTK, k_BTK.mT, alpha=K**-0.5)
+            weights.append(scores_BTT.softmax(-1))
+            mixed.append(weights[h].bmm(heads_BTHK[:, :, 2 * H + h]))
+        ctx.save_for_backward(heads_BTHK, turned_BTHK, cos_T1K, sin_T1K, *weights)
+        return torch.cat(mixed, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
+        [grad] = grad_outputs
+        heads_BTHK, turned_BTHK, cos_T1K, sin_T1K, *weights = ctx.saved_tensors
+        H, K = len(weights), heads_BTHK.shape[-1]
+        grads_q, grads_k, grads_v = [], [], []
+        for h, weights_BTT in enumerate(weights):
+            grad_BTK, v_BTK = grad[..., h * K : (h + 1) * K], heads_BTHK[:, :, 2 * H + h]
+            grads_v.append(weights_BTT.mT.bmm(grad_BTK))
+            grad_scores_BTT = torch.ops.aten._softmax_backward_data(
+                grad_BTK.bmm(v_BTK.mT), weights_BTT, -1, torch.float32
+            )
+            grads_q.append(grad_scores_BTT.bmm(turned_BTHK[:, :, H + h]))
+            grads_k.append(grad_scores_BTT.mT.bmm(turned_BTHK[:, :, h]))
+        turned = torch.stack(grads_q + grads_k, 2)
+        scale = K**-0.5
+        back = turn(turned, cos_T1K * scale, sin_T1K * scale, -1)
+        return torch.cat((back, torch.stack(grads_v, 2)), 2), None, None, None
+
+
+self_attention = _SelfAttention.apply
 
 
 class _CrossEntropy(torch.autograd.Function):

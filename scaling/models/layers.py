@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.kernels import Linear, Table
+from scaling.models.kernels import (
+    STOCK,
+    Linear,
+    Table,
+    gelu,
+    own_kernels_serve,
+    rms_norm,
+    self_attention,
+    turn,
+)
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -25,7 +34,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return the normalised tensor, same shape and dtype."""
-        return F.rms_norm(x_BTW, (x_BTW.shape[-1],), self.gain.to(x_BTW.dtype), self.eps)
+        return rms_norm(x_BTW, self.gain, self.eps)
 
 
 class Rotary(nn.Module):
@@ -45,9 +54,8 @@ class Rotary(nn.Module):
 
     def forward(self, x_BHTK: Tensor) -> Tensor:
         """Turn every pair (k, k + K/2) by its position's angle."""
-        T, K = x_BHTK.shape[-2:]
-        cos_TK, sin_TK = self.cos[:T].to(x_BHTK.dtype), self.sin[:T].to(x_BHTK.dtype)
-        return x_BHTK * cos_TK + x_BHTK.roll(K // 2, -1) * sin_TK
+        T = x_BHTK.shape[-2]
+        return turn(x_BHTK, self.cos[:T].to(x_BHTK.dtype), self.sin[:T].to(x_BHTK.dtype))
 
 
 def attend(q_BHTK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, causal: bool = False) -> Tensor:
@@ -69,12 +77,17 @@ class Attention(nn.Module):
         kv = shape.kv_heads * shape.head_width
         self.qkv = Linear(shape.width, attention + 2 * kv)
         self.out = Linear(attention, shape.width)
+        self.kernels = STOCK
 
     def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
         """Attend within each sequence."""
         B, T, _ = x_BTW.shape
         H, G = self.n_heads, self.kv_heads
-        heads_BHTK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1).transpose(1, 2)
+        heads_BTHK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1)
+        if self.kernels.attention == "batched" and H == G and own_kernels_serve(heads_BTHK):
+            angles = rotary.cos[:T], rotary.sin[:T]
+            return self.out(self_attention(heads_BTHK, *angles, self.causal))
+        heads_BHTK = heads_BTHK.transpose(1, 2)
         turned_BHTK, v_BHTK = rotary(heads_BHTK[:, : H + G]), heads_BHTK[:, H + G :]
         return self.out(attend(turned_BHTK[:, :H], turned_BHTK[:, H:], v_BHTK, self.causal))
 
@@ -113,7 +126,7 @@ class FeedForward(nn.Module):
         """Return the layer's contribution to the residual stream."""
         h_BTF = self.up(x_BTW)
         if not self.gated:
-            return self.out(F.gelu(h_BTF, approximate="tanh"))
+            return self.out(gelu(h_BTF))
         gate_BTF, value_BTF = h_BTF.chunk(2, -1)
         return self.out(F.silu(gate_BTF) * value_BTF)
 
