@@ -5,7 +5,7 @@ Shape suffixes: B sequences, T positions, V vocabulary.
 
 from torch import Tensor
 
-from scaling.models.kernels import cross_entropy
+from scaling.models.kernels import head_cross_entropy
 from scaling.models.layers import Stack
 
 
@@ -20,4 +20,5 @@ class GPT(Stack):
 
     def loss(self, windows_BT: Tensor) -> Tensor:
         """Cross-entropy of every target in nats, shape (B, T), for windows of T + 1 tokens."""
-        return cross_entropy(self(windows_BT[:, :-1]), windows_BT[:, 1:])
+        x_BTW = self.norm(self.stream(windows_BT[:, :-1]))
+        return head_cross_entropy(self.head, x_BTW, windows_BT[:, 1:])

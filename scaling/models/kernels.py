@@ -8,6 +8,7 @@ Shape suffixes: M rows, K columns in, N columns out, V vocabulary; B sequences, 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -269,6 +270,68 @@ class _CrossEntropy(torch.autograd.Function):
         grad_MV = p_MV.mul_(grad_M[:, None])
         grad_MV.scatter_add_(1, target_M[:, None], -grad_M[:, None])
         return grad_MV.to(ctx.dtype), None
+
+
+CHUNK = 2**17  # logits at a time: what a core's own cache holds
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Cross-entropy of a head's logits, which are there for a few rows at a time only.
+
+    Their gradient is known as soon as they are, but for the factor of its row. So forward makes
+    the gradients of x and w as well, w's for the factor of a mean, which is the same in every row.
+    """
+
+    @staticmethod
+    def forward(ctx, x_MK: Tensor, w_VK: Tensor, target_M: Tensor, learns: bool) -> Tensor:
+        loss_M = x_MK.new_empty(x_MK.shape[0])
+        grad_x_MK, grad_w_KV = torch.empty_like(x_MK), torch.zeros_like(w_VK.T)
+        for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
+            p = _softmax_loss(x, w_VK, target, loss)
+            if learns:
+                p.scatter_add_(1, target[:, None], p.new_full((1, 1), -1).expand(len(p), 1))
+                torch.mm(p, w_VK, out=grad_x)
+                grad_w_KV.addmm_(x.T, p)
+        ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_KV)
+        return loss_M
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
+        [grad_M] = grad_outputs
+        x_MK, w_VK, target_M, grad_x_MK, grad_w_KV = ctx.saved_tensors
+        if bool((grad_M == grad_M[0]).all()):
+            return grad_x_MK * grad_M[0], (grad_w_KV * grad_M[0]).T, None, None
+        grad_w_KV = torch.zeros_like(grad_w_KV)
+        for x, target, grad in _row_chunks(w_VK, x_MK, target_M, grad_M):
+            p = _softmax_loss(x, w_VK, target, torch.empty_like(grad)).mul_(grad[:, None])
+            grad_w_KV.addmm_(x.T, p.scatter_add_(1, target[:, None], -grad[:, None]))
+        return grad_x_MK * grad_M[:, None], grad_w_KV.T, None, None
+
+
+def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Split all of these alike, so that a chunk has about `CHUNK` logits."""
+    return zip(*(r.split(max(32, CHUNK // len(w_VK))) for r in rows), strict=True)
+
+
+def _softmax_loss(x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor) -> Tensor:
+    """Return the softmax of the logits, and write the cross-entropy of the targets."""
+    logits_MV = x_MK @ w_VK.T
+    log_p_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.amax(-1)
+    p_MV = torch.softmax(logits_MV, -1, out=logits_MV)
+    # The largest probability never underflows; the target's may, in a run that diverges.
+    torch.sub(-p_MV.amax(-1).log_(), log_p_M, out=loss_M)
+    return p_MV
+
+
+def head_cross_entropy(head: Linear, x: Tensor, target: Tensor) -> Tensor:
+    """Return `cross_entropy(head(x), target)`, of fp32 on a CPU without all logits at once."""
+    w_VK = stored_weight(head)
+    hooked = head._forward_pre_hooks or head._forward_hooks
+    if hooked or torch.compiler.is_compiling() or not own_kernels_serve(x, w_VK):
+        return cross_entropy(head(x), target)
+    rows = x.flatten(0, -2), w_VK, target.flatten(), torch.is_grad_enabled()
+    return _HeadLoss.apply(*rows).view(target.shape)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
