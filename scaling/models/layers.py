@@ -3,7 +3,9 @@
 Shape suffixes: B sequences, T positions, W width, H heads, K head width, F feed-forward width.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -145,13 +147,26 @@ class Block(nn.Module):
         self.attention = Attention(shape, causal)
         self.cross = CrossAttention(shape) if cross else None
         self.ffn = FeedForward(shape)
+        self.kernels = STOCK
 
     def forward(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
-        """Add every contribution to the residual stream."""
+        """Add every contribution to the residual stream; compiled, if so, where it learns."""
+        if self.kernels.compiled and torch.is_grad_enabled():
+            return compiled_block()(self, x_BTW, rotary, memory_BMW)
+        return self.add(x_BTW, rotary, memory_BMW)
+
+    def add(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
+        """Do what forward does, eagerly."""
         x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
         if self.cross is not None and self.cross_norm is not None:
             x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
         return x_BTW + self.ffn(self.ffn_norm(x_BTW))
+
+
+@functools.cache
+def compiled_block() -> Callable[..., Tensor]:
+    """Return `Block.add` through torch.compile: once for all layers that are alike."""
+    return torch.compile(Block.add)
 
 
 def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: int = 2) -> None:
