@@ -3,8 +3,7 @@
 All change results in the last bits only, and none has a second derivative. `Kernels` says which are
 measured against each other (`scaling.training.calibration`), as no processor likes the same.
 
-Shape suffixes: M rows, K columns in, N columns out, V vocabulary; B sequences, T positions, H heads
-(of queries, keys and values: 3 H), K head width.
+Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
 """
 
 import math
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 # torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
-# oneDNN, which torch brings along, does not (results/benchmark-train).
+# oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 # An operator of our own around it, since torch.compile cannot lower theirs outside inference.
@@ -64,6 +63,9 @@ class _Product(torch.autograd.Function):
         return grad_x_MK, product(grad_MN.T, x_MK.T)
 
 
+PRODUCTS, ATTENTIONS = ("torch", "onednn"), ("flash", "batched")
+
+
 @dataclass(frozen=True)
 class Kernels:
     """How a model computes what several kernels can; its numbers differ by rounding.
@@ -79,8 +81,8 @@ class Kernels:
         Forward and backward through torch.compile.
     """
 
-    product: str = "torch"
-    attention: str = "flash"
+    product: str = PRODUCTS[0]
+    attention: str = ATTENTIONS[0]
     compiled: bool = False
 
     @property
@@ -195,59 +197,6 @@ def rms_norm(x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
     if own_kernels_serve(x, gain_K):
         return _RMSNorm.apply(x, gain_K, eps)
     return F.rms_norm(x, gain_K.shape, gain_K.to(x.dtype), eps)
-
-
-def turn(x: Tensor, cos: Tensor, sin: Tensor, sign: int = 1) -> Tensor:
-    """Turn pairs of the last dimension by their angles, halves paired; sin < 0 in the first."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, value=sign)
-
-
-class _SelfAttention(torch.autograd.Function):
-    """Rotary positions and attention of whole heads by batched products, from and to one tensor.
-
-    The softmax is kept: B H T^2 numbers.
-    """
-
-    @staticmethod
-    def forward(ctx, heads_BTHK: Tensor, cos_TK: Tensor, sin_TK: Tensor, causal: bool) -> Tensor:
-        _, T, H3, K = heads_BTHK.shape
-        H = H3 // 3
-        cos_T1K, sin_T1K = cos_TK[:, None], sin_TK[:, None]
-        turned_BTHK = turn(heads_BTHK[:, :, : 2 * H], cos_T1K, sin_T1K)
-        hidden_TT = heads_BTHK.new_zeros(T, T)
-        if causal:
-            hidden_TT = hidden_TT.fill_(-math.inf).triu_(1)
-        weights, mixed = [], []
-        for h in range(H):
-            q_BTK, k_BTK = turned_BTHK[:, :, h], turned_BTHK[:, :, H + h]
-            scores_BTT = torch.baddbmm(hidden_TT, q_BTK, k_BTK.mT, alpha=K**-0.5)
-            weights.append(scores_BTT.softmax(-1))
-            mixed.append(weights[h].bmm(heads_BTHK[:, :, 2 * H + h]))
-        ctx.save_for_backward(heads_BTHK, turned_BTHK, cos_T1K, sin_T1K, *weights)
-        return torch.cat(mixed, -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        [grad] = grad_outputs
-        heads_BTHK, turned_BTHK, cos_T1K, sin_T1K, *weights = ctx.saved_tensors
-        H, K = len(weights), heads_BTHK.shape[-1]
-        grads_q, grads_k, grads_v = [], [], []
-        for h, weights_BTT in enumerate(weights):
-            grad_BTK, v_BTK = grad[..., h * K : (h + 1) * K], heads_BTHK[:, :, 2 * H + h]
-            grads_v.append(weights_BTT.mT.bmm(grad_BTK))
-            grad_scores_BTT = torch.ops.aten._softmax_backward_data(
-                grad_BTK.bmm(v_BTK.mT), weights_BTT, -1, torch.float32
-            )
-            grads_q.append(grad_scores_BTT.bmm(turned_BTHK[:, :, H + h]))
-            grads_k.append(grad_scores_BTT.mT.bmm(turned_BTHK[:, :, h]))
-        turned = torch.stack(grads_q + grads_k, 2)
-        scale = K**-0.5
-        back = turn(turned, cos_T1K * scale, sin_T1K * scale, -1)
-        return torch.cat((back, torch.stack(grads_v, 2)), 2), None, None, None
-
-
-self_attention = _SelfAttention.apply
 
 
 class _CrossEntropy(torch.autograd.Function):

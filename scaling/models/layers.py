@@ -11,16 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.kernels import (
-    STOCK,
-    Linear,
-    Table,
-    gelu,
-    own_kernels_serve,
-    rms_norm,
-    self_attention,
-    turn,
-)
+from scaling.models.attention import self_attention, turn
+from scaling.models.kernels import STOCK, Linear, Table, gelu, own_kernels_serve, rms_norm
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -57,7 +49,7 @@ class Rotary(nn.Module):
     def forward(self, x_BHTK: Tensor) -> Tensor:
         """Turn every pair (k, k + K/2) by its position's angle."""
         T = x_BHTK.shape[-2]
-        return turn(x_BHTK, self.cos[:T].to(x_BHTK.dtype), self.sin[:T].to(x_BHTK.dtype))
+        return turn(x_BHTK, self.cos[:T], self.sin[:T])
 
 
 def attend(q_BHTK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, causal: bool = False) -> Tensor:
@@ -89,9 +81,10 @@ class Attention(nn.Module):
         if self.kernels.attention == "batched" and H == G and own_kernels_serve(heads_BTHK):
             angles = rotary.cos[:T], rotary.sin[:T]
             return self.out(self_attention(heads_BTHK, *angles, self.causal))
-        heads_BHTK = heads_BTHK.transpose(1, 2)
-        turned_BHTK, v_BHTK = rotary(heads_BHTK[:, : H + G]), heads_BHTK[:, H + G :]
-        return self.out(attend(turned_BHTK[:, :H], turned_BHTK[:, H:], v_BHTK, self.causal))
+        q_and_k_BTHK, v_BTHK = heads_BTHK.split((H + G, G), 2)
+        turned_BHTK = rotary(q_and_k_BTHK.transpose(1, 2))
+        q_BHTK, k_BHTK = turned_BHTK.split((H, G), 1)
+        return self.out(attend(q_BHTK, k_BHTK, v_BTHK.transpose(1, 2), self.causal))
 
 
 class CrossAttention(nn.Module):

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import math
+import os
 import platform
 import resource
 import signal
@@ -22,7 +23,9 @@ import torch
 from scaling.data.order import Mixture
 from scaling.data.shards import Ids
 from scaling.data.tokens import TokenData
+from scaling.files import cache_folder
 from scaling.models.build import Model
+from scaling.models.kernels import STOCK, Kernels
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Cell, Event, Trunk, planned_row
 from scaling.training.checkpoints import (
@@ -57,7 +60,7 @@ def run_trunk(
     data: TokenData,
     device: str,
     *,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
     plan: ParallelConfig = ALONE,
@@ -74,7 +77,7 @@ def run_trunk(
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     ids = data.load("train"), data.load("valid")
-    training = make_training(trunk, *ids, device, compiled, plan, find_start(trunk, data, folder))
+    training = make_training(trunk, *ids, device, kernels, plan, find_start(trunk, data, folder))
     if folder:
         damaged = set_damaged_aside(folder, trunk.trunk_id) if own_rank() == 0 else []
         for line in agree(damaged):
@@ -101,7 +104,8 @@ def run_trunk(
                 **measurements(cell, data, news, steps, trained - began, device),
                 **part_columns(cell, data, news),
                 "wall_s": now - began,
-                "compiled": int(compiled),
+                "compiled": int(kernels.compiled),
+                "kernels": kernels.label,
                 "parallel": plan.label,
                 "ranks": plan.ranks,
             }
@@ -145,7 +149,7 @@ def make_training(
     tokens: Ids | Mixture,
     valid_tokens: Ids | Mixture,
     device: str,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     plan: ParallelConfig = ALONE,
     model: Model | None = None,
 ) -> TrunkTraining:
@@ -160,7 +164,7 @@ def make_training(
         seed=shared.seed,
         device=device,
         precision=shared.precision,
-        compiled=compiled,
+        kernels=kernels,
         valid_windows=shared.valid_windows,
         plan=plan,
         model=model,
@@ -235,6 +239,8 @@ def settle_process() -> None:
     Page faults otherwise cost half of a tiny model's step.
     """
     torch.set_num_threads(1)
+    # what one worker has compiled the next one reads
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
@@ -255,12 +261,12 @@ def train_trunk(
     data: TokenData,
     folder: Path,
     device: str,
-    compiled: bool,
+    kernels: Kernels,
     keeping: Keeping,
     plan: ParallelConfig,
 ) -> Iterator[Event]:
     """Train a trunk, write a record per cell, and clear away; of several ranks the first does."""
-    options: dict[str, Any] = {"compiled": compiled, "keeping": keeping, "plan": plan}
+    options: dict[str, Any] = {"kernels": kernels, "keeping": keeping, "plan": plan}
     for news in run_trunk(trunk, data, device, folder=folder, **options):
         if own_rank() > 0:
             continue
