@@ -154,7 +154,7 @@ KINDS = [kind for kind in STEPPERS if kind != "transformers" or importlib.util.f
 
 
 def worker(kind, cell, pipe):
-    """Body of a process: one block of steps whenever it is told to; sends seconds per step."""
+    """Body of a process: one block of steps whenever it is told to; sends CPU-s per step."""
     torch.set_num_threads(1)
     if kind in ("eager", "compiled"):
         settle_process()
@@ -162,11 +162,11 @@ def worker(kind, cell, pipe):
     for _ in range(5):
         step()
     while pipe.recv():
-        steps, started = 0, time.perf_counter()
-        while time.perf_counter() - started < BLOCK_S:
+        steps, started = 0, time.process_time()
+        while time.process_time() - started < BLOCK_S:
             step()
             steps += 1
-        pipe.send((time.perf_counter() - started) / steps)
+        pipe.send((time.process_time() - started) / steps)
 
 
 def matmul_peak():
@@ -258,7 +258,7 @@ def page(table, peak, cells):
     return f"""# Training speed
 
 Made by `python experiments/benchmark_train.py` on {machine}, one thread.
-Medians of {BLOCKS} blocks that take turns. *plain* is an eager GPT of stock PyTorch modules with
+Medians of {BLOCKS} blocks that take turns, in CPU seconds, as others may use the machine. *plain* is an eager GPT of stock PyTorch modules with
 default AdamW; *ratio* is the faster of ours, eager or
 compiled, over it (both by the kernels that are faster here); the peak is the fastest
 fp32 product of 1024 x 1024 matrices, {peak / 1e9:.0f} GFLOP/s.

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from scaling.models.layers import compiled_block
 from scaling.training import calibration
 from scaling.training.calibration import (
     Timing,
@@ -153,9 +154,11 @@ def test_a_compiler_that_fails_leaves_the_eager_time_and_the_reason(trunks, monk
     def broken(model_loss):
         raise RuntimeError("no C++ compiler found")
 
+    compiled_block.cache_clear()  # another test may have compiled one
     monkeypatch.setattr("torch.compile", broken)
     timing = measure_cell(trunks[0].cells[0], 10**9, "cpu")
-    assert timing.eager_s is not None and timing.eager_s > 0
+    assert timing.eager_s is not None and timing.stock_s is not None
+    assert 0 < timing.eager_s <= timing.stock_s
     assert timing.compiled_s is None
     assert timing.reason == "RuntimeError: no C++ compiler found"
     assert not timing.pays(10**9)
