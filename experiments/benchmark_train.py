@@ -258,10 +258,10 @@ def page(table, peak, cells):
     return f"""# Training speed
 
 Made by `python experiments/benchmark_train.py` on {machine}, one thread.
-Medians of {BLOCKS} blocks that take turns, in CPU seconds, as others may use the machine. *plain* is an eager GPT of stock PyTorch modules with
-default AdamW; *ratio* is the faster of ours, eager or
-compiled, over it (both by the kernels that are faster here); the peak is the fastest
-fp32 product of 1024 x 1024 matrices, {peak / 1e9:.0f} GFLOP/s.
+Medians of {BLOCKS} blocks that take turns, in CPU seconds, as others may use the machine. *plain*
+is an eager GPT of stock PyTorch modules with default AdamW; *ratio* is the faster of ours, eager
+or compiled, over it (both by the kernels that are faster here); the peak is the fastest fp32
+product of 1024 x 1024 matrices, {peak / 1e9:.0f} GFLOP/s.
 
 {markdown_table(head, rows)}
 
