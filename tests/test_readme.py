@@ -43,7 +43,8 @@ def test_its_speed_is_that_of_the_committed_benchmark():
 
 
 def test_its_training_speed_is_that_of_the_committed_benchmark():
-    table = pd.read_csv(ROOT / "results" / "benchmark-train" / "benchmark.csv")
+    folder = ROOT / "results" / "benchmark-train" / "AMD_EPYC_AVX512_torch_2_13_0_cpu"
+    table = pd.read_csv(folder / "benchmark.csv")
     mean, low, high = np.exp(np.log(table.ratio).mean()), table.ratio.min(), table.ratio.max()
     wide = table[table.width >= 64].share
     assert f"**{mean:.2f}** times the tokens/s" in README
