@@ -91,7 +91,7 @@ class Kernels:
         return "-".join((self.product, self.attention)) + "-compiled" * self.compiled
 
 
-# Where nobody measures: with AVX-512 oneDNN's products are twice as fast as torch's, without slower.
+# Where nobody measures: with AVX-512 oneDNN multiplies twice as fast as torch, without slower.
 STOCK = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
 
 
