@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from scaling.files import DIGITS, write_text
+from scaling.fitting import conventions
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
-from scaling.fitting.report import Report, convention_table, report_on
+from scaling.fitting.report import Report, report_on
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
@@ -42,9 +43,9 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
     return report_on(data, curves, config.settings(), audit=config.audit)
 
 
-def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
-    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`."""
-    return convention_table(runs, config.convention(runs).C, config.settings())
+def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> tuple[Report, ...]:
+    """Fit under every N that the table has; see `scaling.fitting.conventions.fit_conventions`."""
+    return conventions.fit_conventions(runs, config.convention(runs).C, config.settings())
 
 
 def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> str:

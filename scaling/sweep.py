@@ -24,6 +24,7 @@ from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.errors import SweepError, check_choice, check_range
 from scaling.files import write_text
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
 from scaling.quantities import format_quantity
@@ -284,7 +285,8 @@ def finish(
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
-        conventions = results.fit_conventions(runs, config.fit)
+        reports = results.fit_conventions(runs, config.fit)
+        conventions = convention_table(reports)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
         command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
