@@ -1,6 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
+REPORT = "report.html"
 FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
 
 
@@ -76,6 +78,36 @@ def write_fits(folder: Path, report: Report) -> list[str]:
 def _with_fewer_digits(fit: Fit) -> Fit:
     """The fit with draws as short as tables are: a file half as large."""
     return replace(fit, draws=fit.draws.map(lambda x: float(f"{x:.{DIGITS}g}")))
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    command: str,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    reports: Sequence[Report],
+    settings: Mapping[str, Any],
+) -> str:
+    """Write report.html, the page to send on; return its name.
+
+    The first report is the one to quote, others are those under other conventions of N. `settings`
+    may be nested.
+    """
+    from scaling.pages.html.report import report_page  # here: only who writes it pays for it
+
+    flat = dict(flatten(settings))
+    write_text(folder / REPORT, report_page(title, command, runs, curves, reports, flat))
+    return REPORT
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings with dotted names, as on a command line."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def write_figures(
