@@ -14,6 +14,7 @@ import numpy as np
 from scaling.pages.text import Section, Table
 
 HERE = Path(__file__).parent
+HINT = "Point at a run, or press Tab and the arrow keys; Enter or a click shows its curve."
 DIGITS = 5  # of a number in the data of a page
 ATTENTION = re.compile(r"(?<![\w*])\*([A-Za-z][\w ]*)\*(?![\w*])")  # *word* in a text
 
@@ -140,5 +141,5 @@ def show_chart(name: str, title: str) -> str:
     """Room for a chart that the script draws, its legend, and what it says of one run."""
     return (
         f'<figure class="chart" id="{name}"><figcaption>{escape(title)}</figcaption>'
-        '<div class="plot"></div><p class="legend"></p><p class="told"></p></figure>'
+        f'<div class="plot"></div><p class="legend"></p><p class="told">{HINT}</p></figure>'
     )

@@ -24,7 +24,7 @@ STEP = 4  # positions of the slider per doubling of the budget
 BELOW, ABOVE = 2, 7  # doublings below the smallest budget and above the largest
 BOWL_POINTS, CURVE_POINTS, CONTOUR_POINTS = 25, 40, 30  # of one line
 BEND = 4  # degree in ln N of the line through what a bowl says of its runs
-MOST_LEVELS = 9  # of the loss, as contours
+MOST_LEVELS = 8  # of the loss, as contours
 LOG_TOKENS = np.log([1.0, 1e20])  # between which a contour is sought
 LOSS_DIGITS = 5
 

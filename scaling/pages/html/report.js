@@ -69,6 +69,9 @@ function spread(values, share) {
   return [low - more, high + more];
 }
 
+/** Where an axis of C ends: past the chosen budget, but not where the runs would be a speck. */
+function rightEnd(end) { return Math.max(end, Math.min(budget() * 1.3, end * 100)); }
+
 // ------------------------------------------------------------------ the charts
 
 function drawBowls() {
@@ -95,8 +98,10 @@ function drawCompute() {
   const losses = convention.run.map((run) => runs.L[run]);
   const [low, high] = spread(losses, 0.08);
   const wide = reach([...convention.runC, ...convention.stopped.map((r) => r.C)], 1.6);
-  const y = lossAxis([Math.min(low, ...best.L_opt[0].filter((v, i) => v !== null && convention.C[i] <= wide[1] * 4)), high + (high - low) * 0.25]);
-  const chart = frame(byId('compute'), computeAxis([wide[0], Math.max(wide[1], Math.min(convention.C[Math.round(state.place)] * 1.3, wide[1] * 4))]), y);
+  const right = rightEnd(wide[1]);
+  const lowest = best.L_opt[0].filter((v, i) => v !== null && convention.C[i] <= right);
+  const y = lossAxis([Math.min(low, ...lowest), high + (high - low) * 0.25]);
+  const chart = frame(byId('compute'), computeAxis([wide[0], right]), y);
   const { found, budgets } = items(convention, method, (i) => convention.runC[i], (i) => runs.L[convention.run[i]]);
   convention.run.forEach((run, i) => {
     const curve = DATA.curves[run];
@@ -116,14 +121,12 @@ function drawCompute() {
 function drawContours() {
   const { convention, method } = state;
   const wide = reach([...convention.runC, ...convention.stopped.map((r) => r.C)], 1.6);
-  const right = Math.max(wide[1] * 1.5, Math.min(convention.C[Math.round(state.place)] * 1.3, wide[1] * 4));
-  const chart = frame(byId('contours'), computeAxis([wide[0], right]), sizeAxis(reach([...convention.runN, ...convention.stopped.map((r) => r.N)], 1.5)));
-  for (const contour of convention.contours) {
-    line(chart, contour.C, contour.N, 'contour');
-    label(chart, contour);
-  }
+  const chart = frame(byId('contours'), computeAxis([wide[0], rightEnd(wide[1])]), sizeAxis(reach([...convention.runN, ...convention.stopped.map((r) => r.N)], 1.5)));
+  for (const contour of convention.contours) line(chart, contour.C, contour.N, 'contour');
   drawFrontier(chart, convention, method, 'N_opt');
   for (const low of method.minima) if (low.status === 'ok') mark(chart, low.C, low.N);
+  const taken = [];
+  for (const contour of convention.contours) label(chart, contour, taken);
   const { found, budgets } = items(convention, method, (i) => convention.runC[i], (i) => convention.runN[i]);
   points(chart, [...found, ...stopped(convention, (r) => r.C)], choose);
   const entries = budgetEntries(convention, budgets);
@@ -133,13 +136,15 @@ function drawContours() {
   legend(byId('contours'), entries);
 }
 
-/** The loss of a contour, at the end of its line where there is room. */
-function label(chart, contour) {
-  const inside = contour.N.map((n, i) => [chart.X(contour.C[i]), chart.Y(n)])
-    .filter(([x, y]) => x > MARGIN.left + 4 && x < chart.right - 30 && y > MARGIN.top + 12 && y < chart.bottom - 6);
-  if (!inside.length) return;
-  const [x, y] = inside.reduce((a, b) => (b[1] < a[1] ? b : a));
-  element('text', { x: x + 4, y: y - 2, class: 'level' }, chart.inside, String(contour.L));
+/** The loss of a contour on its line, as high up as no other label stands; none where all do. */
+function label(chart, contour, taken) {
+  const place = ([x, y]) => x > MARGIN.left + 16 && x < chart.right - 18 && y > MARGIN.top + 8 && y < chart.bottom - 6
+    && taken.every(([a, b]) => Math.abs(a - x) > 36 || Math.abs(b - y) > 14);
+  const found = contour.N.map((n, i) => [chart.X(contour.C[i]), chart.Y(n)]).filter(place);
+  if (!found.length) return;
+  const [x, y] = found.reduce((a, b) => (b[1] < a[1] ? b : a));
+  taken.push([x, y]);
+  element('text', { x, y: y + 4, class: 'level', 'text-anchor': 'middle' }, chart.inside, String(contour.L));
 }
 
 /** What is best at each budget: solid within the runs, dashed beyond, and the chosen budget. */

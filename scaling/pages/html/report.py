@@ -119,8 +119,7 @@ def _show_charts(reports: Sequence[Report], *, has_curves: bool) -> str:
             show_slider("budget", "Compute budget C (FLOPs)", 0, 1, 0),
             '<div id="answer" role="status" aria-live="polite"></div>',
             f'<div class="charts">{"".join(charts)}</div>',
-            '<p class="note">Point at a run, or reach a chart with Tab and go from run to run with '
-            "the arrow keys; Enter shows its training curve.</p></section>",
+            "</section>",
             f"<noscript><p>{NO_SCRIPT}</p></noscript>",
         ]
     )
