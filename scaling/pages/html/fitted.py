@@ -8,7 +8,6 @@ import pandas as pd
 
 from scaling.fitting.bowl import MIN_SIZES
 from scaling.fitting.bowls import fitted_losses
-from scaling.fitting.estimate import Estimate
 from scaling.fitting.isoflop import PARABOLA
 from scaling.fitting.isoflop_power import POWERS
 from scaling.fitting.report import Report
@@ -136,8 +135,8 @@ def _has_surface(fit: Fit) -> bool:
 
 def _tell_fit(fit: Fit, obs: pd.DataFrame, C: np.ndarray) -> dict[str, Any]:
     expected = _expect(fit, obs)
-    found = {name: getattr(fit, name)(C) for name in QUANTITIES}
-    statuses = [*dict.fromkeys(np.ravel(found["N_opt"].status).tolist())]
+    status = np.ravel(fit.N_opt(C).status).tolist()
+    statuses = [*dict.fromkeys(status)]
     return {
         "method": fit.method,
         "status": fit.status,
@@ -148,19 +147,18 @@ def _tell_fit(fit: Fit, obs: pd.DataFrame, C: np.ndarray) -> dict[str, Any]:
         "bowls": list(_draw_bowls(fit, obs, expected)),
         "minima": [_tell_minimum(row) for row in fit.minima.to_dict("records") if "budget" in row],
         "optimum": {
-            name: to_numbers(_spread(number, C), LOSS_DIGITS) for name, number in found.items()
+            name: to_numbers(read_quantity(fit, name, C), LOSS_DIGITS) for name in QUANTITIES
         },
         "statuses": statuses,
-        "at": [statuses.index(status) for status in np.ravel(found["N_opt"].status)],
+        "at": [statuses.index(one) for one in status],
         "off": measure_interpolation(fit, C),
     }
 
 
-def _spread(number: Estimate, C: np.ndarray) -> np.ndarray:
-    """Value, low and high at every C, shape (3, positions); NaN ends without draws."""
-    return np.stack(
-        [np.broadcast_to(end, C.shape) for end in (number.value, number.low, number.high)]
-    )
+def read_quantity(fit: Fit, name: str, C: np.ndarray) -> np.ndarray:
+    """Value, low and high of a quantity at every C, shape (3, positions)."""
+    found = getattr(fit, name)(C)
+    return np.stack([np.broadcast_to(end, C.shape) for end in (found.value, found.low, found.high)])
 
 
 def _expect(fit: Fit, obs: pd.DataFrame) -> np.ndarray:
@@ -200,8 +198,7 @@ def measure_interpolation(fit: Fit, C: np.ndarray) -> float:
     """Largest relative error of what is read between two positions, along logarithms."""
     middle, worst = np.sqrt(C[1:] * C[:-1]), 0.0
     for name in QUANTITIES:
-        read = getattr(fit, name)
-        here, there = _spread(read(C), C), _spread(read(middle), middle)
+        here, there = read_quantity(fit, name, C), read_quantity(fit, name, middle)
         between = np.sqrt(here[:, 1:] * here[:, :-1]) / there - 1
         worst = max(worst, float(np.abs(between[np.isfinite(between)]).max(initial=0.0)))
     return to_numbers(worst, 2)
