@@ -40,7 +40,8 @@ DEVICES_TO = 17  # doublings
 SHOWN = ("V100", "A100-40GB", "A100", "H100", "H200", "B200")
 NO_SCRIPT = "Without script the sliders are not there; the plan as it was asked for is below."
 MOVES = (
-    "Budgets count FLOPs as the law does. Memory is that of the nearest shape that can be built."
+    "Budgets count FLOPs as the law does. Memory is that of the nearest shape that can be built. "
+    "Brackets: 90 % intervals of {} of the law's {} draws."
 )
 
 
@@ -138,6 +139,7 @@ def tell_plan(
             for name, chip in devices.items()
         },
         "shapes": [_tell_rung(rung) for rung in ladder],
+        "drawn": [min(len(law.fit.draws), MOST_DRAWS), len(law.fit.draws)],
         "setup": f"{precision}, {n_sequences:g} sequence(s) at once on each device",
     }
 
@@ -207,7 +209,7 @@ def _show_controls(devices: dict[str, Device], device: Device, data: dict[str, A
             show_chart("bowl", "Loss against parameters at this budget"),
             '<figure class="chart" id="memory"><figcaption>Memory on each device</figcaption>'
             '<div class="bars"></div><p class="told"></p></figure></div>',
-            f'<p class="note">{MOVES}</p></section>',
+            f'<p class="note">{MOVES.format(*data["drawn"])}</p></section>',
             f"<noscript><p>{NO_SCRIPT}</p></noscript>",
         ]
     )

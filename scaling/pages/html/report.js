@@ -204,8 +204,8 @@ function drawAnswer() {
     html('dt', '', head, entry);
     html('dd', '', interval(method.optimum[name].map(read), write), entry).id = `at-${name}`;
   }
-  const beyond = C > high * 1.02 ? `${round(C / high, 2)} times the largest budget of the runs (${power(high)})`
-    : C < low / 1.02 ? `${round(low / C, 2)} times below the smallest run (${power(low)})` : '';
+  const beyond = C > high * 1.02 ? `${short(C / high)} times the largest budget of the runs (${power(high)})`
+    : C < low / 1.02 ? `${short(low / C)} times below the smallest run (${power(low)})` : '';
   const text = beyond ? `Extrapolated: ${beyond}. Intervals were tested up to twice the largest budget.`
     : `${power(C)} FLOPs is within the budgets of the runs; status ${status}.`;
   const note = html('p', beyond || status !== 'ok' ? 'flag warn' : 'flag', text, answer);
