@@ -60,12 +60,13 @@ def _choose_folder(command: ReportCommand, path: Path) -> Path:
     return path.parent if path.is_file() else Path(command.results) / "try" / path.name
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[Any, Any]:
     """What a sweep was asked for, where the folder says."""
     file = path / "config.yaml"
     if not file.is_file():
         return {}
-    return {str(name): value for name, value in OmegaConf.to_object(OmegaConf.load(file)).items()}
+    found = OmegaConf.to_object(OmegaConf.load(file))
+    return dict(found) if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":
