@@ -124,7 +124,7 @@ function frame(figure, x, y) {
   element('rect', { x: MARGIN.left, y: MARGIN.top, width: right - MARGIN.left, height: bottom - MARGIN.top }, hole);
   const axes = element('g', { class: 'axes', 'aria-hidden': 'true' }, svg);
   const [wide, tall] = [right - MARGIN.left, bottom - MARGIN.top];
-  for (const tick of (x.log ? logTicks(x.range, wide, 50) : evenTicks(x.range, wide, 60))) {
+  for (const tick of (x.log ? logTicks(x.range, wide, 58) : evenTicks(x.range, wide, 60))) {
     element('line', { x1: made.X(tick), x2: made.X(tick), y1: MARGIN.top, y2: bottom }, axes);
     const end = made.X(tick) > right - 14 ? 'end' : 'middle';
     element('text', { x: made.X(tick), y: bottom + 16, 'text-anchor': end }, axes, x.write(tick));

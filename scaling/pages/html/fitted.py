@@ -211,13 +211,9 @@ def list_contours(fit: Fit) -> list[dict[str, Any]]:
     """Lines of equal loss over N and C, somewhat beyond the runs; the loss falls in D."""
     (N_low, N_high), (C_low, C_high) = fit.sampled["N"], fit.sampled["C"]
     N = np.geomspace(N_low / 1.5, N_high * 1.5, CONTOUR_POINTS)
-    corners = [
-        LAWS[fit.law].loss(fit.params, N=n, D=fit.compute.tokens(c, n))
-        for n, c in ((N_low, C_high), (N_high, C_high), (N_low, C_low))
-    ]
-    least = float(np.min(fit.L_opt(C_high).value))
+    worst, least = (float(fit.L_opt(C).value) for C in (C_low, C_high))
     found = []
-    for level in round_levels(least, float(np.median(corners))):
+    for level in round_levels(least, worst * 1.03):
         D = _tokens_for(fit, N, level)
         C = D * np.exp(fit.compute.tangent(np.log(N))[0])
         kept = np.isfinite(C) & (C_low / 3 < C) & (C_high * 6 > C)

@@ -51,8 +51,9 @@ function stopped(convention, x) {
   }));
 }
 
-function budgetEntries(convention, budgets) {
-  const entries = budgets.map((budget, i) => ['run', `${power(budget)} FLOPs`, shade(i, budgets.length), i]);
+/** Colours and marks of the budgets; where they are many, under the first chart only. */
+function budgetEntries(convention, budgets, isFirst = false) {
+  const entries = !isFirst && budgets.length > 8 ? [] : budgets.map((budget, i) => ['run', `${power(budget)} FLOPs`, shade(i, budgets.length), i]);
   if (convention.budget.includes(null)) entries.push(['run', 'other budgets', 'var(--faint)', 0]);
   if (convention.stopped.length) entries.push(['stopped', 'not in any fit']);
   return entries;
@@ -86,7 +87,7 @@ function drawBowls() {
   const here = [read(best.N_opt[0]), read(best.L_opt[0])];
   if (here[0] !== null) guide(chart, here[0]);
   points(chart, [...found, ...stopped(convention, (r) => r.N)], choose);
-  const entries = budgetEntries(convention, budgets);
+  const entries = budgetEntries(convention, budgets, true);
   entries.push(['frontier', `best size by ${method.method}`]);
   if (method.minima.some((m) => m.status === 'ok')) entries.push(['star', 'minimum of a bowl, with its interval in loss']);
   legend(byId('bowls'), entries);
