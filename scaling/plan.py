@@ -145,11 +145,8 @@ def main(command: PlanCommand) -> None:
         write_text(Path(command.markdown), page)
         console.print(f"Markdown: {Path(command.markdown).resolve()}")
     if command.html is not None:
-        from scaling.pages.html.planned import plan_page  # here: only who wants it pays for it
-
-        told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
         held = {"precision": command.precision, "n_sequences": command.n_sequences}
-        page = plan_page(told, plan, request, device, count, sections, **held)
+        page = _write_page(plan, request, device, count, sections, **held)
         write_text(Path(command.html), page)
         console.print(f"Page: {Path(command.html).resolve()}")
 
@@ -252,6 +249,14 @@ def _write_json(plan: Plan, placement: Placement | None, more: Mapping[str, Any]
         parts["memory"] = chip | rows
     parts |= {name: to_plain(part) for name, part in more.items() if part is not None}
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
+
+
+def _write_page(plan: Plan, request: PlanRequest, *placed: Any, **held: Any) -> str:
+    """The page with sliders; its parts are imported here, as only who wants it pays for them."""
+    from scaling.pages.html.planned import plan_page
+
+    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    return plan_page(told, plan, request, *placed, **held)
 
 
 if __name__ == "__main__":
