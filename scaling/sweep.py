@@ -8,7 +8,7 @@ import contextlib
 import math
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.errors import SweepError, check_choice, check_range
 from scaling.files import write_text
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
 from scaling.quantities import format_quantity
@@ -68,7 +69,7 @@ class SweepConfig:
 
 TABLES = ("config.yaml", "runs.csv", "curves.csv")
 PRODUCTS = (
-    *(*TABLES, "README.md", "conventions.csv", *results.FITS),
+    *(*TABLES, "README.md", results.REPORT, "conventions.csv", *results.FITS),
     *(f"{name}.png" for name in results.FIGURES),
 )
 
@@ -287,7 +288,8 @@ def finish(
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
-        conventions = results.fit_conventions(runs, config.fit)
+        others = results.fit_conventions(runs, config.fit)
+        conventions = convention_table(others)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
         command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
@@ -295,13 +297,15 @@ def finish(
         page = results_page(title, command, told, runs, report, conventions, figures)
         write_text(folder / "README.md", page)
         write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+        reports, asked = [report, *others], asdict(config)
         names = results.write_fits(folder, report)
+        names += [results.write_report(folder, title, command, runs, curves, reports, asked)]
         written = [*TABLES, "README.md", "conventions.csv", *names, *(p.name for p in figures)]
         products.settle(folder, PRODUCTS, written, made_from)
         print_report(console, runs, report)
         for name, reason in refused.items():
             console.print(f"figure {name} not drawn: {reason}")
-    console.print(f"tables, fits, figures and README.md are in {folder.resolve()}")
+    console.print(f"tables, fits, figures, README.md, {results.REPORT}: in {folder.resolve()}")
     return missing
 
 
