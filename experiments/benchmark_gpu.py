@@ -19,6 +19,7 @@ import torch
 from benchmark_train import PlainGPT
 
 from scaling.files import write_text
+from scaling.models.kernels import Kernels
 from scaling.pages.text import markdown_table
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import ModelConfig
@@ -122,7 +123,7 @@ def steps_per_s(cell, kind, n):
     if kind in ("plain", "batched"):
         step = plain_step(cell) if kind == "plain" else batched_step(cell, n)
     else:
-        training = random_training(cell, DEVICE, kind == "compiled")
+        training = random_training(cell, DEVICE, Kernels(compiled=kind == "compiled"))
         training.static = None if kind == "launched" else training.static
 
         def step():

@@ -10,6 +10,7 @@ from scaling.files import write_text
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- below this line: python experiments/gallery.py -->\n"  # people write what is above
 MADE_BY = re.compile(r"(?:Made by|command:)((?:(?:,| and)?\s+`[^`]+`)+)")
+COMMAND = re.compile(r"python (?:experiments/\w+\.py|-m scaling\.\w+)")
 FIGURE = re.compile(r"!\[([^]]*)\]\(([^)]+\.png)\)")
 HEADER = re.compile(r"^(Question|Command|Cost|Result) +(.*\n(?: .*\n|\n)*)", re.MULTILINE)
 RECORD = re.compile(r"(?:results|scaling)(?:/[\w.-]*\w)+")
@@ -20,8 +21,6 @@ CAPTIONS = {  # of figures whose page calls them by a name only
     "triptych": "Kaplan's three panels: loss against C, D and N",
     "ratio": "tokens per parameter against C, by every method",
     "gain": "L_opt(C) of both sweeps, and how many times the compute one needs to keep up",
-    "mixing": "loss on the domain against loss on general text, one line a size",
-    "repeats": "losses on new and on repeated tokens",
 }
 
 
@@ -34,17 +33,20 @@ def list_figures() -> str:
 
 def _describe(page: Path) -> str:
     text, where = page.read_text(), page.parent.relative_to(ROOT / "results")
-    made = " ".join("".join(MADE_BY.findall(text)[:1]).split()) or "what its page names"
+    made = MADE_BY.search(text) or COMMAND.search(text)
+    command = " ".join(made[made.lastindex or 0].split()) if made else "what its page names"
     lines = [f"### {text.splitlines()[0].removeprefix('# ')}"]
-    lines += [f"[{where}]({where}/README.md), made by {made}.", ""]
+    lines += [f"[{where}]({where}/README.md), made by {command}."]
+    for html in sorted(page.parent.rglob("report.html")):
+        lines[1] += f" To look into: [{(name := html.relative_to(ROOT / 'results'))}]({name})."
     said = {Path(target).name: alt for alt, target in FIGURE.findall(text)}
     figures = sorted(page.parent.glob("*.png"))
-    lines += ["| figure | what it shows |", "| --- | --- |"] if figures else []
+    lines += ["", "| figure | what it shows |", "| --- | --- |"] if figures else []
     for path in figures:
         image = f'<img src="{where}/{path.name}" width="300" alt="{path.stem}">'
         caption = CAPTIONS.get(path.stem, said.get(path.name, path.stem))
         lines.append(f"| {image} | [{path.name}]({where}/{path.name}): {caption} |")
-    return "\n".join([*lines, ""] if figures else lines)
+    return "\n".join([*lines, ""])
 
 
 def list_questions() -> str:

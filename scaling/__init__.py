@@ -19,6 +19,17 @@ from scaling.planning.plan import Plan, make_plan
 from scaling.tables.observations import Convention, RunsWarning
 from scaling.tables.runs import load_curves, load_runs
 
+
+def _show_card(value) -> str:
+    """Show it in a notebook; pages are imported only there."""
+    from scaling.pages.html.card import show_card
+
+    return show_card(value)
+
+
+for _kind in (Fit, Report, Plan):  # a fit knows no page: here both are known
+    _kind._repr_html_ = _show_card  # pyright: ignore[reportAttributeAccessIssue]
+
 __all__ = [
     "Audit",
     "Comparison",

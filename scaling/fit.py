@@ -1,6 +1,8 @@
 """python -m scaling.fit runs=PATH: fit any table with N, D (or C) and loss, by every method."""
 
-from dataclasses import dataclass, field
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from scaling.commandline import TABLES, job_folder, make_console, verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_report
 from scaling.tables.runs import check_where
+
+PRODUCTS = (*results.FITS, results.REPORT)
 
 
 @dataclass
@@ -23,7 +27,7 @@ class FitCommand:
     objective: str | None = None  # clm, mlm, ..., likewise
     where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
     best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D
-    out: str | None = None  # folder for fits.csv and optima.csv; None: print only
+    out: str | None = None  # folder for fits.csv, optima.csv and report.html; None: print only
     overwrite: bool = False  # files of the folder that are not ours
     results: str = "results"  # where folders are made
     fit: FitConfig = field(default_factory=FitConfig)
@@ -35,7 +39,7 @@ def main(command: FitCommand) -> None:
     console = make_console()
     folder = None if command.out is None else job_folder(command.out)
     if folder is not None:
-        products.refuse_foreign(folder, results.FITS, overwrite=command.overwrite)
+        products.refuse_foreign(folder, PRODUCTS, overwrite=command.overwrite)
     where = check_where(command.where)
     named = {"family": command.family, "objective": command.objective, **where}
     wanted = {name: value for name, value in named.items() if value is not None}
@@ -45,9 +49,12 @@ def main(command: FitCommand) -> None:
     report = results.fit_tables(runs, curves, command.fit)
     print_report(console, runs, report)
     if folder is not None:
-        products.claim(folder, results.FITS, overwrite=command.overwrite)
-        products.settle(folder, results.FITS, results.write_fits(folder, report))
-        console.print(f"fits.csv and optima.csv are in {folder.resolve()}")
+        products.claim(folder, PRODUCTS, overwrite=command.overwrite)
+        asked = shlex.join(["python", "-m", "scaling.fit", *sys.argv[1:]])
+        settings, title = {"fit": asdict(command.fit)}, f"Fits of {Path(command.runs).name}"
+        written = results.write_report(folder, title, asked, runs, curves, [report], settings)
+        products.settle(folder, PRODUCTS, [*results.write_fits(folder, report), written])
+        console.print(f"fits.csv, optima.csv and {written} are in {folder.resolve()}")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class PlanCommand:
     recipe: str | None = None  # file for the recipe: .yaml for scaling.sweep; .py, .json: nanoGPT
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
+    html: str | None = None  # file for a page with sliders, by the law of this plan
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
     results: str = "results"  # where folders are made
 
@@ -143,6 +144,11 @@ def main(command: PlanCommand) -> None:
         page = f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
         write_text(Path(command.markdown), page)
         console.print(f"Markdown: {Path(command.markdown).resolve()}")
+    if command.html is not None:
+        held = {"precision": command.precision, "n_sequences": command.n_sequences}
+        page = _write_page(plan, request, device, count, sections, **held)
+        write_text(Path(command.html), page)
+        console.print(f"Page: {Path(command.html).resolve()}")
 
 
 def _read_devices(command: PlanCommand) -> dict[str, Device]:
@@ -243,6 +249,14 @@ def _write_json(plan: Plan, placement: Placement | None, more: Mapping[str, Any]
         parts["memory"] = chip | rows
     parts |= {name: to_plain(part) for name, part in more.items() if part is not None}
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
+
+
+def _write_page(plan: Plan, request: PlanRequest, *placed: Any, **held: Any) -> str:
+    """The page with sliders; its parts are imported here, as only who wants it pays for them."""
+    from scaling.pages.html.planned import plan_page
+
+    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    return plan_page(told, plan, request, *placed, **held)
 
 
 if __name__ == "__main__":

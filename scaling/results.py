@@ -1,6 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import pandas as pd
 
 from scaling.files import DIGITS, write_text
+from scaling.fitting import conventions
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
-from scaling.fitting.report import Report, convention_table, report_on
+from scaling.fitting.report import Report, report_on
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
+REPORT = "report.html"
 FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
 
 
@@ -42,9 +45,9 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
     return report_on(data, curves, config.settings(), audit=config.audit)
 
 
-def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
-    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`."""
-    return convention_table(runs, config.convention(runs).C, config.settings())
+def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> tuple[Report, ...]:
+    """Fit under every N that the table has; see `scaling.fitting.conventions.fit_conventions`."""
+    return conventions.fit_conventions(runs, config.convention(runs).C, config.settings())
 
 
 def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> str:
@@ -75,6 +78,36 @@ def write_fits(folder: Path, report: Report) -> list[str]:
 def _with_fewer_digits(fit: Fit) -> Fit:
     """The fit with draws as short as tables are: a file half as large."""
     return replace(fit, draws=fit.draws.map(lambda x: float(f"{x:.{DIGITS}g}")))
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    command: str,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    reports: Sequence[Report],
+    settings: Mapping[str, Any],
+) -> str:
+    """Write report.html, the page to send on; return its name.
+
+    The first report is the one to quote, others are those under other conventions of N. `settings`
+    may be nested.
+    """
+    from scaling.pages.html.report import report_page  # here: only who writes it pays for it
+
+    flat = dict(flatten(settings))
+    write_text(folder / REPORT, report_page(title, command, runs, curves, reports, flat))
+    return REPORT
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings with dotted names, as on a command line."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def write_figures(

@@ -8,7 +8,7 @@ import contextlib
 import math
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
 from scaling.errors import SweepError, check_choice, check_range
 from scaling.files import write_text
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import print_optima, print_report, results_page
 from scaling.quantities import format_quantity
@@ -49,7 +50,7 @@ class SweepConfig:
     precision: str = (
         "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
     )
-    compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
+    compile: str = "auto"  # auto: kernels and torch.compile measured per shape; always, never
     workers: int | None = None  # processes; None: one per core, or as many per GPU as a trial says
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
@@ -68,7 +69,7 @@ class SweepConfig:
 
 TABLES = ("config.yaml", "runs.csv", "curves.csv")
 PRODUCTS = (
-    *(*TABLES, "README.md", "conventions.csv", *results.FITS),
+    *(*TABLES, "README.md", results.REPORT, "conventions.csv", *results.FITS),
     *(f"{name}.png" for name in results.FIGURES),
 )
 
@@ -213,7 +214,7 @@ def train_missing(
 ) -> None:
     """Train plan minus done and show how far it is."""
     from scaling.training import pool
-    from scaling.training.calibration import choose_compiled
+    from scaling.training.calibration import choose_kernels
     from scaling.training.sharing import choose_workers
 
     for line in records.set_flawed_aside(folder, cells):
@@ -250,9 +251,9 @@ def train_missing(
         mode = config.compile if alone else "never"
         if device.startswith("cuda") and alone and config.workers is None:
             workers = choose_workers(trunks, device, folder, console.print)
-        compiled = choose_compiled(trunks, mode, device, folder, workers, console.print)
+        kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)
         options = {"workers": workers, "device": device, "keeping": keeping}
-        options |= {"compiled": compiled, "plan": config.parallel}
+        options |= {"kernels": kernels, "plan": config.parallel}
         events = pool.train_here(trunks, data, folder, **options)
     with contextlib.closing(events):
         watch(console, trunks, events, folder / "tensorboard" if config.track else None)
@@ -287,7 +288,8 @@ def finish(
     else:
         console.print("fitting and drawing")
         report = results.fit_tables(runs, curves, config.fit)
-        conventions = results.fit_conventions(runs, config.fit)
+        others = results.fit_conventions(runs, config.fit)
+        conventions = convention_table(others)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
         command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
@@ -295,13 +297,15 @@ def finish(
         page = results_page(title, command, told, runs, report, conventions, figures)
         write_text(folder / "README.md", page)
         write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+        reports, asked = [report, *others], asdict(config)
         names = results.write_fits(folder, report)
+        names += [results.write_report(folder, title, command, runs, curves, reports, asked)]
         written = [*TABLES, "README.md", "conventions.csv", *names, *(p.name for p in figures)]
         products.settle(folder, PRODUCTS, written, made_from)
         print_report(console, runs, report)
         for name, reason in refused.items():
             console.print(f"figure {name} not drawn: {reason}")
-    console.print(f"tables, fits, figures and README.md are in {folder.resolve()}")
+    console.print(f"tables, fits, figures, README.md, {results.REPORT}: in {folder.resolve()}")
     return missing
 
 

@@ -20,7 +20,7 @@ from scaling.fitting.profile import Profile, profile_parametric
 from scaling.fitting.result import Fit
 from scaling.fitting.sensitivity import sensitivity_table
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.tables.observations import N_COLUMNS, Convention, observations
+from scaling.tables.observations import Convention
 from scaling.tables.oddities import Oddity
 
 ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
@@ -275,47 +275,3 @@ def _list_refits(settings: FitSettings) -> dict[str, Callable[[Prepared, Fit], F
         "isoflop": lambda data, _: fit_isoflop(data, quiet),
         "isoflop_power": lambda data, _: fit_isoflop_power(data, quiet),
     }
-
-
-def convention_table(runs: pd.DataFrame, C: str, settings: FitSettings = DEFAULTS) -> pd.DataFrame:
-    """Fit under each N that the table tells apart: the ratio depends on what N leaves out.
-
-    Parameters
-    ----------
-    runs : DataFrame, as `scaling.load_runs` returns it
-    C : {"counted", "6ND", "as_given"}
-        Meaning of C, the same in every row.
-    settings : FitSettings
-
-    Returns
-    -------
-    DataFrame with one row per N and method (isoflop, isoflop_power, parametric): N, method, C
-        (FLOPs, the largest budget), N_exponent, N_opt (parameters) and tokens_per_param there, each
-        with _low and _high, status, reason. A refused fit has status "refused" and NaN.
-    """
-    rows, seen = [], []
-    for N, needed in N_COLUMNS.items():
-        if not {*needed} <= {*runs.columns}:
-            continue
-        data = Prepared.of(observations(runs, Convention(N, C))[0], Convention(N, C))
-        if any(data.obs.N.equals(known) for known in seen):  # no head of its own, as the last
-            continue
-        seen.append(data.obs.N)
-        budget = float(data.obs.budget.max())
-        for fit in (fit_isoflop, fit_isoflop_power, fit_parametric):
-            row = {"N": N, "method": fit.__name__.removeprefix("fit_"), "C": budget}
-            try:
-                rows.append(row | _tell_convention(fit(data, settings), budget))
-            except FitError as error:
-                rows.append(row | {"status": "refused", "reason": str(error)})
-    order = [q + end for q in ("N_exponent", "N_opt", "tokens_per_param") for end in ENDS]
-    return pd.DataFrame(rows, columns=["N", "method", "C", *order, "status", "reason"])
-
-
-def _tell_convention(fit: Fit, C: float) -> dict:
-    ratio = fit.tokens_per_param(C)
-    found = {"N_exponent": fit.exponents()["N_exponent"], "N_opt": fit.N_opt(C)}
-    row = {"status": ratio.status, "reason": fit.reason}
-    for name, number in (found | {"tokens_per_param": ratio}).items():
-        row |= {name + end: getattr(number, end[1:] or "value") for end in ENDS}
-    return row

@@ -3,20 +3,18 @@
 Shape suffixes: B sequences, T positions, W width, M rows, V vocabulary.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scaling.models.kernels import cross_entropy
+from scaling.models.kernels import Linear, cross_entropy, head_cross_entropy
 
 WHOLE_LOGITS = 2**28  # B * T * V up to which all are made at once: 1 GiB in fp32, and twice that
 PIECES_OF = 2**26  # logits in a piece beyond
 
 
 def head_loss(
-    head: Callable[[Tensor], Tensor],
+    head: Linear,
     x_BTW: Tensor,
     target_BT: Tensor,
     rows: int,
@@ -31,13 +29,13 @@ def head_loss(
 
     Parameters
     ----------
-    head : callable
+    head : Linear
         (M, W) or (B, T, W) to as many rows of V logits.
     rows : int
         V, rows of the head's weight.
     """
     if target_BT.numel() * rows <= whole:
-        return cross_entropy(head(x_BTW), target_BT)
+        return head_cross_entropy(head, x_BTW, target_BT)
 
     def loss(x_MW: Tensor, target_M: Tensor) -> Tensor:
         return cross_entropy(head(x_MW), target_M)

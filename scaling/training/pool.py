@@ -19,6 +19,7 @@ import torch
 
 from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
+from scaling.models.kernels import STOCK, Kernels
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
 from scaling.training.origins import ask_worker, die_with_parent, forkserver
@@ -177,7 +178,7 @@ def train_here(
     *,
     workers: int,
     device: str,
-    compiled: Mapping[str, bool] | None = None,
+    kernels: Mapping[str, Kernels] | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
     plan: ParallelConfig = ALONE,
 ) -> Generator[Event]:
@@ -191,8 +192,8 @@ def train_here(
 
     Parameters
     ----------
-    compiled : mapping of trunk_id -> bool, optional
-        Which trunks are trained through torch.compile; none if omitted.
+    kernels : mapping of trunk_id -> Kernels, optional
+        What computes each trunk; those of torch, uncompiled, if omitted.
     """
     context = forkserver()
     waiting = sorted(trunks, key=expected_cost)
@@ -208,8 +209,8 @@ def train_here(
                 taken = Counter(job.places for job in jobs)
                 job = _Job(trunk, next(iter(Counter(places) - taken)))
                 jobs.append(job)
-                whether = (compiled or {}).get(trunk.trunk_id, False)
-                arguments = (trunk, data, folder, whether, keeping, plan)
+                chosen = (kernels or {}).get(trunk.trunk_id, STOCK)
+                arguments = (trunk, data, folder, chosen, keeping, plan)
                 for rank, pipe in enumerate(_start(context, job, *arguments)):
                     running[pipe] = job, rank
                 yield Event(trunk.trunk_id, "started")
@@ -248,7 +249,7 @@ def _start(
     trunk: Trunk,
     data: TokenData,
     folder: Path,
-    compiled: bool,
+    kernels: Kernels,
     keeping: Keeping,
     plan: ParallelConfig,
 ) -> Iterator[Any]:
@@ -259,7 +260,7 @@ def _start(
         port = job.meeting.port
     for rank, device in enumerate(job.places):
         receive, send = context.Pipe(duplex=False)
-        train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
+        train = partial(train_trunk, trunk, data, folder, device, kernels, keeping, plan)
         arguments = (train, plan, device, rank, port, send)
         job.processes.append(_started(arguments))
         send.close()
@@ -330,7 +331,7 @@ def _in_step(plan: ParallelConfig, device: str, work: tuple | None) -> Iterator[
         trunks, data, folder, keeping = agree(work)
         for trunk in trunks:
             yield Event(trunk.trunk_id, "started")
-            yield from train_trunk(trunk, data, folder, device, False, keeping, plan)
+            yield from train_trunk(trunk, data, folder, device, STOCK, keeping, plan)
 
 
 def how_it_ended(exitcode: int | None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scaling.data.archives import Report
 from scaling.files import write_text
+from scaling.models.kernels import STOCK, Kernels
 from scaling.training.calibration import machine_key, random_training, take_steps
 from scaling.training.cells import Cell, Trunk, expected_cost
 from scaling.training.origins import die_with_parent, forkserver
@@ -84,13 +85,13 @@ def choose(steps_per_s: dict[int, float]) -> int:
     return chosen
 
 
-def measure_together(cell: Cell, device: str, n: int, compiled: bool = False) -> float | None:
+def measure_together(cell: Cell, device: str, n: int, kernels: Kernels = STOCK) -> float | None:
     """Steps per second of n trainings at once, all together; None if one of them fails."""
     context, pipes, processes = forkserver(), [], []
     for _ in range(n):
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_train_while, args=(cell, device, compiled, theirs), daemon=True
+            target=_train_while, args=(cell, device, kernels, theirs), daemon=True
         )
         process.start()
         theirs.close()
@@ -116,12 +117,12 @@ def _hear(pipe: Connection) -> float:
     return pipe.recv()
 
 
-def _train_while(cell: Cell, device: str, compiled: bool, pipe: Connection) -> None:
+def _train_while(cell: Cell, device: str, kernels: Kernels, pipe: Connection) -> None:
     """Body of a trial: say when it is warm, and how fast it was once all are."""
     die_with_parent()
     settle_process(device)
     try:
-        training = random_training(cell, device, compiled)
+        training = random_training(cell, device, kernels)
         take_steps(training, STEPS)
         pipe.send(0.0)
         pipe.recv()

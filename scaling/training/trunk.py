@@ -21,6 +21,7 @@ from scaling.data.order import Mixture, draw_windows
 from scaling.data.resident import hold_ids, move
 from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
+from scaling.models.kernels import STOCK, Kernels, use_kernels
 from scaling.shapes.shape import Shape
 from scaling.training.casting import FULL_RANGE, cast
 from scaling.training.graphed import StaticStep, why_plain
@@ -104,8 +105,8 @@ class TrunkTraining:
         Of the weights, the order of the windows and what of them is hidden.
     precision : str
         See `scaling.training.precision`.
-    compiled : bool
-        Forward and backward through torch.compile; evaluation stays eager.
+    kernels : Kernels
+        What computes forward and backward; evaluation is never compiled.
     valid_windows : int
         Windows from the start of the validation split (all, if it has fewer).
     plan : ParallelConfig
@@ -130,7 +131,7 @@ class TrunkTraining:
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
-        compiled: bool = False,
+        kernels: Kernels = STOCK,
         valid_windows: int = 2048,
         plan: ParallelConfig = ALONE,
         model: Model | None = None,
@@ -145,9 +146,9 @@ class TrunkTraining:
         if mesh is None:
             self.model.to(device)
         self.autocast, self.scaler = cast(self.model, precision, device)
-        self.eager_loss = parallelise(self.model, plan, mesh)
+        use_kernels(self.model, kernels)
+        self.loss_of = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
-        self.loss_of = torch.compile(self.eager_loss) if compiled else self.eager_loss
         steps = max(recipe.steps for recipe in recipes)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
@@ -265,10 +266,10 @@ class TrunkTraining:
         for tokens in mixed.parts:
             of_tokens = self.model, self.objective, tokens, self.valid_windows
             with self.autocast:
-                losses = window_losses(*of_tokens, self.eager_loss, self.device)
+                losses = window_losses(*of_tokens, self.loss_of, self.device)
             error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
             parts.append((float(losses.mean()), error))
-        reshard(self.eager_loss)
+        reshard(self.loss_of)
         mean = sum(share * loss for share, (loss, _) in zip(mixed.shares, parts, strict=True))
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")

@@ -23,7 +23,9 @@ import torch
 from scaling.data.order import Mixture
 from scaling.data.shards import Ids
 from scaling.data.tokens import TokenData
+from scaling.files import cache_folder
 from scaling.models.build import Model
+from scaling.models.kernels import STOCK, Kernels
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Cell, Event, Trunk, planned_row
 from scaling.training.checkpoints import (
@@ -58,7 +60,7 @@ def run_trunk(
     data: TokenData,
     device: str,
     *,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
     plan: ParallelConfig = ALONE,
@@ -75,7 +77,7 @@ def run_trunk(
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     ids = data.load("train"), data.load("valid")
-    training = make_training(trunk, *ids, device, compiled, plan, find_start(trunk, data, folder))
+    training = make_training(trunk, *ids, device, kernels, plan, find_start(trunk, data, folder))
     if folder:
         damaged = set_damaged_aside(folder, trunk.trunk_id) if own_rank() == 0 else []
         for line in agree(damaged):
@@ -102,7 +104,8 @@ def run_trunk(
                 **measurements(cell, data, news, steps, trained - began, device),
                 **part_columns(cell, data, news),
                 "wall_s": now - began,
-                "compiled": int(compiled),
+                "compiled": int(kernels.compiled),
+                "kernels": kernels.label,
                 "parallel": plan.label,
                 "ranks": plan.ranks,
                 **of_gpu(training),
@@ -147,7 +150,7 @@ def make_training(
     tokens: Ids | Mixture,
     valid_tokens: Ids | Mixture,
     device: str,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     plan: ParallelConfig = ALONE,
     model: Model | None = None,
 ) -> TrunkTraining:
@@ -162,7 +165,7 @@ def make_training(
         seed=shared.seed,
         device=device,
         precision=shared.precision,
-        compiled=compiled,
+        kernels=kernels,
         valid_windows=shared.valid_windows,
         plan=plan,
         model=model,
@@ -247,6 +250,8 @@ def settle_process(device: str = "cpu") -> None:
     as if it had not been.
     """
     torch.set_num_threads(1)
+    # what one worker has compiled the next one reads
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -272,12 +277,12 @@ def train_trunk(
     data: TokenData,
     folder: Path,
     device: str,
-    compiled: bool,
+    kernels: Kernels,
     keeping: Keeping,
     plan: ParallelConfig,
 ) -> Iterator[Event]:
     """Train a trunk, write a record per cell, and clear away; of several ranks the first does."""
-    options: dict[str, Any] = {"compiled": compiled, "keeping": keeping, "plan": plan}
+    options: dict[str, Any] = {"kernels": kernels, "keeping": keeping, "plan": plan}
     for news in run_trunk(trunk, data, device, folder=folder, **options):
         if own_rank() > 0:
             continue

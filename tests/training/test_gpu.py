@@ -9,6 +9,7 @@ from recipes import TINY
 
 from scaling.data.resident import hold_ids
 from scaling.models.gpt import GPT
+from scaling.models.kernels import Kernels
 from scaling.models.losses import head_loss
 from scaling.shapes.shape import Shape
 from scaling.training.batched import Members
@@ -94,7 +95,7 @@ def test_a_branch_is_bit_for_bit_the_run_of_that_length(on_gpu):
 
 
 def test_compiled_steps_are_recorded_too(on_gpu):
-    compiled = trunk(compiled=True)
+    compiled = trunk(kernels=Kernels(compiled=True))
     np.testing.assert_allclose(told(compiled.run()), told(on_gpu[1]), rtol=0, atol=5e-3)
     assert compiled.static.failure == ""
 
