@@ -1,7 +1,9 @@
 """The pages that people read promise nothing that the project does not hold."""
 
+import importlib
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_conf import LAUNCHERS, composed
+
+from scaling.commandline import resolve
+from scaling.sweep import SweepConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -221,6 +227,28 @@ def test_what_a_package_index_shows_has_no_link_that_only_a_clone_can_follow():
         text = re.sub(change["pattern"], change["replacement"], text)
     assert re.findall(r"\]\((?!http)[^)]*\)", text) == []
     assert "[demo]" not in text and "the demo, 24 GPTs" in text
+
+
+def test_the_package_is_cited_and_started_as_it_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"version = {{{project['version']}}}" in README
+    assert f"{{{{{project['authors'][0]['name']}}}}}" in README
+    module, name = project["scripts"]["scaling"].split(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.long
+def test_the_sweeps_that_pages_show_are_configurations():
+    for module, extra in LAUNCHERS.values():
+        pytest.importorskip(module, reason=f"pip install -e '.[{extra}]'")
+    text = (ROOT / "conf" / "README.md").read_text().replace("\\\n", " ")
+    shown = re.findall(r"^(?:torchrun .* -m|python -m) scaling\.sweep (.+)$", text, re.MULTILINE)
+    assert len(shown) > 9
+    for line in shown:
+        keys = [key for key in shlex.split(line, comments=True) if key != "-m"]
+        keys = [key.replace("=N", "=2").replace("$", "/") for key in keys]
+        keys = [key if "{" in key else key.split(",")[0] for key in keys]  # of -m the first
+        assert resolve(composed(*keys), SweepConfig)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
