@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 from test_conf import LAUNCHERS, composed
 
 from scaling.commandline import resolve
+from scaling.fitting.estimate import Status
 from scaling.sweep import SweepConfig
 
 ROOT = Path(__file__).parents[1]
@@ -227,6 +229,10 @@ def test_what_a_package_index_shows_has_no_link_that_only_a_clone_can_follow():
         text = re.sub(change["pattern"], change["replacement"], text)
     assert re.findall(r"\]\((?!http)[^)]*\)", text) == []
     assert "[demo]" not in text and "the demo, 24 GPTs" in text
+
+
+def test_every_status_is_explained():
+    assert [status for status in get_args(Status) if f"| `{status}` | " not in RESULTS] == []
 
 
 def test_the_package_is_cited_and_started_as_it_says():
