@@ -10,6 +10,7 @@ VERBS = {
     "fit": "fit any table with N, D (or C) and loss, by every method",
     "compare": "say how much compute one sweep's recipe saves over another's",
     "plot": "draw every figure of a runs table",
+    "report": "one HTML page of a runs table, to look into and send on",
     "plan": "say what to train with a budget, and judge a model",
     "sample": "let a trained model write, fill gaps, answer; see inside",
     "quantise": "write a trained model in fewer bits, and measure what that costs",

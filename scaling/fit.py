@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from scaling import products, results
 from scaling.commandline import TABLES, job_folder, make_console, verb
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.answer import print_answer
 from scaling.pages.fit_answer import end_with, tell_report
@@ -49,16 +50,17 @@ def main(command: FitCommand) -> None:
         Path(command.runs), command.columns, where=wanted, best_of=command.best_of
     )
     report = results.fit_tables(runs, curves, command.fit)
-    conventions = results.fit_conventions(runs, command.fit)
+    others = results.fit_conventions(runs, command.fit)
     products.claim(folder, results.FOUND, overwrite=command.overwrite)
     made = {
         "title": f"Fits of {name_table(Path(command.runs))}",
         "command": shlex.join(["python", "-m", "scaling.fit", *sys.argv[1:]]),
         "facts": facts(command, runs),
+        "settings": {"fit": asdict(command.fit)},
     }
-    names, refused = results.write_found(folder, runs, curves, report, conventions, **made)
+    names, refused = results.write_found(folder, runs, curves, [report, *others], **made)
     products.settle(folder, results.FOUND, names)
-    answer = end_with(tell_report(report, conventions), folder, names, refused)
+    answer = end_with(tell_report(report, convention_table(others)), folder, names, refused)
     print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
 
 

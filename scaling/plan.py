@@ -95,6 +95,7 @@ class PlanCommand:
     recipe: str | None = None  # file for the recipe: .yaml for scaling.sweep; .py, .json: nanoGPT
     json: str | None = None  # file for everything in full precision
     markdown: str | None = None  # file for the report
+    html: str | None = None  # file for a page with sliders, by the law of this plan
     devices: Any = None  # your own, name -> peak_flops and memory_bytes; see conf/plan.yaml
     verbose: bool = False  # print every table, not the answer alone
     results: str = "results"  # where folders are made
@@ -141,10 +142,12 @@ def main(command: PlanCommand) -> None:
 
     more = {"pilot": pilot, "ability": ability, "upkeep": upkeep}
     more |= {"layouts": None if layouts is None else layouts.table}
+    held = {"precision": command.precision, "n_sequences": command.n_sequences}
     texts = {
         "recipe": lambda: recipe,
         "json": lambda: _write_json(plan, placement, more),
-        "markdown": lambda: _write_page(command, plan, list_sections()),
+        "markdown": lambda: _write_markdown(command, plan, list_sections()),
+        "html": lambda: _write_page(plan, request, device, count, [*list_sections()], **held),
     }
     asked = {name: Path(path) for name in texts if (path := getattr(command, name)) is not None}
     for name, path in asked.items():
@@ -160,7 +163,7 @@ def main(command: PlanCommand) -> None:
     print_answer(console, answer, list_sections(), verbose=command.verbose)
 
 
-def _write_page(command: PlanCommand, plan: Plan, sections: Iterator[Section]) -> str:
+def _write_markdown(command: PlanCommand, plan: Plan, sections: Iterator[Section]) -> str:
     return f"# Plan for {command.budget or plan.budget.text}\n\n{markdown(sections)}\n"
 
 
@@ -168,7 +171,7 @@ def _list_steps(command: PlanCommand, plan: Plan) -> tuple[str, ...]:
     """The same command with what it was not asked for and what helps most."""
     again = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
     again = again if len(again) < LONG else "the same command with"
-    steps = [] if command.markdown else [f"{again} markdown=plan.md"]
+    steps = [] if command.html else [f"{again} html=plan.html"]
     if plan.status == "extrapolated" and plan.shape is not None and command.pilot is None:
         steps.insert(0, f"{again} pilot=0.01")
     return tuple(steps)
@@ -274,6 +277,14 @@ def _write_json(plan: Plan, placement: Placement | None, more: Mapping[str, Any]
         parts["memory"] = chip | rows
     parts |= {name: to_plain(part) for name, part in more.items() if part is not None}
     return json.dumps(parts, indent=2, allow_nan=False) + "\n"
+
+
+def _write_page(plan: Plan, request: PlanRequest, *placed: Any, **held: Any) -> str:
+    """The page with sliders; its parts are imported here, as only who wants it pays for them."""
+    from scaling.pages.html.planned import plan_page
+
+    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    return plan_page(told, plan, request, *placed, **held)
 
 
 if __name__ == "__main__":

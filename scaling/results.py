@@ -1,7 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from scaling.files import DIGITS, write_text
+from scaling.fitting import conventions
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.prepared import prepare
-from scaling.fitting.report import Report, convention_table, report_on
+from scaling.fitting.report import Report, report_on
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import results_page
@@ -19,8 +20,9 @@ from scaling.tables.observations import N_COLUMNS
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
+REPORT = "report.html"
 FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
-FOUND = ("README.md", "conventions.csv", *FITS, *(f"{name}.png" for name in FIGURES))
+FOUND = ("README.md", REPORT, "conventions.csv", *FITS, *(f"{name}.png" for name in FIGURES))
 
 
 def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any):
@@ -46,14 +48,14 @@ def fit_tables(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfi
     return report_on(data, curves, config.settings(), audit=config.audit)
 
 
-def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
-    """Fit under every N that the table has; see `scaling.fitting.report.convention_table`.
+def fit_conventions(runs: pd.DataFrame, config: FitConfig) -> tuple[Report, ...]:
+    """Fit under every N that the table has; see `scaling.fitting.conventions.fit_conventions`.
 
-    Empty where it has one only: that is fitted already.
+    None where it has one only: that is fitted already.
     """
     if sum({*needed} <= {*runs.columns} for needed in N_COLUMNS.values()) < 2:
-        return pd.DataFrame()
-    return convention_table(runs, config.convention(runs).C, config.settings())
+        return ()
+    return conventions.fit_conventions(runs, config.convention(runs).C, config.settings())
 
 
 def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig) -> str:
@@ -90,28 +92,61 @@ def write_found(
     folder: Path,
     runs: pd.DataFrame,
     curves: pd.DataFrame | None,
-    report: Report,
-    conventions: pd.DataFrame,
+    reports: Sequence[Report],
     *,
     title: str,
     command: str,
     facts: list[str],
+    settings: Mapping[str, Any],
     beside: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, str]]:
-    """Write fits, figures and the page, those of `FOUND` that there are.
+    """Write fits, figures and both pages, those of `FOUND` that there are.
 
-    `command` made the folder, `facts` are of its runs, `beside` are files that lie there already.
-    Returns the names, `beside` first, and which figures were not drawn and why.
+    The first report is the one to quote, others are those under other conventions of N. `command`
+    made the folder, `facts` are of its runs, `beside` are files that lie there already. Returns
+    the names, `beside` first, and which figures were not drawn and why.
     """
+    report, *others = reports
     figures, refused = write_figures(folder, runs, curves, report)
-    names = [*beside, *write_fits(folder, report)]
-    if len(conventions):
-        write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+    names, table = [*beside, *write_fits(folder, report)], conventions.convention_table(others)
+    if len(table):
+        write_text(folder / "conventions.csv", table.to_csv(index=False))
         names.append("conventions.csv")
     names += [path.name for path in figures]
-    page = results_page(title, command, facts, runs, report, conventions, names)
+    page = results_page(title, command, facts, runs, report, table, names)
     write_text(folder / "README.md", page)
-    return [*names, "README.md"], refused
+    made = write_report(folder, title, command, runs, curves, reports, settings)
+    return [*names, "README.md", made], refused
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    command: str,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    reports: Sequence[Report],
+    settings: Mapping[str, Any],
+) -> str:
+    """Write report.html, the page to send on; return its name.
+
+    The first report is the one to quote, others are those under other conventions of N. `settings`
+    may be nested.
+    """
+    from scaling.pages.html.report import report_page  # here: only who writes it pays for it
+
+    flat = dict(flatten(settings))
+    write_text(folder / REPORT, report_page(title, command, runs, curves, reports, flat))
+    return REPORT
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings with dotted names, as on a command line."""
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def write_figures(

@@ -8,7 +8,7 @@ import contextlib
 import math
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -51,8 +51,8 @@ class SweepConfig:
     precision: str = (
         "fp32"  # tf32, bf16, bf16_pure, fp16, fp8, int8 ... int2[_absmax][_group][_all]
     )
-    compile: str = "auto"  # torch.compile: auto (measured per shape), always, never
-    workers: int | None = None  # processes; None: one per core, or one per GPU
+    compile: str = "auto"  # auto: kernels and torch.compile measured per shape; always, never
+    workers: int | None = None  # processes; None: one per core, or as many per GPU as a trial says
     valid_tokens: int = 2**18  # of every run's held-out loss
     allow_repeats: bool = False  # let a run see the corpus more than once
     dry_run: bool = False  # print the plan and stop
@@ -211,7 +211,8 @@ def train_missing(
 ) -> None:
     """Train plan minus done and show how far it is."""
     from scaling.training import pool
-    from scaling.training.calibration import choose_compiled
+    from scaling.training.calibration import choose_kernels
+    from scaling.training.sharing import choose_workers
 
     for line in records.set_flawed_aside(folder, cells):
         console.print(line)
@@ -245,9 +246,11 @@ def train_missing(
     else:
         alone = config.parallel.mode == "none"
         mode = config.compile if alone else "never"
-        compiled = choose_compiled(trunks, mode, device, folder, workers, console.print)
+        if device.startswith("cuda") and alone and config.workers is None:
+            workers = choose_workers(trunks, device, folder, console.print)
+        kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)
         options = {"workers": workers, "device": device, "keeping": keeping}
-        options |= {"compiled": compiled, "plan": config.parallel}
+        options |= {"kernels": kernels, "plan": config.parallel}
         events = pool.train_here(trunks, data, folder, **options)
     with contextlib.closing(events):
         watch(console, trunks, events, folder / "tensorboard" if config.track else None)
@@ -287,11 +290,11 @@ def finish(
             folder,
             runs,
             curves,
-            report,
-            results.fit_conventions(runs, config.fit),
+            [report, *results.fit_conventions(runs, config.fit)],
             title=f"Sweep {folder.name}",
             command=shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]]),
             facts=facts(runs, cells, data),
+            settings=asdict(config),
             beside=TABLES,
         )
         products.settle(folder, PRODUCTS, names, made_from)

@@ -18,6 +18,9 @@ from scaling.tables.runs import load_runs
 RECORDS = ["demo-enwik8-cpu", "reference-enwik8-cpu", "synthetic-cpu"]
 
 
+PAGES = {"published/epoch2024": "epoch2024 out=results/published/epoch2024"}
+
+
 @pytest.fixture(scope="module", params=RECORDS)
 def record(request):
     return ROOT / "results" / request.param
@@ -34,7 +37,15 @@ def test_a_record_is_complete_and_holds_no_debris(record):
     figures = {f"{name}.png" for name in ("compute", "isoflop", "contour", "ratio")}
     tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
     assert figures | tables | {"audit.csv", "fit.json"} <= names
-    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png"}
+    assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png", "html"}
+
+
+@pytest.mark.parametrize("name", [*RECORDS[:2], "published/epoch2024"])
+def test_its_page_is_small_and_says_how_it_was_made(name):
+    page = (ROOT / "results" / name / "report.html").read_text()
+    assert len(page.encode()) < 500_000
+    command = f"python -m scaling.report runs={PAGES.get(name, f'results/{name}')}"
+    assert f"<code>{command}</code>" in page
 
 
 def test_its_fit_reads_back_and_says_what_its_table_says(record):

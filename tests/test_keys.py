@@ -9,6 +9,7 @@ from scaling.keys import help_text, list_keys, suggest
 from scaling.plan import PlanCommand
 from scaling.plot import PlotCommand
 from scaling.quantise import QuantiseCommand
+from scaling.report import ReportCommand
 from scaling.reproduce import ReproduceCommand
 from scaling.sample import SampleCommand
 from scaling.sweep import SweepConfig
@@ -19,6 +20,7 @@ VERBS = {
     "plot": PlotCommand,
     "plan": PlanCommand,
     "quantise": QuantiseCommand,
+    "report": ReportCommand,
     "reproduce": ReproduceCommand,
     "sample": SampleCommand,
     "course": CourseCommand,

@@ -41,20 +41,29 @@ MAY_IMPORT = {
     "plan": {"commandline"} | PAGES,
     "plot": {"commandline", "products", "results"} | PAGES,
     "quantise": {"commandline", "products"} | PAGES | TRAINING,
+    "report": {"commandline", "products", "results"} | PAGES,
     "reproduce": {"commandline", "products", "results"} | PAGES,
     "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
     "__main__": {"keys"},  # all of them by their names
-    "__init__": PLANNING,
+    "__init__": PLANNING | {"pages"},  # the notebook's cards, when they are shown
 }
 VERBS = {"compare", "course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample"}
-VERBS |= {"sweep"}
+VERBS |= {"report", "sweep"}
 HEAVY = ("matplotlib", "requests", "rich", "scipy.stats", "torch")
 LIGHT = ["scaling", "scaling.planning.plan"]  # imported without what only some of it needs
-WITHOUT_TORCH = ["data.tokens", "pages.fits", "pages.plans", "pages.replication", "results"]
+WITHOUT_TORCH = [
+    "data.tokens",
+    "report",
+    "pages.fits",
+    "pages.plans",
+    "pages.replication",
+    "results",
+]
 WITHOUT_TORCH += ["course.page", "course.figures", "figures", "data.objectives", "shapes.buildable"]
 WITHOUT_TORCH += [
     "quantise",
+    "report",
     "sample",
     "sweep",
     "training.dispatch",

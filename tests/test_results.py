@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from scaling.commandline import make_console
+from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import (
     excluded_section,
@@ -147,7 +148,7 @@ def test_every_figure_is_written_as_png(runs, report, tmp_path):
 def test_the_page_names_convention_methods_and_excluded_runs(runs, report):
     runs = runs.copy()
     runs.loc[3, ["status", "reason"]] = ["diverged", "loss became nan"]
-    conventions = fit_conventions(runs, QUICK)
+    conventions = convention_table(fit_conventions(runs, QUICK))
     page = results_page(
         "Sweep x", "python -m scaling.sweep", ["18 runs"], runs, report, conventions, []
     )
@@ -163,7 +164,7 @@ NASTY = "[/x] <img src=x>|`rm`\n# [click](http://evil)"
 def test_names_of_others_are_text_on_every_page(runs, report, capsys):
     runs = runs.assign(name=NASTY)
     runs.loc[3, ["status", "reason"]] = ["diverged", NASTY]
-    conventions = fit_conventions(runs, QUICK)
+    conventions = convention_table(fit_conventions(runs, QUICK))
     page = results_page(NASTY, NASTY, [NASTY], runs, report, conventions, [])
     frame = pd.DataFrame({NASTY: [NASTY]})
     table = Table(frame, (shown(NASTY),), caption=NASTY)

@@ -50,6 +50,7 @@ def test_a_sweep_leaves_a_complete_folder(swept):
     folder = cwd / "results" / "smoke-synthetic"
     names = {p.name for p in folder.iterdir()}
     assert {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "README.md"} <= names
+    assert "report.html" in names
     assert [p.name for p in cwd.iterdir()] == ["results"]  # Hydra leaves nothing behind
     runs = pd.read_csv(folder / "runs.csv")
     assert len(runs) == 8

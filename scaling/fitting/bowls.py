@@ -145,6 +145,20 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     )
 
 
+def fitted_losses(obs: pd.DataFrame, kind: BowlKind) -> np.ndarray:
+    """Losses (nats/token) that the bowls of all budgets say of their runs; NaN where none does.
+
+    `obs` as in `Prepared`, with L, weight and budget.
+    """
+    budgets = [BudgetRuns.of(rows) for _, rows in obs.groupby("budget")]
+    log_L, weights = np.log(obs.L.to_numpy(float))[None], obs.weight.to_numpy(float)[None]
+    losses = np.full(len(obs), np.nan)
+    for runs, bowl in zip(budgets, kind.refit(budgets, log_L, weights).each, strict=True):
+        if _is_fitted(runs, bowl):
+            losses[runs.rows] = np.exp(bowl.log_fitted[0])
+    return losses
+
+
 def _test_bowls(data: Prepared, fitted: list, log_fitted: np.ndarray, spare: int):
     """Lack of fit of all bowls together."""
     rows = np.concatenate([b.rows for b, _ in fitted])

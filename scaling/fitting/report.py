@@ -20,7 +20,7 @@ from scaling.fitting.profile import Profile, profile_parametric
 from scaling.fitting.result import Fit
 from scaling.fitting.sensitivity import sensitivity_table
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.tables.observations import N_COLUMNS, Convention, observations
+from scaling.tables.observations import Convention
 from scaling.tables.oddities import Oddity
 
 ENDS = ("", "_low", "_high")  # of the columns of a number with an interval
@@ -119,7 +119,11 @@ def fit_law(
     ----------
     runs : path, registry name or DataFrame, as `scaling.load_runs` takes it
     law : str
-        Key of `scaling.laws.table.LAWS`.
+        Key of `scaling.laws.table.LAWS`, which states formula and source: of N and D chinchilla,
+        chinchilla_tied, kaplan, kaplan_general, chinchilla_coupled (B ~ N^-gamma), chinchilla_bent
+        (exponent of D linear in ln N), farseer, quadratic (in the logarithms); with more variables
+        repeated, trained_in_bits, rounding_cost, kaplan_steps, kaplan_batch, critical_batch; of one
+        power_N, power_D, power_C and each with _E. Those of N and D have an optimum at every C.
     columns, where, best_of : as `scaling.load_runs` takes them, optional
     convention : Convention, optional
         What N and C mean; the table's default if omitted.
@@ -141,6 +145,14 @@ def fit_law(
     Returns
     -------
     Fit; errors as in `scaling.fitting.parametric.fit_parametric`.
+
+    Examples
+    --------
+    With `runs` of help(scaling), half of the exponents given:
+
+    >>> fit = scaling.fit_law(runs, bootstrap=0, constraints={"beta": 0.3})
+    >>> fit.status, round(fit.params["E"], 6), fit.N_opt(1e19)
+    ('ok', 1.7, 4.231e+08)
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
     prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
@@ -166,6 +178,11 @@ def profile_law(
     For directions in which the objective is flat or lopsided, where a bootstrap's interval says
     little. Parameters as in `fit_law`, result and errors as in
     `scaling.fitting.profile.profile_parametric`.
+
+    Examples
+    --------
+    >>> scaling.profile_law(runs, "beta")  # `runs` of help(scaling)
+    profile of beta: 0.3, from 3 fits
     """
     criterion = Criterion(residual, loss, huber_delta)
     prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
@@ -204,6 +221,14 @@ def fit_all(
     -------
     Report with parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, and
         repeated where tokens were; or their refusals.
+
+    Examples
+    --------
+    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> report.recommended.method, report["isoflop"].N_opt(1e19)
+    ('isoflop_power', 4.257e+08)
+    >>> [method for method, reason in report.refusals]
+    ['envelope']
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
     return report_on(
@@ -275,47 +300,3 @@ def _list_refits(settings: FitSettings) -> dict[str, Callable[[Prepared, Fit], F
         "isoflop": lambda data, _: fit_isoflop(data, quiet),
         "isoflop_power": lambda data, _: fit_isoflop_power(data, quiet),
     }
-
-
-def convention_table(runs: pd.DataFrame, C: str, settings: FitSettings = DEFAULTS) -> pd.DataFrame:
-    """Fit under each N that the table tells apart: the ratio depends on what N leaves out.
-
-    Parameters
-    ----------
-    runs : DataFrame, as `scaling.load_runs` returns it
-    C : {"counted", "6ND", "as_given"}
-        Meaning of C, the same in every row.
-    settings : FitSettings
-
-    Returns
-    -------
-    DataFrame with one row per N and method (isoflop, isoflop_power, parametric): N, method, C
-        (FLOPs, the largest budget), N_exponent, N_opt (parameters) and tokens_per_param there, each
-        with _low and _high, status, reason. A refused fit has status "refused" and NaN.
-    """
-    rows, seen = [], []
-    for N, needed in N_COLUMNS.items():
-        if not {*needed} <= {*runs.columns}:
-            continue
-        data = Prepared.of(observations(runs, Convention(N, C))[0], Convention(N, C))
-        if any(data.obs.N.equals(known) for known in seen):  # no head of its own, as the last
-            continue
-        seen.append(data.obs.N)
-        budget = float(data.obs.budget.max())
-        for fit in (fit_isoflop, fit_isoflop_power, fit_parametric):
-            row = {"N": N, "method": fit.__name__.removeprefix("fit_"), "C": budget}
-            try:
-                rows.append(row | _tell_convention(fit(data, settings), budget))
-            except FitError as error:
-                rows.append(row | {"status": "refused", "reason": str(error)})
-    order = [q + end for q in ("N_exponent", "N_opt", "tokens_per_param") for end in ENDS]
-    return pd.DataFrame(rows, columns=["N", "method", "C", *order, "status", "reason"])
-
-
-def _tell_convention(fit: Fit, C: float) -> dict:
-    ratio = fit.tokens_per_param(C)
-    found = {"N_exponent": fit.exponents()["N_exponent"], "N_opt": fit.N_opt(C)}
-    row = {"status": ratio.status, "reason": fit.reason}
-    for name, number in (found | {"tokens_per_param": ratio}).items():
-        row |= {name + end: getattr(number, end[1:] or "value") for end in ENDS}
-    return row

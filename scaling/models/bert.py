@@ -8,7 +8,7 @@ Shape suffixes: B sequences, T positions, M masked positions, W width, V rows of
 
 from torch import Tensor
 
-from scaling.models.kernels import cross_entropy
+from scaling.models.kernels import head_cross_entropy
 from scaling.models.layers import Stack
 
 
@@ -23,13 +23,16 @@ class BERT(Stack):
 
     def forward(self, tokens_BT: Tensor, positions_BM: Tensor) -> Tensor:
         """Logits of the tokens that belong at `positions_BM`, shape (B, M, V)."""
+        return self.head(self.masked(tokens_BT, positions_BM))
+
+    def masked(self, tokens_BT: Tensor, positions_BM: Tensor) -> Tensor:
+        """What the head sees, shape (B, M, W)."""
         x_BTW = self.stream(tokens_BT)
-        rows_BMW = x_BTW.gather(1, positions_BM[..., None].expand(-1, -1, x_BTW.shape[-1]))
-        return self.head(self.norm(rows_BMW))
+        return self.norm(x_BTW.gather(1, positions_BM[..., None].expand(-1, -1, x_BTW.shape[-1])))
 
     def loss(self, tokens_BT: Tensor, positions_BM: Tensor, targets_BM: Tensor) -> Tensor:
         """Cross-entropy of every masked token in nats, shape (B, M).
 
         The arguments are what `scaling.data.objectives.MaskedLM` makes of a batch.
         """
-        return cross_entropy(self(tokens_BT, positions_BM), targets_BM)
+        return head_cross_entropy(self.head, self.masked(tokens_BT, positions_BM), targets_BM)

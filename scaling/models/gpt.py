@@ -5,8 +5,8 @@ Shape suffixes: B sequences, T positions, V vocabulary.
 
 from torch import Tensor
 
-from scaling.models.kernels import cross_entropy
 from scaling.models.layers import Stack
+from scaling.models.losses import head_loss
 
 
 class GPT(Stack):
@@ -20,4 +20,5 @@ class GPT(Stack):
 
     def loss(self, windows_BT: Tensor) -> Tensor:
         """Cross-entropy of every target in nats, shape (B, T), for windows of T + 1 tokens."""
-        return cross_entropy(self(windows_BT[:, :-1]), windows_BT[:, 1:])
+        x_BTW = self.norm(self.stream(windows_BT[:, :-1]))
+        return head_loss(self.head, x_BTW, windows_BT[:, 1:], self.shape.table_rows)

@@ -3,13 +3,16 @@
 Shape suffixes: B sequences, T positions, W width, H heads, K head width, F feed-forward width.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.kernels import Linear, Table
+from scaling.models.attention import self_attention, turn
+from scaling.models.kernels import STOCK, Linear, Table, gelu, own_kernels_serve, rms_norm
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -25,7 +28,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return the normalised tensor, same shape and dtype."""
-        return F.rms_norm(x_BTW, (x_BTW.shape[-1],), self.gain.to(x_BTW.dtype), self.eps)
+        return rms_norm(x_BTW, self.gain, self.eps)
 
 
 class Rotary(nn.Module):
@@ -45,9 +48,8 @@ class Rotary(nn.Module):
 
     def forward(self, x_BHTK: Tensor) -> Tensor:
         """Turn every pair (k, k + K/2) by its position's angle."""
-        T, K = x_BHTK.shape[-2:]
-        cos_TK, sin_TK = self.cos[:T].to(x_BHTK.dtype), self.sin[:T].to(x_BHTK.dtype)
-        return x_BHTK * cos_TK + x_BHTK.roll(K // 2, -1) * sin_TK
+        T = x_BHTK.shape[-2]
+        return turn(x_BHTK, self.cos[:T], self.sin[:T])
 
 
 def attend(q_BHTK: Tensor, k_BGMK: Tensor, v_BGMK: Tensor, causal: bool = False) -> Tensor:
@@ -69,14 +71,20 @@ class Attention(nn.Module):
         kv = shape.kv_heads * shape.head_width
         self.qkv = Linear(shape.width, attention + 2 * kv)
         self.out = Linear(attention, shape.width)
+        self.kernels = STOCK
 
     def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
         """Attend within each sequence."""
         B, T, _ = x_BTW.shape
         H, G = self.n_heads, self.kv_heads
-        heads_BHTK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1).transpose(1, 2)
-        turned_BHTK, v_BHTK = rotary(heads_BHTK[:, : H + G]), heads_BHTK[:, H + G :]
-        return self.out(attend(turned_BHTK[:, :H], turned_BHTK[:, H:], v_BHTK, self.causal))
+        heads_BTHK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1)
+        if self.kernels.attention == "batched" and H == G and own_kernels_serve(heads_BTHK):
+            angles = rotary.cos[:T], rotary.sin[:T]
+            return self.out(self_attention(heads_BTHK, *angles, self.causal))
+        q_and_k_BTHK, v_BTHK = heads_BTHK.split((H + G, G), 2)
+        turned_BHTK = rotary(q_and_k_BTHK.transpose(1, 2))
+        q_BHTK, k_BHTK = turned_BHTK.split((H, G), 1)
+        return self.out(attend(q_BHTK, k_BHTK, v_BTHK.transpose(1, 2), self.causal))
 
 
 class CrossAttention(nn.Module):
@@ -113,7 +121,7 @@ class FeedForward(nn.Module):
         """Return the layer's contribution to the residual stream."""
         h_BTF = self.up(x_BTW)
         if not self.gated:
-            return self.out(F.gelu(h_BTF, approximate="tanh"))
+            return self.out(gelu(h_BTF))
         gate_BTF, value_BTF = h_BTF.chunk(2, -1)
         return self.out(F.silu(gate_BTF) * value_BTF)
 
@@ -132,13 +140,26 @@ class Block(nn.Module):
         self.attention = Attention(shape, causal)
         self.cross = CrossAttention(shape) if cross else None
         self.ffn = FeedForward(shape)
+        self.kernels = STOCK
 
     def forward(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
-        """Add every contribution to the residual stream."""
+        """Add every contribution to the residual stream; compiled, if so, where it learns."""
+        if self.kernels.compiled and torch.is_grad_enabled():
+            return compiled_block()(self, x_BTW, rotary, memory_BMW)
+        return self.add(x_BTW, rotary, memory_BMW)
+
+    def add(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
+        """Do what forward does, eagerly."""
         x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
         if self.cross is not None and self.cross_norm is not None:
             x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
         return x_BTW + self.ffn(self.ffn_norm(x_BTW))
+
+
+@functools.cache
+def compiled_block() -> Callable[..., Tensor]:
+    """Return `Block.add` through torch.compile: once for all layers that are alike."""
+    return torch.compile(Block.add)
 
 
 def init_blocks(blocks: nn.ModuleList, generator: torch.Generator, additions: int = 2) -> None:

@@ -9,7 +9,7 @@ Shape suffixes: B sequences, E encoder positions, D decoder positions, W width, 
 import torch
 from torch import Tensor, nn
 
-from scaling.models.kernels import Table, cross_entropy
+from scaling.models.kernels import Table, head_cross_entropy
 from scaling.models.layers import (
     TABLE_STD,
     Block,
@@ -48,6 +48,10 @@ class T5(nn.Module):
 
     def forward(self, inputs_BE: Tensor, previous_BD: Tensor) -> Tensor:
         """Logits of the tokens that follow `previous_BD`, shape (B, D, V)."""
+        return self.head(self.decode(inputs_BE, previous_BD))
+
+    def decode(self, inputs_BE: Tensor, previous_BD: Tensor) -> Tensor:
+        """What the head sees, shape (B, D, W)."""
         memory_BEW = self.table(inputs_BE) / TABLE_STD
         for block in self.encoder:
             memory_BEW = block(memory_BEW, self.rotary)
@@ -55,7 +59,7 @@ class T5(nn.Module):
         x_BDW = self.table(previous_BD) / TABLE_STD
         for block in self.decoder:
             x_BDW = block(x_BDW, self.rotary, memory_BEW)
-        return self.head(self.norm(x_BDW))
+        return self.norm(x_BDW)
 
     def loss(self, inputs_BE: Tensor, targets_BD: Tensor) -> Tensor:
         """Cross-entropy of every target in nats, sentinels included, shape (B, D).
@@ -63,4 +67,5 @@ class T5(nn.Module):
         The arguments are what `scaling.data.objectives.SpanCorruption` makes of a batch.
         """
         # every target ends with the same mark, which therefore tells nothing as the first input
-        return cross_entropy(self(inputs_BE, targets_BD.roll(1, 1)), targets_BD)
+        x_BDW = self.decode(inputs_BE, targets_BD.roll(1, 1))
+        return head_cross_entropy(self.head, x_BDW, targets_BD)

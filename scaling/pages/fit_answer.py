@@ -20,7 +20,7 @@ TESTED = 2  # times the largest budget: so far intervals were tested
 
 
 def tell_report(report: Report, conventions: pd.DataFrame | None = None) -> Answer:
-    """The answer of a report; `conventions` as `scaling.fitting.report.convention_table`."""
+    """The answer of a report; `conventions` as `scaling.fitting.conventions.convention_table`."""
     method, reason = report.recommended
     fit = None if method is None else report[method]
     return tell_fits(fit, fits_table(report), optima_table(report), conventions, reason)

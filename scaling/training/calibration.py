@@ -1,9 +1,11 @@
-"""Eager or compiled: chosen per shape by a short measurement on this machine, not by belief.
+"""Kernels and compiler: chosen per shape by a short measurement on this machine, not by belief.
 
-torch.compile fuses what lies between the matrix products, which is most of a tiny model's step,
-but costs seconds before the first. The choice is part of what a run was: it is measured before the
-first cell, kept in the results folder and taken again on resume, so that a resumed run stays bit
-for bit what it would have been.
+Which library multiplies faster, and whether short windows are attended to faster by whole products,
+depends on the processor and the shape; both are measured in a second or two of eager steps.
+torch.compile fuses what lies between the products, but costs up to half a minute before its first
+step, so it is tried only where a saving that is plausible would win that back. The choice is part
+of what a run was: it is measured before the first cell, kept in the results folder and taken again
+on resume, so that a resumed run stays bit for bit what it would have been.
 """
 
 import json
@@ -24,18 +26,29 @@ import torch
 from scaling.data.archives import Report
 from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
+from scaling.models.kernels import (
+    ATTENTIONS,
+    ONEDNN,
+    PRODUCTS,
+    STOCK,
+    Kernels,
+    use_kernels,
+)
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
-from scaling.training.origins import forkserver
+from scaling.training.origins import ask_worker, forkserver
 from scaling.training.trunk import TrunkTraining
 from scaling.training.worker import device_name, make_training, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"
 NOT_LASTING = (TOO_SHORT, KILLED)  # reasons that another sweep may not have
-WARM_STEPS = 5  # before a measurement; the first compiles
-MEASURED_S = 0.5  # of a measurement, at least
-WORTH_MEASURING_S = 60.0  # of eager training; below, compiling could not pay
+WARM_STEPS = 2  # before a measurement; the first compiles
+ROUNDS = 3  # of steps that take turns, at least,
+MEASURED_S = 0.3  # and so long for each of the kernels that are compared
+WHOLE_WINDOW = 256  # positions up to which attention by whole products is tried
+COMPILE_S, PLAUSIBLE = 30.0, 0.2  # what compiling costs at most, and the share that it may save
+WORTH_MEASURING_S = COMPILE_S / PLAUSIBLE  # of eager training
 SURELY_SHORT_FLOPS = 1e11  # less than that on any machine: not even measured
 
 
@@ -43,7 +56,10 @@ SURELY_SHORT_FLOPS = 1e11  # less than that on any machine: not even measured
 class Timing:
     """What one step of a shape costs here, in seconds; None: not measured."""
 
-    eager_s: float | None = None
+    stock_s: float | None = None  # eager, by torch's own kernels
+    eager_s: float | None = None  # eager, by the fastest ones:
+    product: str = STOCK.product
+    attention: str = STOCK.attention
     compiled_s: float | None = None
     compile_s: float | None = None  # until the first compiled step is done
     reason: str = ""  # why something was not measured
@@ -55,14 +71,15 @@ class Timing:
         return steps * (self.eager_s - self.compiled_s) > self.compile_s
 
 
-def choose_compiled(
+def choose_kernels(
     trunks: list[Trunk], mode: str, device: str, folder: Path, workers: int, report: Report
-) -> dict[str, bool]:
-    """Say for every trunk whether to compile it; measure the shapes that nobody has measured here.
+) -> dict[str, Kernels]:
+    """Say for every trunk what computes it; measure the shapes that nobody has measured here.
 
     Parameters
     ----------
     mode : {"auto", "always", "never"}
+        Whether to compile; nothing is measured unless "auto", and torch's own kernels serve.
     folder : Path
         The results folder: `calibration.json` in it holds earlier choices, which stay.
     workers : int
@@ -70,11 +87,11 @@ def choose_compiled(
 
     Returns
     -------
-    dict of trunk_id -> bool
+    dict of trunk_id -> Kernels
     """
     check_choice("compile", mode, CHOICES["compile"])
     if mode != "auto":
-        return {trunk.trunk_id: mode == "always" for trunk in trunks}
+        return {t.trunk_id: replace(STOCK, compiled=mode == "always") for t in trunks}
     path = folder / "calibration.json"
     kept = _read(path, chosen=True)
     groups: dict[str, list[Trunk]] = {}
@@ -84,7 +101,9 @@ def choose_compiled(
     if todo:
         kept |= _measured(todo, device, workers, report)
         write_text(path, json.dumps(kept, indent=1))
-    return {t.trunk_id: kept[key]["compiled"] for key, group in groups.items() for t in group}
+    names = [field.name for field in fields(Kernels)]
+    chosen = {k: Kernels(**{n: kept[k][n] for n in names}) for k in groups}
+    return {t.trunk_id: chosen[key] for key, group in groups.items() for t in group}
 
 
 def _measured(
@@ -99,7 +118,7 @@ def _measured(
     known |= {key: asdict(Timing(reason=TOO_SHORT)) for key in short if key not in known}
     new = [key for key in cells if key not in known]
     if new:
-        report(f"compile=auto: measuring {len(new)} shapes, eager and compiled")
+        report(f"compile=auto: measuring {len(new)} shapes")
         known |= {key: asdict(Timing(reason=KILLED)) for key in new}
         try:
             with ProcessPoolExecutor(
@@ -110,7 +129,9 @@ def _measured(
                 for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
                     known[key] = asdict(timing)
         except (BrokenProcessPool, OSError, EOFError):  # a worker, or what starts them
-            report(f"compile=auto: a {KILLED} (out of memory?); shapes not measured stay eager")
+            report(
+                f"compile=auto: a {KILLED} (out of memory?); torch computes what was not measured"
+            )
         lasting = {k: timing for k, timing in known.items() if timing["reason"] not in NOT_LASTING}
         write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others
     return {key: known[key] | {"compiled": Timing(**known[key]).pays(steps[key])} for key in cells}
@@ -119,46 +140,66 @@ def _measured(
 def measure_cell(cell: Cell, steps: int, device: str) -> Timing:
     """Time a training step of this cell's shape, batch and precision, in this process.
 
-    Compilation is tried only where so many eager steps would take a minute.
+    Compilation is tried only where so many eager steps are likely to win it back.
     """
-    settle_process()
+    settle_process(device)
     try:
-        eager_s, _ = seconds_per_step(cell, device, compiled=False)
+        seconds = race_kernels(random_training(cell, device), candidates(cell, device))
     except RuntimeError as error:  # out of memory: the sweep itself will say so
         return Timing(reason=str(error)[:500])
-    if steps * eager_s < WORTH_MEASURING_S:
-        return Timing(eager_s, reason=TOO_SHORT)
+    best = min(seconds, key=seconds.__getitem__)
+    timing = Timing(seconds[STOCK], seconds[best], best.product, best.attention)
+    if steps * seconds[best] < WORTH_MEASURING_S:
+        return replace(timing, reason=TOO_SHORT)
+    compiled, began = replace(best, compiled=True), time.perf_counter()
     try:
-        compiled_s, compile_s = seconds_per_step(cell, device, compiled=True)
+        training = random_training(cell, device, compiled)
+        take_steps(training, WARM_STEPS)
+        warm_s = time.perf_counter() - began
+        compiled_s = race_kernels(training, [compiled])[compiled]
     except Exception as error:  # no compiler, or one that fails
-        return Timing(eager_s, reason=f"{type(error).__name__}: {error}"[:500])
-    return Timing(eager_s, compiled_s, compile_s)
+        return replace(timing, reason=f"{type(error).__name__}: {error}"[:500])
+    compile_s = max(0.0, warm_s - WARM_STEPS * compiled_s)
+    return replace(timing, compiled_s=compiled_s, compile_s=compile_s)
 
 
-def seconds_per_step(cell: Cell, device: str, compiled: bool) -> tuple[float, float]:
-    """Seconds of one training step, and of the first ones, which compile."""
-    began = time.perf_counter()
-    training = random_training(cell, device, compiled)
-    _run(training, WARM_STEPS)
-    warm = time.perf_counter()
-    best = float("inf")
-    while time.perf_counter() - warm < MEASURED_S:
-        started = time.perf_counter()
-        _run(training, WARM_STEPS)
-        best = min(best, (time.perf_counter() - started) / WARM_STEPS)
-    return best, max(0.0, warm - began - WARM_STEPS * best)
+def candidates(cell: Cell, device: str) -> list[Kernels]:
+    """Kernels that may be the fastest for a cell, torch's own first."""
+    if device != "cpu":
+        return [STOCK]
+    attentions = ATTENTIONS if cell.shape.seq_len <= WHOLE_WINDOW else ATTENTIONS[:1]
+    products = PRODUCTS if ONEDNN else PRODUCTS[:1]
+    return [Kernels(product, attention) for product in products for attention in attentions]
 
 
-def random_training(cell: Cell, device: str, compiled: bool) -> TrunkTraining:
+def race_kernels(training: TrunkTraining, kernels: list[Kernels]) -> dict[Kernels, float]:
+    """Seconds of the fastest training step by each of these, which take turns."""
+    seconds = dict.fromkeys(kernels, math.inf)
+    for chosen in kernels:
+        use_kernels(training.model, chosen)
+        take_steps(training, WARM_STEPS)
+    began, rounds = time.perf_counter(), 0
+    while rounds < ROUNDS or time.perf_counter() - began < MEASURED_S * len(kernels):
+        for chosen in kernels:
+            use_kernels(training.model, chosen)
+            started = time.perf_counter()
+            take_steps(training, 1)
+            seconds[chosen] = min(seconds[chosen], time.perf_counter() - started)
+        rounds += 1
+    return seconds
+
+
+def random_training(cell: Cell, device: str, kernels: Kernels = STOCK) -> TrunkTraining:
     """Training of a cell's shape on random tokens: what a step costs does not depend on them."""
     recipe = replace(cell.recipe, steps=10**5, cooldown_steps=0)
     n_tokens = 64 * recipe.batch_size * cell.shape.window.text
     drawn = np.random.default_rng(0).integers(0, cell.shape.vocab_size, n_tokens)
     tokens, trunk = drawn.astype(np.uint16), Trunk((replace(cell, recipe=recipe, seed=0),))
-    return make_training(trunk, tokens, tokens[: 4 * cell.shape.window.text], device, compiled)
+    return make_training(trunk, tokens, tokens[: 4 * cell.shape.window.text], device, kernels)
 
 
-def _run(training: TrunkTraining, steps: int) -> None:
+def take_steps(training: TrunkTraining, steps: int) -> None:
+    """Train so many steps further, and wait until they are done."""
     for _ in training.advance(training.recipes[0], training.step + steps):
         pass
     if training.device.startswith("cuda"):
@@ -174,7 +215,7 @@ def task_key(cell: Cell) -> str:
 
 def machine_key(device: str) -> str:
     """What a timing holds for: processor or GPU, and version of torch."""
-    chip = device_name(device) if device.startswith("cuda") else _processor()
+    chip = ask_worker(device_name, device) if device.startswith("cuda") else _processor()
     return "".join(c if c.isalnum() else "_" for c in f"{chip} torch {torch.__version__}")
 
 
@@ -203,6 +244,8 @@ def _is_timing(kept: Any, chosen: bool) -> bool:
         return False
     times = [value for name, value in kept.items() if name.endswith("_s") and value is not None]
     if not all(type(value) in (int, float) and 0 <= value < math.inf for value in times):
+        return False
+    if kept.get("product") not in PRODUCTS or kept.get("attention") not in ATTENTIONS:
         return False
     if chosen:
         return type(kept.get("compiled")) is bool

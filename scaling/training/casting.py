@@ -29,7 +29,7 @@ def cast(model: Model, precision: str, device: str) -> tuple[torch.autocast, Gra
     if kind == "cuda":
         if asked.name == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
             raise ValueError(f"{torch.cuda.get_device_name(device)} has no tf32; take fp32 or fp16")
-        torch.set_float32_matmul_precision("high" if asked.name == "tf32" else "highest")
+        set_products(asked.name)
     if asked.name == "bf16_pure":
         model.to(torch.bfloat16)
     if asked.name == "fp8":
@@ -39,3 +39,11 @@ def cast(model: Model, precision: str, device: str) -> tuple[torch.autocast, Gra
     dtype = AUTOCAST.get(asked.name)
     autocast = torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
     return autocast, GradScaler(kind, enabled=asked.name == "fp16")
+
+
+def set_products(precision: str) -> None:
+    """Let a GPU round the inputs of fp32 products to 10 bits in tf32, and in nothing else.
+
+    The setting is the process's, until the next training is made: a worker makes one.
+    """
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class Job:
 
         Where the launcher has started every rank, it is trained in theirs.
         """
-        from scaling.training import pool  # and torch, which what hands jobs over does not need
+        from scaling.models.kernels import STOCK  # and torch, which nobody needs who only
+        from scaling.training import pool  # hands jobs over
 
         cells = list(self.trunk.cells)
         todo = group_trunks(records.not_yet_run(cells, folder, self.keeping.models))
@@ -72,7 +73,8 @@ class Job:
         started = launched()
         if started is None:
             pool.check_devices(self.plan, device)
-            options |= {"workers": 1, "compiled": {t.trunk_id: self.compiled for t in todo}}
+            kernels = replace(STOCK, compiled=self.compiled)
+            options |= {"workers": 1, "kernels": {t.trunk_id: kernels for t in todo}}
             events = pool.train_here(todo, self.tokens(), folder, **options)
         elif started[0] == 0:
             events = pool.lead(todo, self.tokens(), folder, **options)

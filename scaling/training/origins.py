@@ -4,9 +4,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # Imported once and inherited by every worker; the optimizer would load torch._dynamo in each.
 PRELOADED = ["__main__", "scaling.training.worker", "torch._dynamo"]
@@ -27,6 +32,15 @@ def forkserver() -> ForkServerContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
+
+
+def ask_worker(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process of its own: what it does to a GPU, this process does not hold.
+
+    A context takes hundreds of megabytes of a GPU for as long as its process lives.
+    """
+    with ProcessPoolExecutor(1, mp_context=forkserver()) as one:
+        return one.submit(function, *arguments).result()
 
 
 def die_with_parent() -> None:

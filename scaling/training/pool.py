@@ -19,9 +19,10 @@ import torch
 
 from scaling.data.tokens import TokenData
 from scaling.errors import SweepError
+from scaling.models.kernels import STOCK, Kernels
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Event, Trunk, expected_cost
-from scaling.training.origins import die_with_parent, forkserver
+from scaling.training.origins import ask_worker, die_with_parent, forkserver
 from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
@@ -94,7 +95,13 @@ def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float
 
     NaN where that would itself take a processor minutes.
     """
-    settle_process()
+    if device.startswith("cuda"):
+        return ask_worker(_seconds_here, trunks, data, device)
+    return _seconds_here(trunks, data, device)
+
+
+def _seconds_here(trunks: list[Trunk], data: TokenData, device: str) -> float:
+    settle_process(device)
     trunk = sorted(trunks, key=expected_cost)[len(trunks) // 2]
     middle = trunk.cells[0]
     if device == "cpu" and MEASURED_STEPS * trunk.flops_per_step > MEASURABLE:
@@ -148,6 +155,11 @@ class _Job:
         return signalled or (LOST in self.exitcodes and not self.failures)
 
     @property
+    def was_crowded(self) -> bool:
+        """Whether a GPU had no memory left for it beside the others."""
+        return any(failure.reason.startswith("OutOfMemoryError") for failure in self.failures)
+
+    @property
     def ending(self) -> Failure:
         """Why cells have no record: the signal, else what failed first, else an exit code."""
         first = min(self.failures, key=lambda failure: failure.at, default=None)
@@ -166,21 +178,22 @@ def train_here(
     *,
     workers: int,
     device: str,
-    compiled: Mapping[str, bool] | None = None,
+    kernels: Mapping[str, Kernels] | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
     plan: ParallelConfig = ALONE,
 ) -> Generator[Event]:
     """Train trunks, each in processes of its own, one per rank, at most `workers` at a time.
 
     A trunk whose worker is killed is tried once more, from its checkpoint and without the cells
-    that it had finished; then its cells get a record with status "failed". One rank that ends
+    that it had finished; then its cells get a record with status "failed". Where a GPU's memory
+    does not suffice for all workers, there are fewer of them from then on. One rank that ends
     badly ends the others. Closing the generator, or the end of this process by any means, ends the
     workers.
 
     Parameters
     ----------
-    compiled : mapping of trunk_id -> bool, optional
-        Which trunks are trained through torch.compile; none if omitted.
+    kernels : mapping of trunk_id -> Kernels, optional
+        What computes each trunk; those of torch, uncompiled, if omitted.
     """
     context = forkserver()
     waiting = sorted(trunks, key=expected_cost)
@@ -196,8 +209,8 @@ def train_here(
                 taken = Counter(job.places for job in jobs)
                 job = _Job(trunk, next(iter(Counter(places) - taken)))
                 jobs.append(job)
-                whether = (compiled or {}).get(trunk.trunk_id, False)
-                arguments = (trunk, data, folder, whether, keeping, plan)
+                chosen = (kernels or {}).get(trunk.trunk_id, STOCK)
+                arguments = (trunk, data, folder, chosen, keeping, plan)
                 for rank, pipe in enumerate(_start(context, job, *arguments)):
                     running[pipe] = job, rank
                 yield Event(trunk.trunk_id, "started")
@@ -214,6 +227,8 @@ def train_here(
                     if not any(other is job for other, _ in running.values()):
                         jobs.remove(job)
                         again = attempts[job.trunk.trunk_id] < ATTEMPTS
+                        if job.was_crowded and jobs:  # fewer at a time from now on
+                            workers, again = len(jobs), True
                         yield from _settle(job, data, folder, keeping, waiting if again else None)
                     continue
                 if isinstance(news, Failure):
@@ -234,7 +249,7 @@ def _start(
     trunk: Trunk,
     data: TokenData,
     folder: Path,
-    compiled: bool,
+    kernels: Kernels,
     keeping: Keeping,
     plan: ParallelConfig,
 ) -> Iterator[Any]:
@@ -245,7 +260,7 @@ def _start(
         port = job.meeting.port
     for rank, device in enumerate(job.places):
         receive, send = context.Pipe(duplex=False)
-        train = partial(train_trunk, trunk, data, folder, device, compiled, keeping, plan)
+        train = partial(train_trunk, trunk, data, folder, device, kernels, keeping, plan)
         arguments = (train, plan, device, rank, port, send)
         job.processes.append(_started(arguments))
         send.close()
@@ -269,10 +284,10 @@ def _started(arguments: tuple) -> BaseProcess:
 def _settle(
     job: _Job, data: TokenData, folder: Path, keeping: Keeping, waiting: list[Trunk] | None
 ) -> Iterator[Event]:
-    """Queue again what a killed trunk has left undone, if it may be; else fail its cells."""
+    """Queue again what a killed or crowded trunk has left undone, if it may be; else fail."""
     cells = [cell for cell in job.trunk.cells if cell.run_id not in job.settled]
     left, ending = not_yet_run(cells, folder, keeping.models), job.ending
-    if left and job.was_killed and waiting is not None:
+    if left and (job.was_killed or job.was_crowded) and waiting is not None:
         waiting.append(Trunk(tuple(left)))
         yield Event(job.trunk.trunk_id, "retried", reason=ending.reason)
         return
@@ -309,14 +324,14 @@ def follow(plan: ParallelConfig, *, device: str) -> None:
 
 def _in_step(plan: ParallelConfig, device: str, work: tuple | None) -> Iterator[Event]:
     die_with_parent()
-    settle_process()
+    settle_process(device)
     if device == "cuda":  # some starters let a rank see its own GPU only
         device += f":{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     with joined(plan, device):
         trunks, data, folder, keeping = agree(work)
         for trunk in trunks:
             yield Event(trunk.trunk_id, "started")
-            yield from train_trunk(trunk, data, folder, device, False, keeping, plan)
+            yield from train_trunk(trunk, data, folder, device, STOCK, keeping, plan)
 
 
 def how_it_ended(exitcode: int | None) -> str:

@@ -18,10 +18,13 @@ from torch.amp.grad_scaler import GradScaler
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
 from scaling.data.order import Mixture, draw_windows
+from scaling.data.resident import hold_ids, move
 from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
+from scaling.models.kernels import STOCK, Kernels, use_kernels
 from scaling.shapes.shape import Shape
 from scaling.training.casting import FULL_RANGE, cast
+from scaling.training.graphed import StaticStep, why_plain
 from scaling.training.optim import Recipe, cooldown_start, lr_at
 from scaling.training.optimizers import make_optimizer
 from scaling.training.parallel import (
@@ -102,8 +105,8 @@ class TrunkTraining:
         Of the weights, the order of the windows and what of them is hidden.
     precision : str
         See `scaling.training.precision`.
-    compiled : bool
-        Forward and backward through torch.compile; evaluation stays eager.
+    kernels : Kernels
+        What computes forward and backward; evaluation is never compiled.
     valid_windows : int
         Windows from the start of the validation split (all, if it has fewer).
     plan : ParallelConfig
@@ -113,6 +116,8 @@ class TrunkTraining:
         What to train further, from its weights alone; None: a new one.
     state : TrunkState, optional
         Where to go on. Branches that start before it must not be asked for.
+    static : bool, optional
+        A step on tensors that stay where they are, one graph of a GPU; None: see `why_plain`.
     """
 
     def __init__(
@@ -126,11 +131,12 @@ class TrunkTraining:
         seed: int = 0,
         device: str = "cpu",
         precision: str = "fp32",
-        compiled: bool = False,
+        kernels: Kernels = STOCK,
         valid_windows: int = 2048,
         plan: ParallelConfig = ALONE,
         model: Model | None = None,
         state: TrunkState | None = None,
+        static: bool | None = None,
     ):
         self.shape, self.recipes, self.device = shape, recipes, device
         self.tokens, self.valid_tokens, self.valid_windows = tokens, valid_tokens, valid_windows
@@ -140,15 +146,20 @@ class TrunkTraining:
         if mesh is None:
             self.model.to(device)
         self.autocast, self.scaler = cast(self.model, precision, device)
-        self.eager_loss = parallelise(self.model, plan, mesh)
+        use_kernels(self.model, kernels)
+        self.loss_of = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
-        self.loss_of = torch.compile(self.eager_loss) if compiled else self.eager_loss
         steps = max(recipe.steps for recipe in recipes)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
         self.step = self.looked = 0
         self.done = 0  # steps of this process, on the trunk and on branches
         self.diverged = ""  # why training ends here
+        self.held = hold_ids(tokens, self.objective, seed, device)
+        self.plain = why_plain(recipes[0], precision, plan, device, static)
+        parts = self._train_on, self.state, self.restore, self.optimizer
+        still = static or not self.plain
+        self.static = StaticStep(*parts, steps, device) if still else None
         if state is not None:
             self.restore(state)
 
@@ -201,16 +212,23 @@ class TrunkTraining:
         self, recipe: Recipe, until: int, branch: int | None = None
     ) -> Generator[Point, None, str]:
         """Train to step `until`; return why training should stop, or an empty string."""
+        if self.static:
+            self.static.follow(recipe, self.step)
         for batch in self._batches(self.step, until, recipe.batch_size):
-            with self.autocast:
-                loss = self.loss_of(*batch).mean()
-            lr, clip = lr_at(self.step, recipe), recipe.grad_clip
-            update(self.model, self.optimizer, loss, lr, clip, self.scaler)
-            self.loss_sum += loss.detach()
+            if self.static:
+                self.static(batch)
+            else:
+                self._train_on(batch, lr_at(self.step, recipe), recipe.grad_clip)
             self.step, self.done = self.step + 1, self.done + 1
             if self.step in self.looks and (reason := (yield from self._look(recipe, branch))):
                 return reason
         return ""
+
+    def _train_on(self, batch: tuple[Tensor, ...], lr: float | Tensor, grad_clip: float) -> None:
+        with self.autocast:
+            loss = self.loss_of(*batch).mean()
+        update(self.model, self.optimizer, loss, lr, grad_clip, self.scaler)
+        self.loss_sum += loss.detach()
 
     def _look(self, recipe: Recipe, branch: int | None) -> Generator[Point, None, str]:
         mean_loss = average(self.loss_sum).item() / (self.step - self.looked)
@@ -233,9 +251,12 @@ class TrunkTraining:
             end = min(start + steps_per_chunk, last)
             places = np.arange(start * batch_size, end * batch_size)  # in the order
             draws = places.reshape(-1, batch_size)[:, own].ravel()
-            windows = draw_windows(self.tokens, draws, self.objective, self.seed)
-            arrays = map(torch.from_numpy, self.objective(windows, draws, self.seed))
-            moved = (array.to(self.device, non_blocking=True) for array in arrays)
+            if self.held:
+                moved = iter((self.held.draw(draws),))
+            else:
+                windows = draw_windows(self.tokens, draws, self.objective, self.seed)
+                arrays = self.objective(windows, draws, self.seed)
+                moved = (move(array, self.device) for array in arrays)
             yield from zip(*(array.split(size) for array in moved), strict=True)
 
     def _measure(self, branch: int) -> Outcome:
@@ -245,10 +266,10 @@ class TrunkTraining:
         for tokens in mixed.parts:
             of_tokens = self.model, self.objective, tokens, self.valid_windows
             with self.autocast:
-                losses = window_losses(*of_tokens, self.eager_loss, self.device)
+                losses = window_losses(*of_tokens, self.loss_of, self.device)
             error = float(losses.std(ddof=1) / math.sqrt(len(losses)))
             parts.append((float(losses.mean()), error))
-        reshard(self.eager_loss)
+        reshard(self.loss_of)
         mean = sum(share * loss for share, (loss, _) in zip(mixed.shares, parts, strict=True))
         if not math.isfinite(mean):
             return Outcome(branch, self.step, f"held-out loss is {mean}")
@@ -263,7 +284,7 @@ def update(
     model: Model,
     optimizer: torch.optim.Optimizer,
     loss: Tensor,
-    lr: float,
+    lr: float | Tensor,
     grad_clip: float,
     scaler: GradScaler = FULL_RANGE,
 ) -> None:
@@ -317,6 +338,6 @@ def window_losses(
     own, losses = deal(index), []
     for chunk in np.array_split(own, max(1, len(own) * model.shape.seq_len // EVAL_TOKENS)):
         arrays = objective(cut_windows(tokens, chunk, objective), chunk, None)
-        moved = (torch.from_numpy(a).to(device) for a in arrays)
+        moved = (move(array, device) for array in arrays)
         losses.append((loss_of or model.loss)(*moved).mean(1))
     return gather(torch.cat(losses), len(index)).double().cpu().numpy()

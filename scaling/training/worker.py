@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import math
+import os
 import platform
 import resource
 import signal
@@ -22,7 +23,9 @@ import torch
 from scaling.data.order import Mixture
 from scaling.data.shards import Ids
 from scaling.data.tokens import TokenData
+from scaling.files import cache_folder
 from scaling.models.build import Model
+from scaling.models.kernels import STOCK, Kernels
 from scaling.shapes.flops import training_flops_per_token
 from scaling.training.cells import Cell, Event, Trunk, planned_row
 from scaling.training.checkpoints import (
@@ -57,7 +60,7 @@ def run_trunk(
     data: TokenData,
     device: str,
     *,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     folder: Path | None = None,
     keeping: Keeping = CHECKPOINTS_ONLY,
     plan: ParallelConfig = ALONE,
@@ -74,7 +77,7 @@ def run_trunk(
     began = trained = saved_at = time.perf_counter()
     until = cooldown_start(trunk.cells[0].recipe)
     ids = data.load("train"), data.load("valid")
-    training = make_training(trunk, *ids, device, compiled, plan, find_start(trunk, data, folder))
+    training = make_training(trunk, *ids, device, kernels, plan, find_start(trunk, data, folder))
     if folder:
         damaged = set_damaged_aside(folder, trunk.trunk_id) if own_rank() == 0 else []
         for line in agree(damaged):
@@ -101,9 +104,11 @@ def run_trunk(
                 **measurements(cell, data, news, steps, trained - began, device),
                 **part_columns(cell, data, news),
                 "wall_s": now - began,
-                "compiled": int(compiled),
+                "compiled": int(kernels.compiled),
+                "kernels": kernels.label,
                 "parallel": plan.label,
                 "ranks": plan.ranks,
+                **of_gpu(training),
             }
             if folder and keeping.models and row["status"] == "ok":
                 kept = model_folder(folder, cell.run_id)
@@ -145,7 +150,7 @@ def make_training(
     tokens: Ids | Mixture,
     valid_tokens: Ids | Mixture,
     device: str,
-    compiled: bool = False,
+    kernels: Kernels = STOCK,
     plan: ParallelConfig = ALONE,
     model: Model | None = None,
 ) -> TrunkTraining:
@@ -160,7 +165,7 @@ def make_training(
         seed=shared.seed,
         device=device,
         precision=shared.precision,
-        compiled=compiled,
+        kernels=kernels,
         valid_windows=shared.valid_windows,
         plan=plan,
         model=model,
@@ -222,6 +227,14 @@ def peak_memory_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def of_gpu(training: TrunkTraining) -> dict[str, str]:
+    """Column of the runs table that only a GPU has: how its steps are launched."""
+    if not training.device.startswith("cuda"):
+        return {}
+    why = training.static.failure if training.static else training.plain
+    return {"launch": f"plain: {why}" if why else "graph"}
+
+
 def device_name(device: str) -> str:
     """What ran it: the GPU's name, or the processor architecture."""
     if device.startswith("cuda"):
@@ -229,12 +242,21 @@ def device_name(device: str) -> str:
     return f"cpu ({platform.machine()}, 1 thread)"
 
 
-def settle_process() -> None:
-    """Settle what every process that trains wants: one thread, and memory that stays.
+def settle_process(device: str = "cpu") -> None:
+    """Settle what every process that trains wants: one thread, memory that stays, equal bits.
 
-    Page faults otherwise cost half of a tiny model's step.
+    Page faults otherwise cost half of a tiny model's step. On a GPU, before its first kernel:
+    algorithms that sum in one order, since a run that was stopped is promised to end bit for bit
+    as if it had not been.
     """
     torch.set_num_threads(1)
+    # what one worker has compiled the next one reads
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # or every new tensor is filled with NaN, by a kernel of its own
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((-1, KEPT_HEAP_BYTES), (-2, KEPT_HEAP_BYTES // 16), (-3, 2**25)):
@@ -255,12 +277,12 @@ def train_trunk(
     data: TokenData,
     folder: Path,
     device: str,
-    compiled: bool,
+    kernels: Kernels,
     keeping: Keeping,
     plan: ParallelConfig,
 ) -> Iterator[Event]:
     """Train a trunk, write a record per cell, and clear away; of several ranks the first does."""
-    options: dict[str, Any] = {"compiled": compiled, "keeping": keeping, "plan": plan}
+    options: dict[str, Any] = {"kernels": kernels, "keeping": keeping, "plan": plan}
     for news in run_trunk(trunk, data, device, folder=folder, **options):
         if own_rank() > 0:
             continue
@@ -283,7 +305,7 @@ def work(
     """Body of a worker process, which is one rank of a trunk: train it and send events."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     die_with_parent()
-    settle_process()
+    settle_process(device)
     try:
         with joined(plan, device, rank=rank, port=port):
             for event in train():

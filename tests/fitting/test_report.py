@@ -11,11 +11,10 @@ from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.optima import disagreement_table, fits_table, optima_table
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.report import convention_table, fit_all, fit_law, profile_law
+from scaling.fitting.report import fit_all, fit_law, profile_law
 from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention, RunsWarning
-from scaling.tables.runs import load_runs
 
 FRONTIERS = ["parametric", "isoflop", "isoflop_power", "envelope"]
 METHODS = [*FRONTIERS, "kaplan_LC", "kaplan_LN", "kaplan_LD"]
@@ -262,60 +261,7 @@ def test_published_tables_need_no_path(published):
     assert fit.data.filter
 
 
-# ---------------------------------------------------------------- every N
-
-
-def with_parts(runs, head=0):
-    """Add a token table of 1,024 tokens and heads as wide as sqrt(N / 12)."""
-    table = (1024 * np.sqrt(runs.total_params / 12)).round().clip(upper=0.8 * runs.total_params)
-    return load_runs(
-        runs.assign(
-            non_embedding_params=runs.total_params - table,
-            block_params=runs.total_params - table * (1 + head),
-            norm_params=0,
-        )
-    )
-
-
-def test_every_n_is_fitted_by_every_method(grid):
-    table = convention_table(
-        with_parts(grid(noise=0.004), head=0.2), "counted", FitSettings(bootstrap=30)
-    )
-    assert table.N.unique().tolist() == ["total", "non_embedding", "blocks"]
-    assert table.method.tolist() == ["isoflop", "isoflop_power", "parametric"] * 3
-    assert (table.C == 1.6e12).all()
-    total = table[table.N == "total"]
-    assert (total.tokens_per_param_low < total.tokens_per_param).all()
-    assert (total.tokens_per_param < total.tokens_per_param_high).all()
-
-
-def test_leaving_out_the_table_raises_ratio_and_exponent(grid):
-    table = convention_table(with_parts(grid()), "counted", FitSettings(bootstrap=0))
-    isoflop = table[table.method == "isoflop"].set_index("N")
-    assert [*isoflop.index] == ["total", "non_embedding"]  # blocks are the same here
-    assert isoflop.tokens_per_param["non_embedding"] > 1.3 * isoflop.tokens_per_param["total"]
-    assert isoflop.N_exponent["non_embedding"] > isoflop.N_exponent["total"] + 0.1
-
-
-def test_the_total_is_what_the_methods_say_alone(grid, optimum_of):
-    table = convention_table(grid(), "counted", FitSettings(bootstrap=0))
-    exact = table[table.method == "isoflop_power"]
-    N, D = optimum_of(1.6e12)
-    assert exact.N_opt.item() == pytest.approx(N, rel=0.01)
-    assert exact.tokens_per_param.item() == pytest.approx(D / N, rel=0.02)
-
-
-def test_a_refused_fit_is_a_row_with_its_reason(grid):
-    runs = grid()
-    one = load_runs(runs[runs.flops_budget == runs.flops_budget.max()])
-    refused = (
-        convention_table(one, "counted", FitSettings(bootstrap=0))
-        .set_index("method")
-        .loc["isoflop"]
-    )
-    assert refused.status == "refused"
-    assert "needs 2 budgets" in refused.reason
-    assert np.isnan(refused.tokens_per_param)
+# ---------------------------------------------------------------- odd tables
 
 
 def test_a_table_of_two_losses_gets_no_recommendation(runs):

@@ -10,7 +10,7 @@ from recipes import TINY
 
 from scaling.models.build import build_model
 from scaling.shapes.shape import Shape
-from scaling.training.casting import cast
+from scaling.training.casting import cast, set_products
 from scaling.training.saved import load_model, read_weights, save_model
 from scaling.training.trunk import TrunkTraining, window_losses
 
@@ -91,3 +91,13 @@ def test_tf32_trains_on_a_gpu():
         assert [*trunk("tf32", device="cuda").run()][-1].loss < 0.1
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_only_tf32_rounds_the_products_of_fp32():
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision, said in (("tf32", "high"), ("fp32", "highest"), ("bf16", "highest")):
+            set_products(precision)
+            assert torch.get_float32_matmul_precision() == said
+    finally:
+        torch.set_float32_matmul_precision(before)

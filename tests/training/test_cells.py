@@ -41,7 +41,7 @@ def test_a_run_id_is_the_same_in_every_process():
     assert cell.run_id == RUN_ID
 
 
-RUN_ID = "fd68acb75c09"  # of TRAINING_VERSION 2
+RUN_ID = "a9759bb8d6d5"  # of TRAINING_VERSION 3
 
 
 def test_the_planned_table_has_the_columns_of_the_runs_table():

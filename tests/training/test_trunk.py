@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recipes import TINY
 
 from scaling.data.order import window_order
+from scaling.models.kernels import Kernels
 from scaling.shapes.shape import Shape
 from scaling.training.trunk import (
     Branching,
@@ -202,7 +203,7 @@ def test_schedules_without_a_cooldown_end_where_the_trunk_does(schedule):
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_run_stays_close_to_the_eager_one():
     short = replace(RECIPE, steps=20, cooldown_steps=4)
-    (_, eager), (_, compiled) = train(short), train(short, compiled=True)
+    (_, eager), (_, compiled) = train(short), train(short, kernels=Kernels(compiled=True))
     assert compiled.loss == pytest.approx(eager.loss, rel=1e-3)
 
 

@@ -1,0 +1,109 @@
+"""What could tilt the extension's bowls: rate, batch, beta2 and weight decay where rules ended.
+
+Question  scaling.shapes.rules were measured up to 541k parameters. Does another rate, batch, beta2
+          (160 is the first width whose batch gets .95) or weight decay (D/N > 50) give lower losses
+          from width 96 to 160, and more so at one end of a bowl, which would move its minimum?
+Command   python experiments/extended_bracket.py [MINUTES] (goes on where it was; 0 trains nothing)
+Cost      11 trunks with 22 branches, 1.06e14 FLOPs (the first eight .76e14), 20 to 40 minutes of
+          one core, by processor; most telling first
+Expected  twice the batch gains nothing at width 96; beta2 .99 gains .003 to .01 nats at width 160;
+          half the rate gains less than .005 at 160 and loses at 96; decay gains less than .01
+Result    results/extended-bracket
+"""
+
+import contextlib
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from domain import in_time
+from rich.console import Console
+
+from scaling.data.corpora import DataConfig
+from scaling.data.tokens import prepare_tokens
+from scaling.files import write_text
+from scaling.pages.text import markdown_table
+from scaling.shapes.shape import ModelConfig
+from scaling.training.cells import group_trunks
+from scaling.training.grid import GridConfig, plan_cells
+from scaling.training.monitor import watch
+from scaling.training.optim import OptimConfig
+from scaling.training.pool import train_here
+from scaling.training.records import collect, not_yet_run
+
+FOLDER, REFERENCE = Path("results/extended-bracket"), Path("results/reference-enwik8-cpu/runs.csv")
+NARROW, WIDE = (8e11, 1.6e12), (6.4e12, 1.28e13)  # a short and a long horizon of one trunk
+ARMS = (  # width, budgets, what differs from the rules: names of OptimConfig, or a batch's factor
+    (28, NARROW, {}),  # a run of the reference again: what another processor changes
+    (28, NARROW, {"weight_decay": 0.1}),
+    (28, NARROW, {"weight_decay": 0.03}),
+    (160, WIDE, {}),
+    (160, WIDE, {"beta2": 0.99}),
+    (96, WIDE, {"batch": 2, "beta2": 0.99}),  # the rule's rate grows with its root
+    (160, WIDE, {"batch": 0.5, "beta2": 0.99}),
+    (96, WIDE, {"lr_scale": 0.5}),
+    (160, WIDE, {"lr_scale": 0.5}),
+    (96, WIDE, {"batch": 2}),  # beta2 .95, as the rule says of so many tokens
+    (28, NARROW, {"weight_decay": 0.1, "seed": 1}),
+)
+SHOWN = ("width", "tokens_per_param", "steps", "differs", "lr", "batch_tokens", "beta2", "loss")
+
+
+def plan(data, width, budgets, differs):
+    """Cells of one arm: branches of one trunk."""
+    own = dict(differs)
+    grid = GridConfig(budgets=[*budgets], widths=[width], seeds=[own.pop("seed", 0)], min_steps=50)
+    factor, optim = own.pop("batch", 1), OptimConfig(rules="shape", **own)
+    facts = {"vocab_size": data.vocab_size, "data": data.name, "data_fingerprint": data.fingerprint}
+    cells = plan_cells(grid, ModelConfig(), optim, **facts)
+    batch = round(factor * cells[0].recipe.batch_size) * cells[0].shape.seq_len
+    return plan_cells(grid, ModelConfig(), replace(optim, batch_tokens=batch), **facts)
+
+
+def compare(runs):
+    """Nats gained against the run of the rules, and twice the spread of such a difference."""
+    known = pd.read_csv(REFERENCE).assign(differs="the rules, reference")
+    at = ["width", "flops_budget", "seed"]
+    base = pd.concat([known, runs[runs.differs == "the rules"]]).groupby(at).loss.last()
+    paired = pd.MultiIndex.from_frame(runs[at]).map(base.to_dict())
+    return runs.assign(gain=paired - runs.loss, noise=2 * math.sqrt(2) * 0.0018 * runs.loss)
+
+
+def main():
+    """Train what is missing until the time is over, print and write the record."""
+    until = time.monotonic() + 60 * (float(sys.argv[1]) if len(sys.argv) > 1 else math.inf)
+    data, tables = prepare_tokens(DataConfig(), report=print), []
+    for width, budgets, differs in ARMS:
+        cells = plan(data, width, budgets, differs)
+        trunks = group_trunks(not_yet_run(cells, FOLDER))
+        if trunks and time.monotonic() < until:
+            events = train_here(trunks, data, FOLDER, workers=1, device="cpu")
+            with contextlib.closing(events):
+                watch(Console(soft_wrap=True), trunks, in_time(events, until), None)
+        own = collect(cells, FOLDER)[0]
+        said = ", ".join(f"{name} {value:g}" for name, value in differs.items()) or "the rules"
+        tables.append(own.assign(differs=said))
+    runs = pd.concat([table for table in tables if "loss" in table] or [pd.DataFrame()])
+    if runs.empty:
+        sys.exit("nothing is trained yet")
+    table = compare(runs.assign(tokens_per_param=runs.tokens / runs.total_params))
+    columns = [*SHOWN, "gain", "noise"]
+    write_text(FOLDER / "bracket.csv", table.to_csv(index=False))
+    rows = [
+        [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
+        for row in table[columns].replace({np.nan: "-"}).to_numpy(object)
+    ]
+    missing = 2 * len(ARMS) - len(table)
+    head = f"# Rate, batch, beta2 and weight decay beyond the rules\n\n{__doc__}\n"
+    head += f"{missing} of {2 * len(ARMS)} runs are missing. gain: nats below the run of the rules "
+    head += "(same width, budget, seed; of the reference where not trained here); noise: 2 sd of it"
+    write_text(FOLDER / "README.md", f"{head}\n\n{markdown_table(columns, rows)}\n")
+    print(table[columns].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

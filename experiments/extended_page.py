@@ -1,0 +1,230 @@
+"""The page of results/extended-enwik8-cpu: what was predicted, what came, and what of "20".
+
+Of whatever is trained: what is missing is said, and what cannot be fitted yet is left out.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scaling.errors import FitError
+from scaling.files import write_text
+from scaling.fitting.isoflop import fit_isoflop
+from scaling.fitting.isoflop_power import fit_isoflop_power
+from scaling.fitting.prepared import prepare
+from scaling.fitting.report import convention_table
+from scaling.fitting.settings import FitSettings
+from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
+from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
+from scaling.quantities import format_quantity as short
+from scaling.tables.observations import Convention
+from scaling.tables.runs import load_runs, runs_to_csv
+
+METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
+SIDE_C = 4e12  # where vocabulary and context are compared
+RATIO, ENDS = "tokens_per_param", ("_low", "_high")
+TITLE = """# Three doublings beyond the reference
+
+Made by `python experiments/extended.py predict`, `train` and `page`, in this order: what every law
+predicts was committed before the first of these runs."""
+
+
+def gather(folder: Path) -> pd.DataFrame:
+    """Finished runs of one sweep, from its records; empty if there are none."""
+    rows = [json.loads(path.read_text())["row"] for path in sorted(folder.glob("records/*.json"))]
+    rows = [row for row in rows if row.get("status") in ("ok", "diverged")]
+    return load_runs(pd.DataFrame(rows)) if rows else pd.DataFrame()
+
+
+def fit_minima(runs: pd.DataFrame, N: str, settings: FitSettings) -> pd.DataFrame:
+    """Bowls of all budgets by both methods, a row each; empty where there are too few."""
+    found = []
+    for method, fit in METHODS.items():
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                bowls = fit(prepare(runs, convention=Convention(N, "counted")), settings)
+        except FitError:
+            continue
+        found.append(bowls.minima.assign(method=method, N=N))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def judge(predictions: pd.DataFrame, minima: pd.DataFrame) -> pd.DataFrame:
+    """Predictions beside what the power bowl of the budget says, and whether they held it."""
+    keys = ["N", "C"]
+    known = minima[(minima.method == "isoflop_power") & (minima.status == "ok")]
+    known = known.assign(C=known.budget.round(-9))[
+        [*keys, *columns_of(RATIO), *columns_of("L_opt")]
+    ]
+    near = predictions.assign(C=predictions.C.round(-9))
+    table = near.merge(known, on=keys, suffixes=("", "_found"))
+    for name in (RATIO, "L_opt"):
+        value = table[f"{name}_found"]
+        low, high = (table[f"{name}{end}_found"].fillna(value) for end in ENDS)
+        inside = value.between(table[f"{name}_low"], table[f"{name}_high"])
+        meets = (low <= table[f"{name}_high"]) & (high >= table[f"{name}_low"])
+        wide = value.between(table[f"{name}_wide_low"], table[f"{name}_wide_high"])
+        said = np.select([inside, meets, wide], ["held", "overlaps", "held widened"], "missed")
+        table[f"{name}_verdict"] = np.where(table[f"{name}_low"].isna(), "no interval", said)
+    return table
+
+
+def columns_of(name: str) -> list[str]:
+    """A quantity and the ends of its interval."""
+    return [name, *(name + end for end in ENDS)]
+
+
+def judge_runs(predicted: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """How far each law missed the losses of single runs, and the share that its intervals held."""
+    known = runs.assign(C=runs.flops_budget.round(-9))[["C", "width", "loss"]]
+    table = predicted.assign(C=predicted.C.round(-9)).merge(
+        known, on=["C", "width"], suffixes=("", "_found")
+    )
+    table["error"] = table.loss / table.loss_found - 1
+    table["held"] = table.loss_found.between(table.loss_low, table.loss_high)
+    rms = ("error", lambda e: float(np.sqrt((e**2).mean())))
+    found = table.groupby(["N", "method"], as_index=False).agg(
+        runs=("held", "size"), held=("held", "mean"), rms=rms, bias=("error", "mean")
+    )
+    return found.sort_values(["N", "rms"], ascending=[False, True])
+
+
+def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings) -> pd.DataFrame:
+    """Optimum at 4e12 FLOPs with another vocabulary or context, and of the reference there."""
+    rows = []
+    for name, runs in {"reference": reference, **sides}.items():
+        if not len(runs):
+            continue
+        for N in ("total", "non_embedding"):
+            facts = {"setting": name, "N": N}
+            facts |= {key: int(runs[key].iloc[0]) for key in ("vocab_size", "seq_len")}
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    data = prepare(runs, convention=Convention(N, "counted"))
+                    fit = fit_isoflop_power(data, settings)
+            except (FitError, ValueError) as error:
+                rows.append(facts | {"status": str(error).partition(":")[0].partition(";")[0]})
+                continue
+            for quantity in ("N_opt", RATIO, "L_opt"):
+                e = getattr(fit, quantity)(SIDE_C)
+                facts |= dict(zip(columns_of(quantity), (e.value, e.low, e.high), strict=True))
+            rows.append(facts | {"status": e.status})
+    return pd.DataFrame(rows).reindex(
+        columns=["setting", "vocab_size", "seq_len", "N"]
+        + [c for q in ("N_opt", RATIO, "L_opt") for c in columns_of(q)]
+        + ["status"]
+    )
+
+
+def answer(conventions: pd.DataFrame):
+    """Yield what each N says of the rule of thumb, by the methods that are ok."""
+    for N, rows in conventions.groupby("N", sort=False):
+        for row in pd.DataFrame(rows[rows.method.isin([*METHODS])]).to_dict("records"):
+            if row["status"] != "ok" or not np.isfinite(row[f"{RATIO}_low"]):
+                yield f"N {N}, {row['method']}: {row['status']}, no answer."
+                continue
+            low, value, high = (row[RATIO + end] for end in ("_low", "", "_high"))
+            side = "inside of" if low <= RULE <= high else "above" if high < RULE else "below"
+            yield (
+                f"N {N}, {row['method']}: {value:.3g} [{low:.3g}, {high:.3g}] tokens per "
+                f"parameter at {row['C']:.4g} FLOPs, the largest budget with a bowl; {RULE:g} lies "
+                f"{side} the interval."
+            )
+
+
+def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], settings) -> str:
+    """Write the tables and the page of what there is; return the page."""
+    parts = {name: gather(folder / "records" / name) for name in planned}
+    told = [f"{name}: {len(parts[name])} of {n} runs" for name, n in planned.items()]
+    main = [parts[name] for name in ("grid", "seed") if len(parts[name])]
+    sections = [Section("What is trained", items=tuple(told))]
+    if main:
+        own = pd.concat(main, ignore_index=True)
+        runs = pd.concat([reference, own], ignore_index=True)
+        sections = [*found_sections(folder, own, runs, settings), *sections]
+        named = [table.assign(part=name) for name, table in parts.items() if len(table)]
+        write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
+    sides = {name: parts[name] for name in ("context", "vocabulary")}
+    if any(map(len, sides.values())):
+        sections.append(side_section(side_rows(reference, sides, settings)))
+    page = f"{TITLE}\n\n{markdown(sections)}\n"
+    write_text(folder / "README.md", page)
+    return page
+
+
+def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings):
+    """Yield the answer, verdicts on predictions, and the bowls."""
+    minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
+    known = runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
+    new = pd.DataFrame(minima[minima.budget > 1.01 * known])
+    top = new.budget[new.status == "ok"].max() if len(new) else np.nan
+    with warnings.catch_warnings(action="ignore"):
+        within = pd.DataFrame(
+            runs[~(runs.flops_budget > 1.01 * top)]
+        )  # no bowl stands for what has none
+        conventions = convention_table(within, "counted", settings)
+    write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+    write_text(folder / "minima.csv", minima.to_csv(index=False))
+    yield Section("The answer", items=tuple(answer(conventions)))
+    table = judge(pd.read_csv(folder / "predictions.csv"), new)
+    write_text(folder / "verdicts.csv", table.to_csv(index=False))
+    if len(table):
+        yield verdict_section(table)
+    losses = judge_runs(pd.read_csv(folder / "predicted_runs.csv"), own)
+    write_text(folder / "losses.csv", losses.to_csv(index=False))
+    pair = pd.DataFrame(own[own.duplicated(["width", "flops_budget"], keep=False)])
+    seeds = [
+        f"{group.name.iloc[0]}: {', '.join(f'{loss:.4f}' for loss in group.loss)} nats of "
+        f"seeds {', '.join(map(str, group.seed))}"
+        for _, group in pair.sort_values(by=["seed"]).groupby("flops_budget")
+    ]
+    columns = (shown("N"), shown("method", "law"), shown("runs"), shown("held", write=".0%"))
+    columns += (shown("rms", "rms error", ".2%"), shown("bias", write="+.2%"))
+    text = "Held: share of losses inside of the 90 % interval of one more run. " + "; ".join(seeds)
+    yield make_section("Single runs, predicted", losses, columns, text)
+    columns = (shown("budget", "C", ".4g"), shown("N"), shown("method"), shown("n_runs", "runs"))
+    columns += (shown_interval("N_opt", write=short), shown_interval(RATIO, "tokens/param"))
+    columns += (shown_interval("L_opt", write=".4g"), shown("status"))
+    yield make_section("The bowls", new, columns, "Fitted with the reference's.")
+
+
+def verdict_section(table: pd.DataFrame) -> Section:
+    """What was predicted and what came, per budget and law."""
+    columns = (shown("C", write=".4g"), shown("N"), shown("method", "law or method"))
+    columns += (shown_interval(RATIO, "predicted"), shown_interval_found(RATIO))
+    columns += (shown(f"{RATIO}_verdict", "tokens/param"),)
+    columns += (shown_interval("L_opt", "L predicted", ".4g"),)
+    columns += (shown("L_opt_found", "L found", ".4g"), shown("L_opt_verdict", "L"))
+    text = (
+        "Found: the power bowl of the budget, fitted with the reference. Held: it lies in the "
+        "predicted 90 % interval; overlaps: its interval and the predicted one share values; held "
+        "widened: only as the law's earlier misses widen it. A law that the reference rejects "
+        "claims too much by itself.",
+    )
+    order = table.sort_values(["N", "C", "method"], ascending=[False, True, True])
+    return make_section("Predicted, and what came", order, columns, *text)
+
+
+def shown_interval_found(name: str):
+    """Show what was found, under the names that the merge gave."""
+    ends = {f"{name}_found_low": f"{name}_low_found", f"{name}_found_high": f"{name}_high_found"}
+    column = shown_interval(f"{name}_found", "found")
+    return type(column)(
+        column.head, lambda row: column.write({**row, **{k: row[v] for k, v in ends.items()}})
+    )
+
+
+def side_section(table: pd.DataFrame) -> Section:
+    """Vocabulary and context."""
+    columns = (shown("setting"), shown("vocab_size", "vocabulary"), shown("seq_len", "context"))
+    columns += (shown("N"), shown_interval("N_opt", write=short))
+    columns += (shown_interval(RATIO, "tokens/param"), shown_interval("L_opt", write=".4g"))
+    text = (
+        "Power bowls. A width keeps its rate and batch within 12 %. Tokens of another vocabulary "
+        "are other pieces of text: their losses do not compare.",
+    )
+    title = f"Vocabulary and context, at {SIDE_C:g} FLOPs"
+    return make_section(title, table, (*columns, shown("status")), *text)

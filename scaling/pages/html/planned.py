@@ -1,0 +1,215 @@
+"""plan.html: a plan with sliders, its law and draws in the page."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from scaling.fitting.result import Fit
+from scaling.hardware.devices import DEVICES, Device
+from scaling.hardware.memory import USABLE
+from scaling.laws.frontier import QUANTITIES
+from scaling.pages.html.assemble import (
+    escape,
+    page,
+    show_chart,
+    show_choices,
+    show_sections,
+    show_slider,
+    to_numbers,
+)
+from scaling.pages.html.fitted import read_quantity
+from scaling.pages.text import Section, tell
+from scaling.planning.allocation import is_sum
+from scaling.planning.budgets import HOURS
+from scaling.planning.ladder import Rung, build_ladder
+from scaling.planning.placement import PER_MACHINE
+from scaling.planning.plan import Plan
+from scaling.planning.request import PlanRequest
+from scaling.planning.sources import LawSource
+from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, read_decays
+from scaling.quantities import format_quantity as short
+
+SCRIPTS = ("chart.js", "law.js", "plan.js")
+STEP = 8  # positions of a slider per decade
+AROUND = 2  # decades of budget below and above that of the plan
+SIZES = (30.0, 3.0)  # how far shapes go below the smallest best size and above the largest
+MOST_DRAWS = 1000
+TOKENS_FROM = 6  # the least limit and demand, powers of ten
+DEVICES_TO = 17  # doublings
+SHOWN = ("V100", "A100-40GB", "A100", "H100", "H200", "B200")
+NO_SCRIPT = "Without script the sliders are not there; the plan as it was asked for is below."
+MOVES = (
+    "Budgets count FLOPs as the law does. Memory is that of the nearest shape that can be built. "
+    "Brackets: 90 % intervals of {} of the law's {} draws."
+)
+
+
+def plan_page(
+    command: str,
+    plan: Plan,
+    request: PlanRequest,
+    device: Device,
+    n_devices: int,
+    sections: Iterable[Section],
+    *,
+    precision: str = "bf16_mixed",
+    n_sequences: float = 1,
+) -> str:
+    """The page of a plan: what to train, sliders to ask again, and the plan's own tables.
+
+    Parameters
+    ----------
+    command : str
+        What makes the page again.
+    plan, request : what was planned, and what was asked
+    device, n_devices, precision, n_sequences
+        Where and how it trains; as in `scaling.planning.placement.place`.
+    sections : the plan as it is printed
+    """
+    title = f"Plan for {plan.budget.text}"
+    devices = {name: DEVICES[name] for name in SHOWN} | {device.name: device}
+    data = tell_plan(plan, request, devices, precision=precision, n_sequences=n_sequences)
+    data |= {"device": device.name, "count": n_devices}
+    parts = [
+        f"<header><h1>{escape(title)}</h1>",
+        f'<p class="answer">{escape(tell_plan_headline(plan))}</p></header>',
+        "<main>",
+        _show_controls(devices, device, data),
+        show_sections(sections),
+        f"</main><footer><p>Made by <code>{escape(command)}</code>. One file: no network, no "
+        "script of others.</p></footer>",
+    ]
+    return page(title, parts, data, SCRIPTS)
+
+
+def tell_plan_headline(plan: Plan) -> str:
+    """What to train, in one sentence."""
+    return (
+        f"With {plan.budget.flops:.3g} FLOPs, train {short(plan.N)} parameters on {short(plan.D)} "
+        f"tokens: {short(plan.D / plan.N)} tokens per parameter. The law {plan.law} by itself asks "
+        f"for {tell(plan.N_opt, short)} on {tell(plan.D_opt, short)}, status {plan.status}; "
+        "brackets are 90 % intervals."
+    )
+
+
+def tell_plan(
+    plan: Plan,
+    request: PlanRequest,
+    devices: dict[str, Device],
+    *,
+    precision: str,
+    n_sequences: float,
+) -> dict[str, Any]:
+    """Everything that the sliders of a plan move."""
+    law, C = request.law, plan.law_flops
+    budgets = C * 10.0 ** (np.arange(-AROUND * STEP, AROUND * STEP + 1) / STEP)
+    best = law.N_opt(budgets).value
+    known = best[np.isfinite(best)]
+    sizes = known if len(known) else np.array([plan.N])
+    ladder = build_ladder(
+        float(sizes.min()) / SIZES[0],
+        float(sizes.max()) * SIZES[1],
+        convention=law.fit.convention.N,
+        precision=precision,
+        n_sequences=n_sequences,
+        seq_len=request.seq_len,
+        vocab_size=request.vocab_size,
+        ffn=request.ffn,
+        tied=request.tied,
+    )
+    most = float(np.log10(C)) / 2 + 3  # powers of ten of tokens
+    tokens = 10.0 ** (np.arange(TOKENS_FROM * STEP, int(np.ceil(most)) * STEP + 1) / STEP)
+    return {
+        "law": _tell_law(law),
+        "grid": None if is_sum(law) else _tell_optima(law.fit, budgets),
+        "budgets": to_numbers(budgets, 8),
+        "first": AROUND * STEP,
+        "tokens": to_numbers(tokens, 8),
+        "limit": request.data_limit,
+        "repeat": request.repeat,
+        "served": request.inference_tokens or 0,
+        "most_devices": DEVICES_TO,
+        "utilisation": float(plan.conversions.utilisation.iloc[0]),
+        "constants": {"forward": FORWARD_SHARE, "within": WITHIN, "saturated": SATURATED}
+        | {"usable": USABLE, "per_machine": PER_MACHINE, "day": 3600.0 * HOURS["day"]},
+        "devices": {
+            name: {"memory": chip.memory_bytes, "flops": chip.training_flops()}
+            | {"format": chip.training_format}
+            for name, chip in devices.items()
+        },
+        "shapes": [_tell_rung(rung) for rung in ladder],
+        "drawn": [min(len(law.fit.draws), MOST_DRAWS), len(law.fit.draws)],
+        "setup": f"{precision}, {n_sequences:g} sequence(s) at once on each device",
+    }
+
+
+def _tell_law(law: LawSource) -> dict[str, Any]:
+    """A law's parameters, draws and compute model; `sum` tells whether the script knows it."""
+    fit, decays = law.fit, read_decays(law)[0]
+    compute = fit.compute
+    told: dict[str, Any] = {
+        "name": law.name,
+        "status": fit.status,
+        "sum": is_sum(law),
+        "reach": None if law.reach is None else to_numbers(law.reach, 8),
+        "compute": {
+            "kappa": compute.kappa,
+            "gamma": compute.gamma,
+            "bend": compute.bend,
+            "centre": compute.centre,
+            "sizes": [*compute.sizes],
+            "crossing": to_numbers(compute.crossing, 17),
+        },
+        "decays": [decays["R_N"], decays["R_D"]],
+        "params": {},
+        "draws": {},
+    }
+    if told["sum"]:
+        told["params"] = dict(fit.params)
+        drawn = fit.draws.head(MOST_DRAWS)
+        told["draws"] = {name: to_numbers(drawn[name], 7) for name in fit.params if name in drawn}
+    return told
+
+
+def _tell_optima(fit: Fit, C: np.ndarray) -> dict[str, Any]:
+    """Optima at every position, for a law that the script does not know."""
+    return {name: to_numbers(read_quantity(fit, name, C)) for name in QUANTITIES}
+
+
+def _tell_rung(rung: Rung) -> dict[str, Any]:
+    s = rung.shape
+    return {
+        "label": f"{s.n_layers} layers x {s.width}, vocabulary {s.vocab_size:,}, context "
+        f"{s.seq_len:,}",
+        "N": to_numbers(rung.params, 7),
+        "total": rung.total_params,
+        "bytes": {name: to_numbers(lines, 7) for name, lines in rung.bytes_on.items()},
+        "alone": to_numbers(rung.alone, 7),
+    }
+
+
+def _show_controls(devices: dict[str, Device], device: Device, data: dict[str, Any]) -> str:
+    """Sliders, the answer, the bowl of the budget, and memory."""
+    sliders = [show_slider("budget", "Compute budget C (FLOPs)", 0, len(data["budgets"]) - 1, 0)]
+    if data["law"]["sum"]:
+        last = len(data["tokens"])
+        sliders += [
+            show_slider("limit", "Unique tokens at hand", 0, last, last),
+            show_slider("served", "Tokens to serve", 0, last, 0),
+        ]
+    sliders.append(show_slider("count", "Devices", 0, DEVICES_TO, 0))
+    return "\n".join(
+        [
+            '<section id="explore" class="needs-script"><h2>Ask again</h2>',
+            *sliders,
+            show_choices("Device", "device", {name: name for name in devices}, device.name),
+            '<div id="answer" role="status" aria-live="polite"></div>',
+            '<div class="charts">',
+            show_chart("bowl", "Loss against parameters at this budget"),
+            '<figure class="chart" id="memory"><figcaption>Memory on each device</figcaption>'
+            '<div class="bars"></div><p class="told"></p></figure></div>',
+            f'<p class="note">{MOVES.format(*data["drawn"])}</p></section>',
+            f"<noscript><p>{NO_SCRIPT}</p></noscript>",
+        ]
+    )

@@ -1,0 +1,48 @@
+"""The verb that writes report.html, and the other that writes it beside its tables."""
+
+import pandas as pd
+import pytest
+from verbs import end_of
+
+from scaling import fit, report
+from scaling.report import _choose_folder, _read_settings
+
+QUICK = ["fit.bootstrap=0", "fit.audit=false"]
+
+
+@pytest.fixture
+def table(tmp_path):
+    sizes = [3e4, 1e5, 3e5, 1e6]
+    rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in sizes for D in (1e6, 5e6, 2e7)]
+    pd.DataFrame(rows, columns=["N", "D", "loss"]).to_csv(tmp_path / "mine.csv", index=False)
+    return tmp_path / "mine.csv"
+
+
+def test_a_page_is_written_beside_the_table_and_nobody_elses(table, monkeypatch, capsys):
+    words = [f"runs={table}", *QUICK]
+    assert end_of(report.main, words, monkeypatch) is None
+    page = table.with_name("report.html")
+    assert f"{page.resolve()}" in capsys.readouterr().out
+    assert "Scaling laws of mine" in page.read_text() and "fit.huber_delta" in page.read_text()
+    assert end_of(report.main, words, monkeypatch) is None  # its own it writes again
+    table.with_name("manifest.json").unlink()
+    told = end_of(report.main, words, monkeypatch)
+    assert "report.html was not written by this program" in told
+
+
+def test_a_fit_writes_the_page_beside_its_tables(table, tmp_path, monkeypatch):
+    words = [f"runs={table}", f"out={tmp_path / 'fits'}", *QUICK]
+    assert end_of(fit.main, words, monkeypatch) is None
+    assert "python -m scaling.fit" in (tmp_path / "fits" / "report.html").read_text()
+
+
+def test_a_published_table_goes_where_things_are_tried(tmp_path):
+    command = report.ReportCommand(runs="epoch2024", results="results")
+    assert str(_choose_folder(command, tmp_path / "epoch2024")) == "results/try/epoch2024"
+    assert _choose_folder(command, tmp_path) == tmp_path
+
+
+def test_what_a_sweep_was_asked_is_told(tmp_path):
+    assert _read_settings(tmp_path) == {}
+    (tmp_path / "config.yaml").write_text("name: demo\ngrid: {sizes: 6}\n")
+    assert _read_settings(tmp_path) == {"name": "demo", "grid": {"sizes": 6}}
