@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from verbs import end_of
 
-from scaling import fit, report
+from scaling import fit, report, results
 from scaling.report import _choose_folder, _read_settings
 
 QUICK = ["fit.bootstrap=0", "fit.audit=false"]
@@ -31,6 +31,7 @@ def test_a_page_is_written_beside_the_table_and_nobody_elses(table, monkeypatch,
 
 
 def test_a_fit_writes_the_page_beside_its_tables(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "write_figures", lambda *_: ([], {}))  # they take their time
     words = [f"runs={table}", f"out={tmp_path / 'fits'}", *QUICK]
     assert end_of(fit.main, words, monkeypatch) is None
     assert "python -m scaling.fit" in (tmp_path / "fits" / "report.html").read_text()

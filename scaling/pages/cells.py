@@ -25,11 +25,8 @@ def tell_planned(rows: pd.DataFrame, told: str, rest: str) -> Answer:
     sizes = rows.assign(ratio=rows.tokens / rows.total_params, budget=rows.budget.fillna(0.0))
     each = []
     for budget, some in sizes.groupby("budget"):
-        N, D_over_N = (
-            f"{format_quantity(float(some[name].min()))} to "
-            f"{format_quantity(float(some[name].max()))}"
-            for name in ("total_params", "ratio")
-        )
+        ends = {n: some[n].agg(["min", "max"]).tolist() for n in ("total_params", "ratio")}
+        N, D_over_N = (" to ".join(map(format_quantity, pair)) for pair in ends.values())
         head = f"{budget:.3g} FLOPs: " if budget else ""
         each.append(f"{head}{count(len(some), 'cell')}, N {N}, {D_over_N} tokens per parameter")
     return Answer((told, *each), rest=(rest,))

@@ -85,7 +85,7 @@ def test_the_demo_says_its_ratio_first():
     """As its own files have it."""
     folder = RESULTS / "demo-enwik8-cpu"
     optima = pd.read_csv(folder / "optima.csv")
-    [row] = optima[(optima.C.max() == optima.C) & (optima.method == "isoflop_power")].to_dict(
+    [row] = optima.loc[(optima.C.max() == optima.C) & (optima.method == "isoflop_power")].to_dict(
         "records"
     )
     ratio, low, high = (f"{row[f'tokens_per_param{end}']:.3g}" for end in ("", "_low", "_high"))
