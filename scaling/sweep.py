@@ -170,7 +170,8 @@ def prepare(config: SweepConfig, console: Console) -> TokenData:
         data = prepare_tokens(config.data, report=report)
     console.print(
         f"data={data.name}: {data.n_train:,} training tokens, vocabulary {data.vocab_size:,}, "
-        f"validation on {min(config.valid_tokens, data.n_valid):,} tokens"
+        f"validation on {min(config.valid_tokens, data.n_valid):,} tokens",
+        soft_wrap=not console.is_terminal,  # where people read it, no word is broken
     )
     return data
 

@@ -16,7 +16,7 @@ from verbs import end_of
 
 from scaling import __main__ as command
 from scaling import fit, sweep
-from scaling.commandline import LAUNCHERS
+from scaling.commandline import LAUNCHERS, spare
 from scaling.errors import INTERRUPTED, is_command
 
 WRONG_TYPES = {
@@ -49,6 +49,21 @@ def test_a_launcher_that_is_not_installed_names_its_extra(group, monkeypatch, tm
     monkeypatch.delitem(installed, f"{module}.yaml", raising=False)
     line = end_of(sweep.main, [f"dispatch={group}"], monkeypatch)
     assert line == f"error: dispatch={group} needs pip install 'scaling-laboratory[{extra}]'"
+
+
+def test_of_lines_that_count_few_are_told():
+    told = []
+    pass_on = spare(told.append)
+    for done in range(1, 101):
+        pass_on(f"downloading enwik8.zip: {done} of 100 MB")
+    for done in range(500, 9000, 500):
+        pass_on(f"enwik8: cleaned {done:,} articles")
+    for _ in range(2):
+        pass_on("enwik8: training a tokenizer")
+    assert [line.split()[2] for line in told[:11]] == ["1", *(f"{n}0" for n in range(1, 11))]
+    articles = [line.split()[2] for line in told[11:-2]]
+    assert articles == ["500", "1,000", "2,000", "4,000", "8,000"]
+    assert told[-2:] == ["enwik8: training a tokenizer"] * 2
 
 
 def test_the_command_of_all_verbs(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sweep_pairs import sweep
+from verbs import SCREEN, count_lines
 
 from scaling.tables.runs import runs_to_csv
 
@@ -35,7 +36,9 @@ def test_a_page_says_the_answer_first_and_what_a_test_takes(verb, folder, tmp_pa
     answer = page.index("**better is ahead**: plain needs 1.")
     assert answer < page.index("## Budget by budget") < page.index("## What it takes to see a gain")
     assert "| 1e+13 | - | - | - | 1." in page and "extrapolated |" in page
-    assert "seed" in done.stdout
+    assert done.stdout.startswith("better is ahead: plain needs 1.")
+    assert "What it takes to see a gain of 1." in done.stdout
+    assert count_lines(done.stdout) <= SCREEN
 
 
 def test_before_any_run_it_says_what_a_test_takes(verb, folder):

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from verbs import ROOT, end_of
+from verbs import ROOT, SCREEN, count_lines, end_of
 
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
@@ -40,6 +40,8 @@ def quantise(verb, model):
 def test_it_writes_the_model_its_card_and_a_figure(quantise, model):
     done = quantise("model=models/run", "bits=4", "parts=all", "windows=32", *DATA)
     assert done.returncode == 0, done.stderr
+    assert count_lines(done.stdout) <= SCREEN
+    assert "bits a parameter" in done.stdout and "standard error" in done.stdout
     folder = model[0] / "models" / "run-int4-all"
     names = {path.name for path in folder.iterdir()}
     written = {"model.safetensors", "config.json", "README.md", "weights.png"}

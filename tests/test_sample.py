@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from verbs import ROOT, end_of
+from verbs import ROOT, SCREEN, count_lines, end_of
 
 from scaling.data.tokenizer import train_tokenizer
 from scaling.models.build import build_model
@@ -38,6 +38,7 @@ def test_a_gpt_writes_on_and_keeps_a_page(sample, models):
     words += ["tasks=5", "vectors=true", "attention=true", "candidates=3", "out=page"]
     done = sample(*words)
     assert done.returncode == 0, done.stderr
+    assert count_lines(done.stdout) <= SCREEN and "- greedy: tokens 5" in done.stdout
     page = (models / "page" / "README.md").read_text()
     assert page.startswith("# What a gpt says\n")
     for part in ("| greedy |", "| top-p 0.8 |", "## The next token", "## Tokens, ids, vectors"):

@@ -362,6 +362,18 @@ def test_fit_reads_a_users_table(monkeypatch, capsys, tmp_path):
     assert page.startswith("# Fits of mine\n") and "18 runs of mine.csv" in page
 
 
+@pytest.mark.long
+def test_figures_come_with_the_answer(monkeypatch, capsys, tmp_path):
+    words = ["runs=results/demo-enwik8-cpu", f"out={tmp_path}", "fit.bootstrap=0"]
+    monkeypatch.chdir(ROOT)
+    assert end_of(plot.main, words, monkeypatch) is None
+    printed = capsys.readouterr().out
+    assert re.match(r"8\.\d+ tokens per parameter at 1\.6e\+12 FLOPs", printed)
+    assert "figures compute, isoflop, contour, triptych, ratio are in" in " ".join(printed.split())
+    assert count_lines(printed) <= SCREEN
+    assert {p.stem for p in tmp_path.glob("*.png")} == {*results.FIGURES}
+
+
 def test_a_multirun_keeps_its_jobs_apart(scaling, tmp_path):
     jobs = scaling("sweep", "-m", *TINY, "dry_run=true", "optim.lr_scale=1,2", cwd=tmp_path)
     assert jobs.returncode == 0, jobs.stdout + jobs.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Annotation
-from verbs import end_of
+from verbs import SCREEN, count_lines, end_of
 
 from scaling.course import __main__ as command
 from scaling.course import figures
@@ -204,6 +204,8 @@ def made(tmp_path_factory):
         patch.setattr(command, "save_figure", lambda figure, path: figure.savefig(path, dpi=60))
         assert end_of(command.main, [f"out={out}"], patch) is None
     assert "differs: BLOOM saw 350B tokens" in printed.getvalue()
+    assert "statements of the course" in printed.getvalue()
+    assert count_lines(printed.getvalue()) <= SCREEN
     return out, drawn
 
 
