@@ -18,7 +18,7 @@ def list_words(schema: type, groups: Groups) -> tuple[list[str], list[str]]:
     """
     keys = {key.name: key.default for key in list_keys(schema)}
     switches = [name for name, default in keys.items() if isinstance(default, bool)]
-    choices = dict.fromkeys(switches, ["true", "false"])
+    choices = {name: ["true", "false"] for name in switches}
     choices |= {name: chosen for name, (_, chosen) in groups.items()}
     return [*groups, *keys], [f"{name}={value}" for name in choices for value in choices[name]]
 

@@ -31,7 +31,8 @@ def complete(line, before="", breaks=" \t\n\"'><=;|&(:"):
     asked = f"""
 {before}
 {write_script({"sweep": WORDS, "fit": ([], [])})}
-COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_CWORD={len(words) - 1} COMP_WORDBREAKS={shlex.quote(breaks)}
+COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_CWORD={len(words) - 1}
+COMP_WORDBREAKS={shlex.quote(breaks)}
 COMP_WORDS=({" ".join(words)})
 _scaling
 printf '%s\\n' "${{COMPREPLY[@]}}"
