@@ -1,13 +1,11 @@
-"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere, curves on request.
+"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere.
 
 The display follows the events of trunks; it decides nothing.
 """
 
 import contextlib
-import functools
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +15,7 @@ from rich.text import Text
 
 from scaling.quantities import format_quantity
 from scaling.training.cells import Event, Trunk
+from scaling.training.trackers import Track
 
 
 class Monitor:
@@ -96,51 +95,22 @@ class Monitor:
 
 
 def watch(
-    console: Console, trunks: list[Trunk], events: Iterable[Event], curves: Path | None
+    console: Console, trunks: list[Trunk], events: Iterable[Event], track: Track | None = None
 ) -> None:
-    """Show events until there are no more; a folder for `curves` takes TensorBoard's files."""
+    """Show events until there are no more, and give each to a tracker."""
     monitor = Monitor(trunks, time.monotonic())
     with contextlib.ExitStack() as stack:
         live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         if live:
             stack.enter_context(live)
-        write = stack.enter_context(tensorboard(curves)) if curves else None
         for event in events:
             line = monitor.see(event, time.monotonic())
             if live:
                 live.update(monitor.table())
             if line:
                 console.print(line, highlight=False, markup=False)
-            if write and event.point:
-                write(event.point)
-
-
-@contextlib.contextmanager
-def tensorboard(folder: Path) -> Iterator:
-    """Give a function that adds a point of a training curve, over tokens, to its trunk's run.
-
-    Raises
-    ------
-    ValueError
-        TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError(
-            "track=true needs TensorBoard: pip install 'scaling-laboratory[track]'"
-        ) from None
-    with contextlib.ExitStack() as stack:
-
-        @functools.cache
-        def open_writer(run_id: str) -> SummaryWriter:
-            return stack.enter_context(SummaryWriter(str(folder / run_id)))
-
-        def write(point: dict) -> None:
-            for name in ("loss", "lr"):
-                open_writer(point["run_id"]).add_scalar(name, point[name], point["tokens"])
-
-        yield write
+            if track:
+                track(event)
 
 
 def duration(seconds: float) -> str:

@@ -1,14 +1,12 @@
 """The display follows events; it is given a clock, so that no test waits."""
 
 import io
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from scaling.training.cells import Event, group_trunks
-from scaling.training.monitor import Monitor, duration, tensorboard, verdict, watch
+from scaling.training.monitor import Monitor, duration, verdict, watch
 from scaling.training.optim import OptimConfig
 
 POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, "lr": 0.01}
@@ -86,7 +84,9 @@ def events_of(trunks):
 def test_watching_prints_a_line_per_cell(trunks, terminal):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=200, soft_wrap=True)
-    watch(console, trunks, events_of(trunks), None)
+    seen = []
+    watch(console, trunks, events_of(trunks), seen.append)
+    assert len(seen) == 8
     printed = out.getvalue()
     assert all(f"[{n}/4]" in printed for n in (1, 2, 3, 4))
     assert ("trunks running" in printed) == terminal  # the table is for terminals
@@ -104,27 +104,6 @@ def test_the_table_names_the_running_trunks(trunks):
     assert "1.5k" in out.getvalue()
     assert "4.321" in out.getvalue()
     assert trunks[1].label not in out.getvalue()
-
-
-def test_curves_go_to_tensorboard(trunks, tmp_path):
-    pytest.importorskip("tensorboard", reason="pip install 'scaling-laboratory[track]'")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    watch(Console(file=io.StringIO()), trunks, events_of(trunks), tmp_path)
-    for trunk in trunks:
-        read = EventAccumulator(str(tmp_path / trunk.trunk_id)).Reload()
-        [loss] = read.Scalars("loss")
-        assert loss.value == pytest.approx(4.321)
-        assert loss.step == 1500  # over tokens
-
-
-def test_without_tensorboard_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with (
-        pytest.raises(ValueError, match=r"track=true needs TensorBoard: pip install"),
-        tensorboard(Path("unused")),
-    ):
-        pass
 
 
 @pytest.mark.parametrize(
