@@ -68,7 +68,7 @@ class SweepConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-TABLES = ("config.yaml", "runs.csv", "curves.csv")
+TABLES = ("config.yaml", "runs.csv", "curves.csv", results.CARD)
 PRODUCTS = (
     *(*TABLES, "README.md", results.REPORT, "conventions.csv", *results.FITS),
     *(f"{name}.png" for name in results.FIGURES),
@@ -274,6 +274,9 @@ def finish(
     if noise is not None and noise.varies:
         runs = runs.assign(weight=noise.weights(runs))
     results.write_tables(folder, runs, curves)
+    command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
+    models = {run_id: records.model_folder(folder, run_id) for run_id in runs.run_id}
+    results.write_cards(folder, runs, models, asdict(config.data), command)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
         where = f"their tables are in {folder.resolve()}"
         products.settle(folder, PRODUCTS, TABLES)
@@ -294,7 +297,6 @@ def finish(
         conventions = convention_table(others)
         figures, refused = results.write_figures(folder, runs, curves, report)
         told = facts(runs, cells, data)
-        command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
         title = f"Sweep {folder.name}"
         page = results_page(title, command, told, runs, report, conventions, figures)
         write_text(folder / "README.md", page)
