@@ -5,6 +5,7 @@ Of one saved model, or of all runs of a sweep. What is estimated says so, and ho
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -172,6 +173,13 @@ def make_header(origins: list[Origin], family: str, names: list[str]) -> dict[st
         "tags": ["scaling-laws", family, *names],
         "metrics": ["loss", "bits_per_byte"],
     }
+
+
+def read_header(card: Path) -> str:
+    """The header of a card as it stands there; empty without."""
+    text = card.read_text("utf-8") if card.is_file() else ""
+    head, closed, _ = text.removeprefix("---\n").partition("\n---\n")
+    return f"---\n{head}{closed}" if text.startswith("---\n") and closed else ""
 
 
 def _join(head: dict[str, Any], title: str, about: str, sections: list[Section]) -> str:

@@ -8,13 +8,14 @@ table is divided once and for all, and the gain in front of a tied head multipli
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
-from scaling.data.tokenizer import separator_id
+from scaling.data.tokenizer import find_separator
 from scaling.files import write_bytes, write_text
 from scaling.models.gpt import GPT
 from scaling.models.layers import TABLE_STD
@@ -61,14 +62,42 @@ def export_model(folder: Path, out: Path) -> str:
         write_text(out / "tokenizer_config.json", json.dumps(told, indent=1))
     if (folder / CARD).is_file():
         card = (folder / CARD).read_text("utf-8")
-        write_text(out / CARD, card.replace("library_name: scaling-laboratory", "library_name: transformers", 1))
-    written = describe_shape(model.shape)
+        write_text(
+            out / CARD,
+            card.replace("library_name: scaling-laboratory", "library_name: transformers", 1),
+        )
+    end = find_separator(tokenizer, None, model.shape.vocab_size) if tokenizer else None
+    written = describe_shape(model.shape, end)
     write_text(out / CONFIG, json.dumps(written, indent=1))
     return written["architectures"][0]
 
 
-def describe_shape(shape: Shape) -> dict[str, Any]:
-    """Return config.json of a GPT as `transformers` reads it."""
+def rename_weights(model: GPT) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a GPT under the names, and in the form, that Llama has."""
+    shape = model.shape
+    K, H, G = shape.head_width, shape.n_heads, shape.kv_heads
+    yield "model.embed_tokens.weight", model.table.weight.detach() / TABLE_STD
+    for i, block in enumerate(model.blocks):
+        found = {name: weight.detach() for name, weight in block.named_parameters()}
+        at, qkv = f"model.layers.{i}", found["attention.qkv.weight"].split((H * K, G * K, G * K))
+        yield f"{at}.input_layernorm.weight", found["attention_norm.gain"]
+        for name, weight in zip("qkv", qkv, strict=True):
+            yield f"{at}.self_attn.{name}_proj.weight", weight.clone()  # of storage of its own
+        yield f"{at}.self_attn.o_proj.weight", found["attention.out.weight"]
+        yield f"{at}.post_attention_layernorm.weight", found["ffn_norm.gain"]
+        parts = found["ffn.up.weight"].chunk(2) if shape.ffn == "swiglu" else ()
+        gate, up = parts or (None, found["ffn.up.weight"])
+        if gate is not None:
+            yield f"{at}.mlp.gate_proj.weight", gate.clone()
+        yield f"{at}.mlp.up_proj.weight", up.clone()
+        yield f"{at}.mlp.down_proj.weight", found["ffn.out.weight"]
+    yield "model.norm.weight", model.norm.gain.detach() * (TABLE_STD if shape.tied else 1.0)
+    if not shape.tied:
+        yield "lm_head.weight", model.head.weight.detach()
+
+
+def describe_shape(shape: Shape, end: int | None = None) -> dict[str, Any]:
+    """Return config.json of a GPT as `transformers` reads it; `end` is the id that ends a text."""
     family, name, activation = FAMILIES[shape.ffn]
     return {
         "architectures": [name],
@@ -90,6 +119,6 @@ def describe_shape(shape: Shape) -> dict[str, Any]:
         "tie_word_embeddings": shape.tied,
         "torch_dtype": "float32",
         "bos_token_id": None,
-        "eos_token_id": None,
+        "eos_token_id": end,
         "pad_token_id": None,
     }

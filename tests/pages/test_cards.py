@@ -5,7 +5,13 @@ import pytest
 from huggingface_hub import ModelCard
 
 from scaling import results
-from scaling.pages.cards import find_origins, find_watts, write_model_card, write_sweep_card
+from scaling.pages.cards import (
+    find_origins,
+    find_watts,
+    read_header,
+    write_model_card,
+    write_sweep_card,
+)
 
 RUN = {
     "run_id": "9703d44d86a2",
@@ -114,3 +120,12 @@ def test_a_card_that_is_there_is_left(tmp_path):
     (one / "README.md").write_text("mine")
     results.write_cards(tmp_path, runs, models, {"name": "enwik8"}, COMMAND)
     assert (one / "README.md").read_text() == "mine"
+
+
+def test_the_header_of_a_card_is_taken_over(tmp_path):
+    text = write_model_card(RUN, {"name": "enwik8"}, COMMAND)
+    (tmp_path / "README.md").write_text(text)
+    head = read_header(tmp_path / "README.md")
+    assert text.startswith(head) and ModelCard(head).data.tags[0] == "scaling-laws"
+    (tmp_path / "README.md").write_text("# Mine\n\n---\n")
+    assert read_header(tmp_path / "README.md") == read_header(tmp_path / "gone") == ""
