@@ -6,7 +6,9 @@ Command   python experiments/benchmark_fit.py [sample=300]
 Cost      1 minute on one core
 Expected  100 times faster on the fit, 50 times on the refits, 4,000 of them in under 4 s of one
           core; cost linear in rows and resamples
-Result    results/benchmark-fit/README.md
+Result    4,500 starts take 0.281 s of CPU, L-BFGS-B 418 times as long; 4,000 refits 0.429 s, 64
+          times as long and none within 1e-6, with tight tolerances 295 times as long and 62 %
+          within; linear to 1e5 rows. results/benchmark-fit
 """
 
 import os

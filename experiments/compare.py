@@ -9,7 +9,8 @@ Expected  expected.csv, written before the first run of the sweeps
 Rule      fixed beforehand: the rate of an arm is the rule's times the geometric mean of what a
           bracket says at two widths (seed 0, not one of the sweep's); arms share widths, budgets,
           seeds, text and its order; nothing is left out but what diverged
-Result    results/compare
+Result    SwiGLU saves compute, 1.088 [1.041, 1.135] times, and Muon too, 1.249 [1.195, 1.290]; both
+          gains grow with compute, so quote them at a budget. results/compare
 """
 
 import contextlib

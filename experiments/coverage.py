@@ -8,7 +8,9 @@ Command   python experiments/coverage.py [simulations=100] [resamples=400] [grid
 Cost      about 7 minutes on one core for the simulations, 25 for 200 grids of each truth
 Expected  85 to 95 % for the defaults (default_kind); less where a method is biased. Under other
           truths so for power bowls at the largest budget and at twice it, less at eight times it
-Result    results/coverage
+Result    where six other laws are true than the fitted one, 90 % intervals of isoflop_power hold
+          N_opt in 94 % of the draws at the largest budget, 87 % at twice and 71 % at eight times
+          it. results/coverage
 """
 
 import sys

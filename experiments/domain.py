@@ -7,7 +7,9 @@ Command   python experiments/domain.py [MINUTES]   (what is trained already is n
           MINUTES of training the page is written from what there is)
 Cost      2.4e13 FLOPs, 30 to 40 minutes of one core
 Expected  results/domain/expected.csv, which is written before the first run
-Result    results/domain
+Result    at 68k parameters 51 % of the domain costs +0.129 nats/token on Wikipedia over Wikipedia
+          alone and +0.180 on PubMed over PubMed alone; 100k tokens seen 4 times are worth 2.3 to
+          2.7 times as many new ones, not 3.7 (R_D = 15.4). results/domain
 """
 
 import contextlib

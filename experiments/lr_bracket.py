@@ -6,7 +6,9 @@ Command   python experiments/lr_bracket.py (runs already trained are not repeate
 Cost      24 trunks with 64 branches, 4e13 FLOPs, about 10 minutes on two cores
 Expected  the best rate falls with N; no best at the edge of its bracket; one rate suits all
           horizons of a shape
-Result    results/lr-bracket-enwik8-cpu
+Result    from 19k to 540k parameters the rule is within x2 of the best rate and costs at most 0.022
+          nats; elsewhere, and for BERT and T5, it extrapolates: bracket it again (optim.lr_scale).
+          results/lr-bracket-enwik8-cpu
 """
 
 import math

@@ -11,7 +11,9 @@ Cost      expect a minute, train 7.7e12 FLOPs: some 10 minutes, found 5 s, on on
 Expected  N_opt within the 90 % of the rehearsals in all worlds, nats lost below their 95 %
           quantile, the loss too high by several percent, as in the worlds that are not the law.
           The worlds' departures were measured on the reference: in part it knows its own answer
-Result    results/pilot
+Result    N_opt was 1.56 (10 %) and 2.07 (20 %) of the true one, outside of what was promised; nats
+          lost 0.025, as promised, and 0.067, more than promised; losses 14 and 15 % too high, as
+          promised. The 30 % was not trained. results/pilot
 """
 
 import json

@@ -7,7 +7,9 @@ Command   python experiments/precision.py [MINUTES]   (what is trained already i
           runs.csv need no record, and fp32 runs that are in costs.csv no model)
 Cost      57 trunks, 1.1e8 training tokens, about two hours on one core
 Expected  after training: cost ~ D^.5 / N^.3 e^(-bits / .6); in training: N_eff = N(1 - e^(-bits/2))
-Result    results/precision
+Result    the law of N_eff is rejected, F(43, 48) = 104 (gamma 3.32 bits); the cost of rounding
+          after training follows its law, p = 0.077: it grows as D^0.63 and falls as N^0.09.
+          results/precision
 """
 
 import contextlib

@@ -5,7 +5,9 @@ Command   python experiments/samples.py    (it trains what is not there, then sa
 Cost      three models of 6e12 FLOPs, some six minutes each on a core; the samples a minute
 Expected  the GPT writes words that hang together for a few tokens; BERT, which sees both sides,
           fills more gaps right than T5, whose gaps are longer; examples in the prompt do not help
-Result    results/samples/{gpt,bert,t5}; results/samples/README.md lists the commands
+Result    the GPT at 3.79 nats/token names 23.8% of the next tokens (the unigram guess 2.5%) and
+          writes in circles when greedy; of solved examples in the prompt it learns little: 46.8%
+          right without, 55.5% with eight, chance 50 %. results/samples/gpt
 """
 
 import os

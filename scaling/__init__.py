@@ -5,6 +5,24 @@ it, `fit_all` every method, `profile_law` follows one parameter, `load_fit` read
 `make_plan` turns a budget and a law into what to train, `compare_runs` says what compute one sweep
 saves over another.
 Training grids is the work of `python -m scaling.sweep`. Nothing here imports torch.
+
+Examples
+--------
+Three budgets of five sizes each, on a law that is known; `runs` of the other examples:
+
+>>> import pandas as pd
+>>> import scaling
+>>> sizes = (3e7, 5e7, 9e7, 1.6e8, 3e8)
+>>> cells = [(C, N * (C / 1e18) ** 0.5) for C in (1e17, 1e18, 1e19) for N in sizes]
+>>> table = pd.DataFrame(cells, columns=["flops_budget", "N"])
+>>> table["D"] = table.flops_budget / (6 * table.N)
+>>> table["loss"] = 1.7 + 400 / table.N**0.34 + 400 / table.D**0.3
+>>> runs = scaling.load_runs(table)
+>>> fit = scaling.fit_law(runs, bootstrap=100)
+>>> round(fit.params["alpha"], 6), fit.status
+(0.34, 'ok')
+>>> fit.N_opt(1e19), fit.tokens_per_param(1e19), fit.L_opt(1e21)
+(4.231e+08, 9.311, 2.178 (extrapolated))
 """
 
 from scaling.errors import FitError

@@ -13,7 +13,7 @@ RECORDS = [
     and f"!results/{folder.name}/" in (ROOT / ".gitignore").read_text().splitlines()
 ]
 LARGEST = 1_000_000  # bytes
-KINDS = {".csv", ".json", ".md", ".png", ".yaml"}
+KINDS = {".csv", ".html", ".json", ".md", ".png", ".yaml"}
 LEFT_OUT = {"checkpoints", "models", "records", "tensorboard", "wandb", "mlflow"}  # by .gitignore
 
 

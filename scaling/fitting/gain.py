@@ -132,15 +132,13 @@ def compare_runs(
     ----------
     a, b : path, registry name or DataFrame, as `scaling.load_runs` takes it
         Two sweeps with common IsoFLOP budgets, on one held-out text.
-    columns, where : as `scaling.load_runs` takes them, optional
-        Of both tables.
+    columns, where : of both tables, as `scaling.load_runs` takes them, optional
     convention : Convention, optional
         What N and C mean; the tables' default if omitted.
     C : sequence of float, FLOPs
         Where else the parametric laws are to be compared.
     bootstrap : int, at least 100
-    seed : int
-        Of the bootstrap.
+    seed : int, of the bootstrap
 
     Returns
     -------
@@ -152,6 +150,12 @@ def compare_runs(
         Losses that do not compare, conventions that differ, no common budget.
     FitError
         A sweep has no bowls, or no common budget has a minimum in both.
+
+    Examples
+    --------
+    >>> better = runs.assign(loss=0.99 * runs.loss)  # `runs` of help(scaling)
+    >>> scaling.compare_runs(runs, better, bootstrap=100).gain
+    1.147
     """
     one, other = (load_runs(runs, columns, where=where) for runs in (a, b))
     return compare_tables(one, other, convention, FitSettings(bootstrap=bootstrap, seed=seed), C)

@@ -39,6 +39,13 @@ def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataF
     -------
     DataFrame with columns C (FLOPs), method, the `QUANTITIES`, each with _low and _high, and
         status.
+
+    Examples
+    --------
+    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> table = scaling.optima_table(report, budgets=[1e19])
+    >>> table.set_index("method").tokens_per_param.round(2).to_dict()
+    {'isoflop': 9.2, 'isoflop_power': 9.31, 'parametric': 9.31}
     """
     table = pd.DataFrame([_tell(*number) for number in _list_optima(report, budgets)])
     if not len(table):
@@ -64,6 +71,13 @@ def disagreement_table(report: Report, budgets: list[float] | None = None) -> pd
     DataFrame with columns C (FLOPs), quantity, lowest, lowest_method, highest, highest_method,
         ratio (highest/lowest), overlap (whether the intervals of all methods have a value in
         common; NaN without intervals).
+
+    Examples
+    --------
+    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> apart = scaling.disagreement_table(report, budgets=[1e19])
+    >>> apart.set_index("quantity").ratio.round(3).to_dict()
+    {'N_opt': 1.006, 'D_opt': 1.006, 'L_opt': 1.006, 'tokens_per_param': 1.012}
     """
     fits = [fit for fit in report.fits if fit.law in FRONTIERS and fit.status == "ok"]
     if len(fits) < 2:
@@ -95,6 +109,13 @@ def fits_table(report: Report) -> pd.DataFrame:
         compute_rms, bootstrap, n_bootstrap, n_converged, start_agreement, gradient_norm,
         lack_of_fit (in words), p_value (of it), inflation, note. A refused method is one row of
         status "refused".
+
+    Examples
+    --------
+    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> table = scaling.fits_table(report)
+    >>> table[(table.method == "parametric") & table.C.isna()].quantity.tolist()
+    ['E', 'A', 'B', 'alpha', 'beta', 'N_exponent', 'D_exponent']
     """
     numbers = [*_list_params(report), *_list_optima(report, None)]
     table = pd.DataFrame([_tell(*number) for number in numbers])

@@ -119,7 +119,11 @@ def fit_law(
     ----------
     runs : path, registry name or DataFrame, as `scaling.load_runs` takes it
     law : str
-        Key of `scaling.laws.table.LAWS`.
+        Key of `scaling.laws.table.LAWS`, which states formula and source: of N and D chinchilla,
+        chinchilla_tied, kaplan, kaplan_general, chinchilla_coupled (B ~ N^-gamma), chinchilla_bent
+        (exponent of D linear in ln N), farseer, quadratic (in the logarithms); with more variables
+        repeated, trained_in_bits, rounding_cost, kaplan_steps, kaplan_batch, critical_batch; of one
+        power_N, power_D, power_C and each with _E. Those of N and D have an optimum at every C.
     columns, where, best_of : as `scaling.load_runs` takes them, optional
     convention : Convention, optional
         What N and C mean; the table's default if omitted.
@@ -141,6 +145,14 @@ def fit_law(
     Returns
     -------
     Fit; errors as in `scaling.fitting.parametric.fit_parametric`.
+
+    Examples
+    --------
+    With `runs` of help(scaling), half of the exponents given:
+
+    >>> fit = scaling.fit_law(runs, bootstrap=0, constraints={"beta": 0.3})
+    >>> fit.status, round(fit.params["E"], 6), fit.N_opt(1e19)
+    ('ok', 1.7, 4.231e+08)
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
     prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
@@ -166,6 +178,11 @@ def profile_law(
     For directions in which the objective is flat or lopsided, where a bootstrap's interval says
     little. Parameters as in `fit_law`, result and errors as in
     `scaling.fitting.profile.profile_parametric`.
+
+    Examples
+    --------
+    >>> scaling.profile_law(runs, "beta")  # `runs` of help(scaling)
+    profile of beta: 0.3, from 3 fits
     """
     criterion = Criterion(residual, loss, huber_delta)
     prepared = prepare(runs, columns, convention, where=where, best_of=best_of)
@@ -204,6 +221,14 @@ def fit_all(
     -------
     Report with parametric, isoflop, isoflop_power, envelope, kaplan_LC, kaplan_LN, kaplan_LD, and
         repeated where tokens were; or their refusals.
+
+    Examples
+    --------
+    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> report.recommended.method, report["isoflop"].N_opt(1e19)
+    ('isoflop_power', 4.257e+08)
+    >>> [method for method, reason in report.refusals]
+    ['envelope']
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)
     return report_on(

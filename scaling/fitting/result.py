@@ -301,6 +301,12 @@ def load_fit(path: str | Path) -> Fit:
     ------
     ValueError
         There is no such file, or it is no fit of this format, or says what no fit can.
+
+    Examples
+    --------
+    >>> scaling.fit_law(runs, bootstrap=0).save("fit.json")  # `runs` of help(scaling)
+    >>> scaling.load_fit("fit.json").N_opt(1e19)
+    4.231e+08
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no fit at {path}; give the path of a file that Fit.save wrote")

@@ -218,6 +218,11 @@ def make_plan(
         Nonsense, by name: a budget or a limit that is not positive, an unknown device or law, a
         utilisation that is no share, a context longer than D, an inference demand with a law that
         has no loss for every N and D.
+
+    Examples
+    --------
+    >>> scaling.make_plan("1e21")
+    1e21: 2.79B parameters on 52.9B tokens, by besiroglu2024 (ok)
     """
     return answer(read_request(budget, law, **options))
 

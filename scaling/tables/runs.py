@@ -79,6 +79,13 @@ def load_runs(
         status is unknown.
     scaling.tables.published.PublishedDataError
         A published table cannot be had.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"size": [1e6, 4e6], "D": [2e7, 8e7], "loss": [4.1, 3.6]})
+    >>> loaded = scaling.load_runs(table, columns={"size": "N"})
+    >>> loaded.tokens.tolist(), loaded.status.tolist()
+    ([20000000, 80000000], ['ok', 'ok'])
     """
     runs = _read(source)
     origin = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
@@ -167,6 +174,12 @@ def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     ------
     ValueError
         One of run_id, step, tokens, flops, loss is missing.
+
+    Examples
+    --------
+    >>> curve = {"run_id": "a", "step": [1, 2], "tokens": [512, 1024], "flops": [3e9, 6e9]}
+    >>> len(scaling.load_curves(pd.DataFrame(curve | {"loss": [6.9, 6.7]})))
+    2
     """
     curves = _convert_types(_read(source), CURVE_COLUMNS)
     if lacking := [c for c in CURVE_COLUMNS if c not in curves and c != "lr"]:
