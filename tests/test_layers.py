@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
     "__main__": {"commandline", "completion", "keys"},  # all of them by their names
-    "__init__": PLANNING | {"pages"},  # the notebook's cards, when they are shown
+    "__init__": PLANNING | {"pages", "figures"},  # the notebook's, when they are shown
 }
 VERBS = {"compare", "course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample"}
 VERBS |= {"report", "sweep"}
