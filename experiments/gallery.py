@@ -28,6 +28,7 @@ def list_figures() -> str:
     """Every committed record: its title, the command that made it, its figures."""
     kept = re.findall(r"^!results/([\w-]+)/$", (ROOT / ".gitignore").read_text(), re.MULTILINE)
     pages = [page for name in kept for page in (ROOT / "results" / name).rglob("README.md")]
+    pages = [page for page in pages if "models" not in page.parts]  # a model's own card
     return "\n".join(_describe(page) for page in sorted(pages))
 
 

@@ -45,8 +45,24 @@ def _show_card(value) -> str:
     return show_card(value)
 
 
+def _plot_fit(self: Fit, runs=None):
+    """Draw the fit; see `scaling.figures.plotting.plot_fit`."""
+    from scaling.figures.plotting import plot_fit
+
+    return plot_fit(self, runs)
+
+
+def _plot_report(self: Report, name: str = "isoflop"):
+    """Draw one figure of the report; see `scaling.figures.plotting.plot_report`."""
+    from scaling.figures.plotting import plot_report
+
+    return plot_report(self, name)
+
+
 for _kind in (Fit, Report, Plan):  # a fit knows no page: here both are known
     _kind._repr_html_ = _show_card  # pyright: ignore[reportAttributeAccessIssue]
+for _kind, _plot in ((Fit, _plot_fit), (Report, _plot_report)):
+    _kind.plot = _plot  # pyright: ignore[reportAttributeAccessIssue]
 
 __all__ = [
     "Audit",

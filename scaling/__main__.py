@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from types import ModuleType
 
 from scaling.keys import suggest
 
@@ -17,6 +18,7 @@ VERBS = {
     "reproduce": "refit every published table and check what the papers print",
     "course": "tables, figures and statements of the course",
 }
+COMPLETION = "completion"  # no verb: it prints what a shell sources
 
 
 def main() -> None:
@@ -28,12 +30,31 @@ def main() -> None:
         print("usage: scaling VERB [KEY=VALUE ...]\n")
         print("\n".join(f"  {verb:10} {what}" for verb, what in VERBS.items()))
         print("\nscaling VERB --help lists the keys of a verb with their meanings.")
+        print("source <(scaling completion bash) completes verbs, keys and choices in bash.")
         return
+    if name == COMPLETION:
+        return print_completion(words)
     if name not in VERBS:
         sys.exit(f"error: {name!r} is no verb{suggest(name, VERBS)}; choose one of {[*VERBS]}")
     sys.argv = [f"scaling {name}", *words]
-    module = f"scaling.{name}.__main__" if name == "course" else f"scaling.{name}"
-    importlib.import_module(module).main()
+    find_verb(name).main()
+
+
+def find_verb(name: str) -> ModuleType:
+    """Import the module of a verb."""
+    return importlib.import_module(f"scaling.{name}" + ".__main__" * (name == "course"))
+
+
+def print_completion(words: list[str]) -> None:
+    """Print the script that completes command lines in a shell; bash is the one there is."""
+    if words != ["bash"]:
+        sys.exit(f"error: completion {' '.join(words)!r} is none we have; write completion bash")
+    from scaling.commandline import find_words
+    from scaling.completion import write_script
+
+    for name in VERBS:
+        find_verb(name)
+    print(write_script({name: find_words(name) for name in VERBS}), end="")
 
 
 if __name__ == "__main__":

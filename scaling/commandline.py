@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from scaling.completion import list_words
 from scaling.errors import INTERRUPTED, DataError, FitError
 from scaling.keys import help_text, list_keys, suggest
 from scaling.quantities import pass_tenth
@@ -56,6 +57,7 @@ PLUGINS = str(PACKAGE / "plugins")
 CONF = str(next(f for f in (PACKAGE / "conf", PACKAGE.parent / "conf") if f.is_dir()))
 # Verbs that read tables: a group of Hydra's, such as family, cannot be a key of theirs as well.
 TABLES = f"{CONF}/tables"
+KNOWN: dict[str, tuple[type, str]] = {}  # imported verbs: schema, and where its YAML is
 SETTINGS = {  # run where you are called, leave no folder behind, number and name jobs
     "run": {"dir": "."},
     "sweep": {"dir": "${results}/multirun", "subdir": "."},
@@ -71,6 +73,7 @@ def verb(
 
     The YAML calls the configuration's dataclass `name`_schema.
     """
+    KNOWN[name] = schema, conf
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     ConfigStore.instance().store(name="settings", package="hydra", node=SETTINGS)
     sys.path += [] if PLUGINS in sys.path else [PLUGINS]  # where Hydra finds our sweeper
@@ -104,6 +107,12 @@ def verb(
         return main
 
     return decorate
+
+
+def find_words(name: str) -> tuple[list[str], list[str]]:
+    """Words that complete the command line of an imported verb, as `list_words` gives them."""
+    schema, conf = KNOWN[name]
+    return list_words(schema, offered_groups(name, conf))
 
 
 def offered_groups(name: str, conf: str = CONF) -> dict[str, tuple[str, list[str]]]:

@@ -25,7 +25,7 @@ from scaling.tables.runs import check_where
 class FitCommand:
     """Which table to fit, how, and where to put what is found."""
 
-    runs: str = MISSING  # a CSV file, or a results folder with runs.csv
+    runs: str = MISSING  # a file, a results folder with runs.csv, or wandb:ENTITY/PROJECT
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     family: str | None = None  # gpt, bert or t5, of a table that holds several
     objective: str | None = None  # clm, mlm, ..., likewise

@@ -18,6 +18,7 @@ from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.models.storage import Storage
 from scaling.pages.answer import name_files, print_answer
+from scaling.pages.cards import read_header
 from scaling.pages.shrunk import shrunk_sections, tell_shrunk
 from scaling.pages.text import code, markdown
 from scaling.training.records import refuse_no_model
@@ -110,10 +111,10 @@ def name_folder(source: Path, storage: Storage) -> str:
 
 
 def write_card(source: Path, found: "Shrunk", sections: list) -> str:
-    """Return the README.md of the smaller model."""
+    """Return the README.md of the smaller model, under the header of the larger one's card."""
     command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
     parts = [
-        f"# {source.name} in {found.storage.label}",
+        f"{read_header(source / 'README.md')}# {source.name} in {found.storage.label}",
         f"Made by {code(command)}. `scaling.training.saved.load_model` reads it.",
         markdown(sections),
         "![Weights and the numbers of each format](weights.png)",

@@ -21,7 +21,7 @@ from scaling.pages.fits import report_sections
 class ReportCommand:
     """Which table, fitted how, and where the page goes."""
 
-    runs: str = MISSING  # a CSV file, a results folder with runs.csv, or a published table
+    runs: str = MISSING  # a file, a folder with runs.csv, a published table, wandb:ENTITY/PROJECT
     columns: Any = None  # {their name: ours}; columns N, D (or C) and loss need none
     where: Any = None  # {column: value}; keeps the rows of this value, as {metric: text}
     best_of: list[str] = field(default_factory=list)  # [N, D] keeps the lowest loss of each N, D

@@ -20,7 +20,7 @@ from scaling.tables.observations import N_COLUMNS
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
-REPORT = "report.html"
+REPORT, CARD = "report.html", "MODEL_CARD.md"
 FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
 FOUND = ("README.md", REPORT, "conventions.csv", *FITS, *(f"{name}.png" for name in FIGURES))
 
@@ -62,6 +62,29 @@ def data_hash(runs: pd.DataFrame, curves: pd.DataFrame | None, config: FitConfig
     """Hash of all that decides a fit: both tables and the settings."""
     parts = [runs_to_csv(runs), "" if curves is None else runs_to_csv(curves), str(asdict(config))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def write_cards(
+    folder: Path, runs: pd.DataFrame, models: Mapping[str, Path], data: Mapping[str, Any], by: str
+) -> None:
+    """Write MODEL_CARD.md, and README.md beside every saved model that has none.
+
+    Parameters
+    ----------
+    models : mapping, run id -> folder of its model, whether there is one or not
+    data : mapping, the data configuration
+    by : str
+        The command that trained them.
+    """
+    from scaling.pages import cards  # here: only who trains writes them
+
+    write_text(folder / CARD, cards.write_sweep_card(f"Models of {folder.name}", runs, data, by))
+    for run in runs.loc[runs.status == "ok"].to_dict("records"):
+        model = models[run["run_id"]]
+        # what is there may be somebody's own
+        if (model / "config.json").is_file() and not (model / "README.md").exists():
+            named = {str(name): value for name, value in run.items()}
+            write_text(model / "README.md", cards.write_model_card(named, data, by))
 
 
 def write_fits(folder: Path, report: Report) -> list[str]:

@@ -57,6 +57,7 @@ class SampleCommand:
     attention: bool = False  # attention maps of the prompt as a figure, in out (GPT, BERT)
     vectors: bool = False  # tokens of the prompt, their ids and learned vectors
     measure: bool = False  # held-out loss and accuracy beside a guess by frequency
+    export: str | None = None  # folder for the model as transformers reads it, instead (GPT)
     out: str | None = None  # folder for README.md and figures; None: only printed
     data: DataConfig = field(default_factory=DataConfig)
     overwrite: bool = False  # files of the folder that are not ours
@@ -68,6 +69,8 @@ class SampleCommand:
 def main(command: SampleCommand) -> None:
     """Read, write on or fill, print, keep."""
     refuse_nonsense(command)
+    if command.export:
+        return export(command, job_folder(command.export))
     from scaling.training.saved import load_model
     from scaling.training.trained import learned
 
@@ -92,6 +95,16 @@ def main(command: SampleCommand) -> None:
         files = keep(command, model, tokenizer, sections)
         answer = replace(answer, rest=(name_files(files, job_folder(command.out)),))
     print_answer(console, answer, sections, verbose=command.verbose)
+
+
+def export(command: SampleCommand, folder: Path) -> None:
+    """Write the model for `transformers` instead of letting it write."""
+    from scaling.training.exported import FILES, export_model
+
+    products.refuse_foreign(folder, FILES, overwrite=command.overwrite)
+    name = export_model(Path(command.model), folder)
+    products.settle(folder, FILES, [file for file in FILES if (folder / file).is_file()])
+    make_console().print(f"transformers.{name}.from_pretrained reads {folder.resolve()}")
 
 
 def refuse_nonsense(command: SampleCommand) -> None:

@@ -10,6 +10,7 @@ import shlex
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -33,7 +34,7 @@ from scaling.shapes.shape import ModelConfig
 from scaling.tables.noise import seed_noise
 from scaling.tables.observations import MIN_RUNS
 from scaling.tables.runs import load_curves, load_runs
-from scaling.training import dispatch, grid, records, strategy
+from scaling.training import dispatch, grid, records, strategy, trackers
 from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
 from scaling.training.grid import CHOICES, GridConfig
 from scaling.training.monitor import duration, watch
@@ -60,7 +61,7 @@ class SweepConfig:
     verbose: bool = False  # print every table, not the answer alone
     checkpoint_s: float = records.Keeping.checkpoint_s  # at least, between two checkpoints
     save_models: bool = False  # every trained model, under the folder's `models`
-    track: bool = False  # training curves to TensorBoard, under the folder's `tensorboard`
+    track: Any = False  # every cell's curve to tensorboard (true), wandb or mlflow
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -69,7 +70,7 @@ class SweepConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-TABLES = ("config.yaml", "runs.csv", "curves.csv")
+TABLES = ("config.yaml", "runs.csv", "curves.csv", results.CARD)
 PRODUCTS = (*TABLES, *results.FOUND)
 
 
@@ -131,6 +132,7 @@ def check(config: SweepConfig) -> None:
     check_range("checkpoint_s", config.checkpoint_s, 0)
     check_range("model.seq_len", config.model.seq_len, 2)
     config.fit.settings()
+    trackers.check_tracker(config.track)
     strategy.check_parallel(config.parallel, config.precision)
     strategy.check_launch(config.parallel)
     refuse_optimizer(config.optim.optimizer, config.precision, config.parallel.mode)
@@ -253,8 +255,8 @@ def train_missing(
         options = {"workers": workers, "device": device, "keeping": keeping}
         options |= {"kernels": kernels, "plan": config.parallel}
         events = pool.train_here(trunks, data, folder, **options)
-    with contextlib.closing(events):
-        watch(console, trunks, events, folder / "tensorboard" if config.track else None)
+    with contextlib.closing(events), trackers.tracked(config.track, folder, trunks) as track:
+        watch(console, trunks, events, track)
 
 
 def finish(
@@ -270,6 +272,9 @@ def finish(
     if noise is not None and noise.varies:
         runs = runs.assign(weight=noise.weights(runs))
     results.write_tables(folder, runs, curves)
+    command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
+    models = {run_id: records.model_folder(folder, run_id) for run_id in runs.run_id}
+    results.write_cards(folder, runs, models, asdict(config.data), command)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:
         where = f"their tables are in {folder.resolve()}"
         products.settle(folder, PRODUCTS, TABLES)
@@ -293,7 +298,7 @@ def finish(
             curves,
             [report, *results.fit_conventions(runs, config.fit)],
             title=f"Sweep {folder.name}",
-            command=shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]]),
+            command=command,
             facts=facts(runs, cells, data),
             settings=asdict(config),
             beside=TABLES,

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     name: set() for name in GROUND
 } | {  # package (or module at the top) -> what it may use
     "keys": set(),
+    "completion": {"keys"},
     "products": {"files"},
     # a table in, laws and figures out; no torch
     "laws": {"laws"} | GROUND,
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "training": TRAINING,
     "plugins": {"training"},  # Hydra's hands: a sweeper
     # the verbs
-    "commandline": {"keys", "tables"} | GROUND,
+    "commandline": {"completion", "keys", "tables"} | GROUND,
     "compare": {"commandline", "products", "results"} | PAGES,
     "fit": {"commandline", "products", "results"} | PAGES,
     "plan": {"commandline"} | PAGES,
@@ -45,8 +46,8 @@ MAY_IMPORT = {
     "reproduce": {"commandline", "products", "results"} | PAGES,
     "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
-    "__main__": {"keys"},  # all of them by their names
-    "__init__": PLANNING | {"pages"},  # the notebook's cards, when they are shown
+    "__main__": {"commandline", "completion", "keys"},  # all of them by their names
+    "__init__": PLANNING | {"pages", "figures"},  # the notebook's, when they are shown
 }
 VERBS = {"compare", "course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample"}
 VERBS |= {"report", "sweep"}

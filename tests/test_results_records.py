@@ -14,7 +14,7 @@ RECORDS = [
 ]
 LARGEST = 1_000_000  # bytes
 KINDS = {".csv", ".html", ".json", ".md", ".png", ".yaml"}
-LEFT_OUT = {"checkpoints", "models", "records", "tensorboard"}  # by .gitignore
+LEFT_OUT = {"checkpoints", "models", "records", "tensorboard", "wandb", "mlflow"}  # by .gitignore
 
 
 def files_of(record):

@@ -55,6 +55,14 @@ def test_a_bert_and_a_t5_fill_gaps(sample):
         assert "Gaps filled" in done.stdout
 
 
+def test_a_gpt_is_written_for_transformers(models, monkeypatch, capsys):
+    monkeypatch.chdir(models)
+    assert end_of(main, ["model=gpt", "export=theirs"], monkeypatch) is None
+    assert "transformers.ArceeForCausalLM.from_pretrained reads" in capsys.readouterr().out
+    names = {path.name for path in (models / "theirs").iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "manifest.json"}
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
@@ -65,6 +73,7 @@ def test_a_bert_and_a_t5_fill_gaps(sample):
         (["model=gpt", "prompt=a", "attention=true"], "attention=true draws a figure"),
         (["model=gpt", "prompt=a", "temperature=-1"], "temperature=-1.0 must be 0 (greedy)"),
         (["model=gpt", "prompt=a", "top_p=2"], "top_p=2.0 must be above 0 and at most 1"),
+        (["model=bert", "export=out"], "transformers has no such architecture; export a gpt"),
         (["model=bert", "prompt=a"], "prompt='a' has no gap [?]"),
         (["model=bert", "prompt='[?]'", "shots=0"], "shots are for a GPT"),
     ],

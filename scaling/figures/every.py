@@ -1,6 +1,6 @@
 """Every figure that a report of fits allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,9 +15,14 @@ from scaling.fitting.report import Report
 from scaling.laws.frontier import FRONTIERS
 from scaling.tables.observations import observations
 
+FIGURES = ("compute", "isoflop", "contour", "triptych", "ratio")
+
 
 def all_figures(
-    runs: pd.DataFrame, curves: pd.DataFrame | None, report: Report
+    runs: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    report: Report,
+    names: Container[str] = FIGURES,
 ) -> tuple[dict[str, Figure], dict[str, str]]:
     """Draw what the fits allow; a refused method never stops the others.
 
@@ -25,6 +30,7 @@ def all_figures(
     ----------
     runs, curves : DataFrames that `scaling.fitting.report.fit_all` took
     report : Report
+    names : names of figures that are wanted, optional
 
     Returns
     -------
@@ -58,4 +64,5 @@ def all_figures(
     if not any(fit.law in FRONTIERS for fit in report.fits):
         methods = ("parametric", "isoflop", "isoflop_power", "envelope")
         skipped["ratio"] = "; ".join(f"{method}: {refusals[method]}" for method in methods)
-    return {name: draw() for name, draw in drawings.items() if name not in skipped}, skipped
+    wanted = {n: draw for n, draw in drawings.items() if n in names and n not in skipped}
+    return {name: draw() for name, draw in wanted.items()}, skipped

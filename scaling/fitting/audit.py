@@ -95,8 +95,16 @@ class Audit:
         return float(known.iloc[0]) if len(known) else 1.0
 
     def __repr__(self) -> str:
-        columns = ["law", "rms_error", "bias", "coverage", "inflation", "training_error", "status"]
-        return f"recommended: {self.recommended}\n{self.ranking[columns].to_string(index=False)}"
+        if self.recommended is None:
+            return f"Audit of {len(self.ranking)} laws: none predicts larger budgets from smaller"
+        best = self.ranking[self.ranking.law == self.recommended].iloc[0]
+        return (
+            f"Audit of {len(self.ranking)} laws: {best.law} predicts larger budgets best, rms "
+            f"error {best.rms_error:.2%} over {best.n_held_out:.0f} held-out runs\n"
+            f"  intervals held {best.claimed:.0%} of these as claimed at {best.level:.0%}; beyond "
+            f"the runs they are x{self.inflation(best.law):.2f} wider\n"
+            f"  as good: {', '.join(self.rivals) or 'none'}; .ranking has all"
+        )
 
 
 def audit_laws(

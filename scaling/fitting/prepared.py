@@ -44,6 +44,8 @@ class Prepared:
         Of ln L between runs alike but for their seed; None where the table does not tell it.
     oddities : tuple of Oddity
         What the table holds that is seldom meant.
+    runs : DataFrame or None
+        The table itself; None where observations came without one.
     """
 
     obs: pd.DataFrame
@@ -54,6 +56,7 @@ class Prepared:
     data: Data = field(default_factory=Data)
     noise: SeedNoise | None = None
     oddities: tuple[Oddity, ...] = ()
+    runs: pd.DataFrame | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, obs: pd.DataFrame, convention: Convention = AS_GIVEN, **origin: Any) -> "Prepared":
@@ -108,4 +111,4 @@ def prepare(
     data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))
     pairs = tuple(zip(excluded.run_id, excluded.reason, strict=True))
     origin = {"excluded": pairs, "data": data, "noise": seed_noise(runs), "oddities": odd}
-    return Prepared.of(obs, convention, **origin)
+    return Prepared.of(obs, convention, **origin, runs=runs)

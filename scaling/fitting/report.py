@@ -55,6 +55,8 @@ class Report:
     sensitivity : DataFrame, as `scaling.fitting.sensitivity.sensitivity_table` returns it
     oddities : tuple of Oddity
         What the table holds that is seldom meant.
+    runs, curves : DataFrame or None
+        The tables that were fitted, for figures of them.
     """
 
     fits: tuple[Fit, ...]
@@ -64,6 +66,8 @@ class Report:
     audit: Audit | None = None
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     oddities: tuple[Oddity, ...] = ()
+    runs: pd.DataFrame | None = field(default=None, compare=False)
+    curves: pd.DataFrame | None = field(default=None, compare=False)
 
     @property
     def recommended(self) -> Recommendation:
@@ -92,6 +96,27 @@ class Report:
             if fit.method == method:
                 return fit
         raise KeyError(dict(self.refusals).get(method, f"no method {method!r}"))
+
+    def __repr__(self) -> str:
+        method, reason = self.recommended
+        quoted = [f"quote {method}: {reason}" if method else f"no answer to quote: {reason}"]
+        if method:
+            fit, C = self[method], max(self.budgets, default=self[method].sampled["C"][1])
+            answer = f"N_opt {fit.N_opt(C)!r}, D_opt {fit.D_opt(C)!r}, tokens/param "
+            quoted += [f"at {C:.3g} FLOPs: {answer}{fit.tokens_per_param(C)!r}"]
+        told = [f"{fit.method} {fit.status}" for fit in self.fits]
+        told += [f"{method} refused" for method, _ in self.refusals]
+        best = self.audit.recommended if self.audit else None
+        told_audit = [f"audit: {best or 'no law'} predicts larger budgets best"] * bool(self.audit)
+        lines = [
+            *quoted,
+            "methods: " + ", ".join(told),
+            *told_audit,
+            *(o.text for o in self.oddities),
+        ]
+        return "\n  ".join(
+            [f"Report of {len(self.fits)} fits, {self.convention.describe()}", *lines]
+        )
 
 
 # ---------------------------------------------------------------- fits of any table
@@ -283,7 +308,8 @@ def report_on(
             found[method] = replace(found[method], inflation=audited.inflation("chinchilla"))
     budgets = tuple(sorted({float(budget) for budget in data.obs.budget.dropna()}))
     fits, refused = tuple(found.values()), tuple(refusals.items())
-    return Report(fits, refused, data.convention, budgets, audited, sensitivity, data.oddities)
+    given = {"oddities": data.oddities, "runs": data.runs, "curves": curves}
+    return Report(fits, refused, data.convention, budgets, audited, sensitivity, **given)
 
 
 def _fit_repeated(data: Prepared, settings: FitSettings) -> Fit:

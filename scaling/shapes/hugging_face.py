@@ -87,6 +87,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": LLAMA,
     "mistral": MISTRAL,
     "phi3": MISTRAL,
+    "arcee": LLAMA | {"gated": False},
     "olmo2": LLAMA | {"ffn_bias": False, "qk_norm": "width"},
     "qwen2": QWEN2,
     "qwen3": QWEN3,

@@ -172,7 +172,7 @@ def _read_json(text: str) -> pd.DataFrame:
         found = [found]
     if not found or not all(isinstance(record, dict) for record in found):
         raise ValueError("it is JSON, but no list of records: write [{...}, {...}], one per run")
-    records = [dict(_flatten(record)) for record in found]
+    records = [dict(flatten(record)) for record in found]
     names = list(dict.fromkeys(name for record in records for name in record))
     _refuse_too_many(len(names) * len(records))
     return pd.DataFrame(records, columns=names)
@@ -196,10 +196,11 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _flatten(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested records as one, names joined by dots."""
     for name, value in record.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

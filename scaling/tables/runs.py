@@ -16,6 +16,7 @@ from scaling.tables.observations import RunsWarning
 from scaling.tables.published import PUBLISHED, read_published
 from scaling.tables.reading import read_file
 from scaling.tables.states import read_states
+from scaling.tables.wandb_runs import PREFIX, read_wandb
 
 
 class Column(NamedTuple):
@@ -52,7 +53,8 @@ def load_runs(
 
     Parameters
     ----------
-    source : path of a file as `scaling.tables.reading` takes it, published table, or DataFrame
+    source : path of a file as `scaling.tables.reading` takes it, published table, DataFrame, or
+        the runs of a project on Weights & Biases, "wandb:ENTITY/PROJECT".
         Needs `loss` (nats/token) and either our parameter columns and `tokens`, or two of `N`
         (parameters), `D` (tokens), `C` (FLOPs); the third follows from C = 6ND. The names are
         those of `scaling.tables.published.PUBLISHED`; a file of that name comes first.
@@ -238,11 +240,13 @@ def _read(source: str | Path | pd.DataFrame) -> pd.DataFrame:
         return table
     if Path(source).is_file():
         return read_file(Path(source))
+    if str(source).startswith(PREFIX):
+        return read_wandb(str(source))
     if str(source) in PUBLISHED:
         return read_published(str(source))
     raise ValueError(
-        f"there is no runs table at {source}; give the path of a file (CSV, JSON, Parquet, Excel) "
-        f"or the name of a published table, {[*PUBLISHED]}"
+        f"there is no runs table at {source}; give the path of a file (CSV, JSON, Parquet, Excel), "
+        f"wandb:ENTITY/PROJECT, or the name of a published table, {[*PUBLISHED]}"
     )
 
 

@@ -1,7 +1,7 @@
 """What is trained: cells, one planned run each, and the trunks that cells share."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -173,7 +173,9 @@ class Event:
     kind: Literal["started", "noticed", "progress", "finished", "retried"]
     flops: float = 0.0  # training FLOPs done by this trunk
     row: dict | None = None  # of the finished cell
-    point: dict | None = None  # of the training curve, as in its table; run_id: the trunk's
+    point: dict | None = None  # of the training curve, as in its table; run_id: the cell's, or
+    # the trunk's before its branches part
+    curve: Sequence[dict] = ()  # whole, of the finished cell
     reason: str = ""  # why it is tried again, or what was noticed
 
 

@@ -193,4 +193,5 @@ def _finished(
         record = came_back.get(cell.run_id) or records.failure_record(cell, data, why)
         records.write_record(folder, record)
     for record in records.read_records(folder, cells).values():
-        yield Event(trunk.trunk_id, "finished", flops=trunk.flops, row=record["row"])
+        ended = {"row": record["row"], "curve": record["curve"]}
+        yield Event(trunk.trunk_id, "finished", flops=trunk.flops, **ended)

@@ -1,13 +1,11 @@
-"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere, curves on request.
+"""What a sweep shows while it runs: a live table on a terminal, lines elsewhere.
 
 The display follows the events of trunks; it decides nothing.
 """
 
 import contextlib
-import functools
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +15,7 @@ from rich.text import Text
 
 from scaling.quantities import count, format_quantity, pass_tenth
 from scaling.training.cells import Event, Trunk
+from scaling.training.trackers import Track
 
 BAR, MOST_ROWS = 20, 12  # columns of a bar; running trunks that are shown at once
 
@@ -120,9 +119,9 @@ def whole(line: str) -> Text:
 
 
 def watch(
-    console: Console, trunks: list[Trunk], events: Iterable[Event], curves: Path | None
+    console: Console, trunks: list[Trunk], events: Iterable[Event], track: Track | None = None
 ) -> None:
-    """Show events until there are no more; a folder for `curves` takes TensorBoard's files.
+    """Show events until there are no more, and give each to a tracker.
 
     A terminal shows a live table and a line for every cell that ends. Elsewhere a line per ten
     percent is written, and one for what did not go well.
@@ -132,7 +131,6 @@ def watch(
         live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         if live:
             stack.enter_context(live)
-        write = stack.enter_context(tensorboard(curves)) if curves else None
         for event in events:
             line = monitor.see(event, time.monotonic())
             went_well = event.row is not None and event.row["status"] == "ok"
@@ -143,36 +141,8 @@ def watch(
             if not live and (percent := pass_tenth(told, monitor.share)) is not None:
                 console.print(f"{percent} %: {monitor.summary}", highlight=False)
                 told = monitor.share
-            if write and event.point:
-                write(event.point)
-
-
-@contextlib.contextmanager
-def tensorboard(folder: Path) -> Iterator:
-    """Give a function that adds a point of a training curve, over tokens, to its trunk's run.
-
-    Raises
-    ------
-    ValueError
-        TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError(
-            "track=true needs TensorBoard: pip install 'scaling-laboratory[track]'"
-        ) from None
-    with contextlib.ExitStack() as stack:
-
-        @functools.cache
-        def open_writer(run_id: str) -> SummaryWriter:
-            return stack.enter_context(SummaryWriter(str(folder / run_id)))
-
-        def write(point: dict) -> None:
-            for name in ("loss", "lr"):
-                open_writer(point["run_id"]).add_scalar(name, point[name], point["tokens"])
-
-        yield write
+            if track:
+                track(event)
 
 
 def duration(seconds: float) -> str:

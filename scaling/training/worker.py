@@ -95,7 +95,8 @@ def run_trunk(
             trained = now
             (points if news.branch is None else branch_points).append(news)
             done = (resumed_at + training.done) * trunk.flops_per_step
-            point = curve_row(trunk.cells[0], news) | {"run_id": trunk.trunk_id}
+            whose = trunk.trunk_id if news.branch is None else trunk.cells[news.branch].run_id
+            point = curve_row(trunk.cells[0], news) | {"run_id": whose}
             yield Event(trunk.trunk_id, "progress", flops=done, point=point)
         if isinstance(news, Outcome):
             cell = trunk.cells[news.branch]
@@ -288,7 +289,7 @@ def train_trunk(
             continue
         if isinstance(news, dict):
             patiently(write_record, folder, news)
-            news = Event(trunk.trunk_id, "finished", row=news["row"])
+            news = Event(trunk.trunk_id, "finished", row=news["row"], curve=news["curve"])
         yield news
     if own_rank() == 0:
         delete_checkpoint(folder, trunk.trunk_id)

@@ -1,14 +1,12 @@
 """The display follows events; it is given a clock, so that no test waits."""
 
 import io
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from scaling.training.cells import Event, group_trunks
-from scaling.training.monitor import Monitor, duration, tensorboard, verdict, watch
+from scaling.training.monitor import Monitor, duration, verdict, watch
 from scaling.training.optim import OptimConfig
 
 POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, "lr": 0.01}
@@ -85,7 +83,9 @@ def events_of(trunks):
 def watched(trunks, events, terminal, width=80):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=width, soft_wrap=True)
-    watch(console, trunks, events, None)
+    seen = []
+    watch(console, trunks, events, seen.append)
+    assert seen
     return out.getvalue()
 
 
@@ -143,27 +143,6 @@ def test_the_table_names_the_running_trunks(trunks):
     assert "1.5k" in out.getvalue()
     assert "4.321" in out.getvalue()
     assert trunks[1].label not in out.getvalue()
-
-
-def test_curves_go_to_tensorboard(trunks, tmp_path):
-    pytest.importorskip("tensorboard", reason="pip install 'scaling-laboratory[track]'")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    watch(Console(file=io.StringIO()), trunks, events_of(trunks), tmp_path)
-    for trunk in trunks:
-        read = EventAccumulator(str(tmp_path / trunk.trunk_id)).Reload()
-        [loss] = read.Scalars("loss")
-        assert loss.value == pytest.approx(4.321)
-        assert loss.step == 1500  # over tokens
-
-
-def test_without_tensorboard_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with (
-        pytest.raises(ValueError, match=r"track=true needs TensorBoard: pip install"),
-        tensorboard(Path("unused")),
-    ):
-        pass
 
 
 @pytest.mark.parametrize(
