@@ -35,7 +35,7 @@ def gain_figure(found: Comparison, names: tuple[str, str] = ("a", "b"), reach: f
         _draw_losses(left, found, which, name, C, inside, (colour, mark))
     _draw_gain(right, found, C, inside)
     for ax in (left, right):
-        paper.log_scale(ax, "x", "C", *ends, gap=0.17)
+        paper.log_scale(ax, "x", "C", *ends)
     drawn = [found.points[[f"loss_{s}_low", f"loss_{s}_high"]].to_numpy() for s in "ab"]
     drawn += [np.exp(found.lines.log_loss(which, np.log(C))[0]) for which in "ab"]
     losses = np.concatenate([values.ravel() for values in drawn])
