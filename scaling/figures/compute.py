@@ -75,7 +75,7 @@ def _draw_curves(fig: Figure, ax: Axes, drawn: paper.Drawn, curves, lowest: list
     paths = _paths(pd.concat([obs, stopped]) if len(stopped) else obs, curves)
     sizes = drawn.limits("N", 1.05)
     norm = LogNorm(*sizes)
-    low, high = paper.limits([*obs.L, *lowest], 1.03)
+    low, high = paper.limits([*obs.L, *lowest, *(L.min() for _, _, _, L in paths)], 1.03)
     high *= HEADROOM if paths else 1.0
     in_view = [C[high >= L] for _, _, C, L in paths]
     paper.log_scale(ax, "x", "C", *paper.limits(np.concatenate([obs.C, *in_view])))

@@ -111,6 +111,6 @@ def _draw_frontier(left: Axes, right: Axes, fit: Fit, C_range) -> None:
     C = np.geomspace(*C_range, num=60)
     N_opt = fit.N_opt(C)
     paper.draw_estimate(left, C, N_opt, "black", "_frontier", ls="--", lw=0.8)
-    sampled = C[N_opt.status != "extrapolated"]
+    sampled = C[paper.is_inside(fit, C, N_opt)]
     left.plot(sampled, fit.N_opt(sampled).value, color="black", label="efficient frontier")
     right.plot(fit.N_opt(sampled).value, fit.L_opt(sampled).value, color="black")

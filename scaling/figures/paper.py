@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from scaling.figures.ticks import MARKUP, SIZE, RoundTicks, powers_of_ten, suffixed
 from scaling.fitting.bowl import MAX_SPREAD
-from scaling.fitting.result import LEVEL, Estimate, Fit
+from scaling.fitting.result import LEVEL, SLACK, Estimate, Fit
 from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
@@ -254,6 +254,12 @@ def draw_estimate(ax: Axes, x: np.ndarray, number: Estimate, color, label: str, 
 def hatched(number: int) -> dict[str, Any]:
     """How the bars of a kind are filled: white lines that are told apart in grey."""
     return {"hatch": HATCHES[number % len(HATCHES)], "edgecolor": "white", "linewidth": 0}
+
+
+def is_inside(fit: Fit, C: np.ndarray, found: Estimate) -> np.ndarray:
+    """Where an optimum is no extrapolation; a status that stands for all C does not tell."""
+    low, high = fit.sampled["C"]
+    return (found.status != "extrapolated") & (low / SLACK <= C) & (high * SLACK >= C)
 
 
 def draw_bar(ax: Axes, bowl: dict, quantity: str, **mark) -> list[float]:

@@ -80,7 +80,7 @@ def _draw_method(ax: Axes, fit: Fit, C, at, aside: float) -> tuple[list[float], 
     """Draw a method; return the values that must stay in view, and the ends of its bars."""
     colour, marker, line = LOOKS.get(fit.method, OTHERS)
     ratio, bars = fit.tokens_per_param(C), fit.tokens_per_param(at)
-    inside = np.where(ratio.status == "extrapolated", np.nan, ratio.value)
+    inside = np.where(paper.is_inside(fit, C, ratio), ratio.value, np.nan)
     ax.plot(C, ratio.value, ":", color=colour, lw=1.0)
     look = {"marker": marker, "markevery": [], "ms": 3.5, "label": paper.fit_name(fit)}
     ax.plot(C, inside, color=colour, ls=line, **look)

@@ -18,6 +18,7 @@ from scaling.files import write_bytes
 FORMATS = ("png", "svg", "pdf")
 RESOLUTION = 300  # dots per inch of a PNG, as journals ask for
 COLOURS = 64  # of a PNG: fewer bytes than with 256, and shades that the eye takes for the same
+LAYOUTS, SETTLED = 5, 2e-4  # at most, and the share of the figure that does not matter
 KEY = "drawn"  # of the fingerprint in a PNG
 UNDATED = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}
 
@@ -53,11 +54,14 @@ def check_format(kind: str) -> str:
 def laid_out(figure: Figure) -> Iterator[None]:
     """Lay a figure out for all that is drawn within; a layout takes as long as a drawing.
 
-    Twice, as the first one changes how many ticks there is room for.
+    Until it settles, as every one changes how many ticks there is room for.
     """
-    engine = figure.get_layout_engine()
-    for _ in range(2 if engine else 0):
+    engine, places = figure.get_layout_engine(), np.zeros(1)
+    for _ in range(LAYOUTS if engine else 0):
         engine.execute(figure)
+        before, places = places, np.array([ax.get_position().bounds for ax in figure.axes])
+        if np.all(np.abs(places - before) < SETTLED):
+            break
     figure.set_layout_engine("none")
     try:
         yield

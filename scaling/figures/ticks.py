@@ -19,6 +19,9 @@ MARKUP = re.compile(r"\\[a-z]+|[{}$^_]")  # of mathematical text, takes no room
 class RoundTicks(Locator):
     """Ticks whose labels never touch: chosen when drawn, by the length that the axis has then.
 
+    In a figure of one size it is the shortest so far: a layout makes room for labels, and would
+    never settle where that room decides which ones there are.
+
     Parameters
     ----------
     write : function of a value that returns its label
@@ -26,6 +29,7 @@ class RoundTicks(Locator):
 
     def __init__(self, write: Callable[[float], str]):
         self.write = write
+        self.shortest: dict[tuple, float] = {}
 
     def __call__(self) -> np.ndarray:
         """Ticks of the axis as it is now."""
@@ -35,9 +39,11 @@ class RoundTicks(Locator):
         """Ticks between two positive values."""
         ax = self.axis.axes
         across = self.axis.axis_name == "x"
-        pixels = ax.bbox.width if across else ax.bbox.height
+        length = (ax.bbox.width if across else ax.bbox.height) * 72 / ax.figure.dpi
+        view = (*ax.figure.get_size_inches(), vmin, vmax)
+        length = self.shortest[view] = min(length, self.shortest.get(view, length))
         room = self._width if across else lambda value: 1.1 * SIZE
-        return readable_ticks(vmin, vmax, pixels * 72 / ax.figure.dpi, room)
+        return readable_ticks(vmin, vmax, length, room)
 
     def _width(self, value: float) -> float:
         return EM * SIZE * len(MARKUP.sub("", self.write(value)))

@@ -125,6 +125,8 @@ def _loss(law: Fit, symbol: str, values) -> Estimate:
 
 
 def _ends(law: Fit, symbol: str, lowest: float) -> list[float]:
-    """What a law says at the ends of the runs, and its E, as far as worth drawing."""
-    ends = [*_loss(law, symbol, np.array(law.sampled[symbol])).value]
-    return [end for end in [*ends, law.params.get("E", 0.0)] if end > lowest]
+    """What a law and its band say at the ends of the runs, and E, as far as worth drawing."""
+    found = _loss(law, symbol, np.array(law.sampled[symbol]))
+    numbers = (found.value, found.low, found.high, law.params.get("E", 0.0))
+    ends = np.concatenate([np.ravel(number) for number in numbers])
+    return [end for end in ends if lowest < end < FAR * np.max(found.value)]
