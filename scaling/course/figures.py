@@ -16,6 +16,7 @@ from scaling.figures.paper import (
     SHADES,
     STYLE,
     finish,
+    hatched,
     legend_above,
     limits,
     log_scale,
@@ -41,43 +42,45 @@ PARTS = {
 }
 OPTIMA = {"besiroglu2024": ("D", "#1c7f86"), "hoffmann2022": ("^", "#6fb36b")}
 TOKENS = ["D", "D_for_N", "D_for_N_low", "D_for_N_high"]
-# Where the name of a model stands beside its point, in points: in the panel of N, in that of D.
+# Where the name of a model begins (or ends, left of its point), in points from it: N, then D.
 PLACES = {
-    "LaMDA": ((-32, -3), (-30, -4)),
-    "GPT-3": ((-22, -12), (-22, -13)),
-    "Jurassic-1": ((-8, 6), (-45, -4)),
-    "Gopher": ((-34, 2), (-14, -13)),
-    "MT-NLG": ((-12, -12), (6, -4)),
-    "Chinchilla": ((-30, 9), (8, -5)),
-    "PaLM": ((-12, -12), (-8, -12)),
-    "OPT": ((-20, 4), (4, -11)),
-    "BLOOM": ((6, -3), (6, -2)),
-    "GPT-NeoX": ((-24, 7), (-4, -13)),
-    "LLaMA": ((-5.5, -9.3), (-4, -14)),
-    "BloombergGPT": ((-72, 2), (7, -4)),
+    "LaMDA": ((-6, 0), (-6, 0)),
+    "GPT-3": ((10, -16), (2, -20)),
+    "Jurassic-1": ((-14, -16), (-12, -10)),
+    "Gopher": ((8, 4), (8, -20)),
+    "MT-NLG": ((6, 0), (6, 0)),
+    "Chinchilla": ((22, -26), (12, -14)),
+    "PaLM": ((5, -8), (6, 0)),
+    "OPT": ((-6, 0), (6, 0)),
+    "BLOOM": ((6, 0), (6, 0)),
+    "GPT-NeoX": ((10, -20), (8, -12)),
+    "LLaMA": ((2, -30), (-20, 24)),
+    "BloombergGPT": ((-12, 6), (8, -3)),
 }
+PAPER = {"fc": "white", "ec": "none", "pad": 0.8}  # behind what crosses a line
+NEAR = 8  # points between a name and its point that need no line
 FAMILIES = {"encoder": "s", "encoder-decoder": "^", "decoder": "o"}
-DATED = {  # where a name stands beside its point in the chart of dates, in points
-    "GPT": (-9, 8),
-    "BERT-Base": (6, -8),
-    "BERT-Large": (-14, 7),
-    "RoBERTa": (6, -3),
-    "GPT-2": (5, -13),
-    "Megatron-LM": (-62, -2),
-    "T5": (-4, 8),
-    "Turing-NLG": (5, -13),
-    "GPT-3": (-14, 8),
-    "Jurassic-1": (-46, -10),
-    "Gopher": (-38, -2),
-    "LaMDA": (-36, -5),
-    "MT-NLG": (-41, -3),
-    "Chinchilla": (-49, -5),
-    "PaLM": (7, -3),
-    "GPT-NeoX": (-28, -13),
+DATED = {  # the same in the chart of dates
+    "GPT": (-4, 8),
+    "BERT-Base": (6, -3),
+    "BERT-Large": (-5, 6),
+    "RoBERTa": (6, 0),
+    "GPT-2": (6, -6),
+    "Megatron-LM": (-6, 0),
+    "T5": (-3, 8),
+    "Turing-NLG": (6, -7),
+    "GPT-3": (-5, 6),
+    "Jurassic-1": (-6, -8),
+    "Gopher": (-6, 3),
+    "LaMDA": (-12, -10),
+    "MT-NLG": (-5, 5),
+    "Chinchilla": (-10, -10),
+    "PaLM": (6, 2),
+    "GPT-NeoX": (-6, -6),
     "OPT": (6, 3),
-    "BLOOM": (3, 7),
-    "LLaMA": (-10, 7),
-    "BloombergGPT": (-40, -13),
+    "BLOOM": (6, 4),
+    "LLaMA": (6, 5),
+    "BloombergGPT": (-6, -8),
 }
 
 
@@ -97,6 +100,16 @@ def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
 def _note(ax: Axes, text: str, point: tuple, offset: tuple, **style: Any) -> None:
     """Write beside a point, `offset` points away from it."""
     ax.annotate(text, point, offset, textcoords="offset points", fontsize=7, **style)
+
+
+def _name(ax: Axes, text: str, point: tuple, offset: tuple, **style: Any) -> None:
+    """Write a name beside its point, and lead from one to the other where it stands apart."""
+    apart = max(map(abs, offset)) > NEAR
+    line = {"arrowstyle": "-", "lw": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 2.5}
+    line |= {"relpos": (0.0 if offset[0] > 0 else 1.0, 0.5)}
+    style |= {"arrowprops": line} if apart else {}
+    side = "left" if offset[0] > 0 else "right"
+    _note(ax, text, point, offset, ha=side, va="center", **style)
 
 
 @rc_context(STYLE)
@@ -120,13 +133,13 @@ def tokens_figure(table: pd.DataFrame) -> Figure:
     seen = table.drop_duplicates("model")
     y = seen.model.map(heights)
     ax.vlines(seen.D, y - 0.32, y + 0.32, color="black", lw=2.2, label="seen in training")
-    log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4), gap=0.15)
+    log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4))
     labels = [f"{m}\n{suffixed(N)}" for m, N in zip(seen.model, seen.N, strict=True)]
     ax.set_yticks([*heights.values()], labels)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-len(models) + 0.5, 0.5)
     legend_above(fig, columns=2)
-    return finish(fig, SIX_ND, "bars: 90% bootstrap intervals")
+    return finish(fig, SIX_ND, "below the names: N; bars: 90% bootstrap intervals")
 
 
 @rc_context(STYLE)
@@ -139,15 +152,16 @@ def pf_days_figure(table: pd.DataFrame) -> Figure:
     order = table.assign(family=pd.Categorical(table.family, families))
     order = order.sort_values(["family", "pf_days"])
     y = pd.Series(-np.arange(len(order)), index=order.index)
-    for family, shade in zip(families, shades, strict=True):
+    for i, (family, shade) in enumerate(zip(families, shades, strict=True)):
         rows = order[order.family == family]
         times = "3ND" if (rows.flops_per_param_token == 3).all() else "6ND"
-        ax.barh(y[rows.index], rows.pf_days, 0.7, color=shade, label=f"{family}, {times}")
+        bars = {"color": shade, "label": f"{family}, {times}"} | hatched(i)
+        ax.barh(y[rows.index], rows.pf_days, 0.7, **bars)
     ax.plot(order.printed_pf_days, y, "|", color="black", ms=9, mew=1.4, label="table D.1")
     for place, value in zip(y, order.pf_days, strict=True):
         text = f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
         _note(ax, text, (value, place), (5, 0), va="center")
-    log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4, gap=0.12)
+    log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4)
     ax.set_xlabel("Compute of pretraining (PF-days)")
     ax.set_yticks(y, order.model)
     ax.tick_params(axis="y", length=0, labelsize=7)
@@ -172,7 +186,7 @@ def known_models_figure(lines: pd.DataFrame, models: pd.DataFrame) -> Figure:
         _draw_lines(ax, shown, symbol)
         for row in models.to_dict("records"):
             _draw_model(ax, row, symbol, i)
-        log_scale(ax, "x", "C", *C, gap=0.15)
+        log_scale(ax, "x", "C", *C)
         log_scale(ax, "y", symbol, *limits([*models[symbol], *drawn[f"{symbol}_opt"]], 1.2))
     legend_above(fig, columns=4)
     return finish(fig, SIX_ND, "points: N and D as reported, at 6ND")
@@ -187,11 +201,11 @@ def _draw_lines(ax: Axes, lines: pd.DataFrame, symbol: str) -> None:
 def _draw_model(ax: Axes, row: dict, symbol: str, panel: int) -> None:
     ours = row["model"] == "BloombergGPT"
     style = {"marker": "*", "ms": 9} if ours else {"marker": "o", "ms": 4}
-    place = PLACES.get(row["model"], ((5, 3), (5, 3)))[panel]
+    place = PLACES.get(row["model"], ((6, 0), (6, 0)))[panel]
     point = (row["C"], row[symbol])
     ax.plot(*point, color="black", mec="white", mew=0.5, zorder=4, **style)
     style = {"weight": "bold" if ours else "normal", "gid": f"model:{row['model']}", "zorder": 5}
-    _note(ax, row["model"], point, place, **style)
+    _name(ax, row["model"], point, place, **style)
 
 
 @rc_context(STYLE)
@@ -209,8 +223,8 @@ def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
         offset = (14, -24) if symbol == "N" else (20, -26)
         line = {"arrowstyle": "-", "lw": 0.6, "shrinkB": 4}
         _note(ax, text, (first.C, first[symbol]), offset, arrowprops=line)
-        log_scale(ax, "x", "C", *limits(lines.C, 1.0), gap=0.15)
-        log_scale(ax, "y", symbol, *limits(lines[f"{symbol}_opt"], 1.5), gap=0.08)
+        log_scale(ax, "x", "C", *limits(lines.C, 1.0))
+        log_scale(ax, "y", symbol, *limits(lines[f"{symbol}_opt"], 1.5))
     legend_above(fig, columns=3)
     return finish(fig, SIX_ND, "annotated: Kaplan against approach 1")
 
@@ -221,21 +235,20 @@ def memory_figure(table: pd.DataFrame) -> Figure:
     fig = paper_figure(COLUMN, 3.3)
     ax = fig.add_subplot()
     y, left = -np.arange(len(table)), np.zeros(len(table))
-    for (part, label), shade in zip(PARTS.items(), SHADES(np.linspace(0, 1, 4)), strict=True):
+    shades = SHADES(np.linspace(0, 1, 4))
+    for i, ((part, label), shade) in enumerate(zip(PARTS.items(), shades, strict=True)):
         size = table[part] / GB
-        ax.barh(y, size, 0.68, left=left, color=shade, label=label)
+        ax.barh(y, size, 0.68, left=left, color=shade, label=label, **hatched(i))
         left = left + size
     for place, row in zip(y, table.to_dict("records"), strict=True):
         text = f"{row['total'] / GB:.3g} GB"
         text += f", 1/{row['over']:.2g}" if row["over"] > 1 else ""
-        inside = row["total"] > 0.7 * table.total.max()
-        offset, align = ((-4, 0), "right") if inside else ((4, 0), "left")
-        _note(ax, text, (row["total"] / GB, place), offset, va="center", ha=align)
+        _note(ax, text, (row["total"] / GB, place), (4, 0), va="center", bbox=PAPER)
     device = table.device_bytes.iloc[0] / GB
     ax.axvline(device, color="black", ls=(0, (6, 3)), lw=0.8, label=f"a device of {device:g} GB")
     ax.set_yticks(y, table.stage)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, 1.1 * table.total.max() / GB)
+    ax.set_xlim(0, 1.25 * table.total.max() / GB)  # the rest is for the numbers
     ax.set_xlabel("Memory on each device (GB)")
     legend_above(fig, columns=2)
     params = suffixed(table.params.iloc[0])
@@ -257,7 +270,7 @@ def models_by_date_figure(table: pd.DataFrame) -> Figure:
     records = table.loc[table.largest]
     ax.step(records.year, records.N, where="post", color="0.75", lw=0.8, label="the largest so far")
     for row in table.to_dict("records"):
-        _note(ax, row["model"], (row["year"], row["N"]), DATED.get(row["model"], (6, -3)), zorder=5)
+        _name(ax, row["model"], (row["year"], row["N"]), DATED.get(row["model"], (6, 0)), zorder=5)
     log_scale(ax, "y", "N", *limits(table.N, 2.0))
     ax.set_xlim(table.year.min() - 0.35, table.year.max() + 0.35)
     ax.set_xlabel("Year")

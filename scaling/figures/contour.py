@@ -3,15 +3,20 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scaling.figures import paper
+from scaling.figures.ticks import EVENLY
 from scaling.fitting.result import Fit
 from scaling.laws.frontier import FRONTIERS
 from scaling.laws.table import LAWS
 
 FIELD = "0.6"  # contours stand behind the runs
-LEVELS = np.linspace(0.03, 0.9, 9)  # shares of the panel where the loss is lower
+LEVELS = 0.02, 0.9  # shares of the panel where the loss is below the first level and the last
+ROUND = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # levels of a decade, where losses differ by so much
+EDGE = 0.06  # of the panel, where no label of a level stands
 
 
 @paper.styled
@@ -30,32 +35,64 @@ def contour_figure(runs: pd.DataFrame, fit: Fit) -> Figure:
     fig = paper.paper_figure(paper.PAGE, 3.5)
     left, right = fig.subplots(1, 2)
     C_range, N_range = drawn.limits("C", 1.5), drawn.limits("N", 1.5)
-    paper.log_scale(left, "x", "C", *C_range, gap=0.15)
+    paper.log_scale(left, "x", "C", *C_range)
     paper.log_scale(left, "y", "N", *N_range)
-    paper.log_scale(right, "x", "N", *N_range, gap=0.11)
+    paper.log_scale(right, "x", "N", *N_range)
     paper.log_scale(right, "y", "L", *paper.limits(obs.L, 1.05))
-    _draw_contours(left, fit, C_range, N_range)
+    lines = _draw_contours(left, fit, C_range, N_range)
     _draw_slices(left, right, fit, obs)
     if fit.law in FRONTIERS:
         _draw_frontier(left, right, fit, C_range)
     paper.draw_left_out(left, drawn, "C", "N")
     paper.draw_left_out(right, drawn, "N")
+    _label_levels(left, lines)
     paper.legend_above(fig, columns=4)
     note = f"{paper.fit_name(fit)}: {LAWS[fit.law].formula}, {fit.n_runs} runs"
-    return paper.finish(fig, convention, note, fit.reason, paper.interval_note(fit))
+    return paper.finish(fig, convention, note, fit.reason, paper.interval_note(fit, shown="band"))
 
 
 def _predicted(fit: Fit, C, N) -> np.ndarray:
     return LAWS[fit.law].loss(fit.params, N=N, D=fit.compute.tokens(C, N))
 
 
-def _draw_contours(ax: Axes, fit: Fit, C_range, N_range) -> None:
+def _draw_contours(ax: Axes, fit: Fit, C_range, N_range) -> QuadContourSet:
     C, N = np.meshgrid(np.geomspace(*C_range, num=120), np.geomspace(*N_range, num=120))
     L = _predicted(fit, C, N)
-    levels = np.unique([float(f"{level:.3g}") for level in np.quantile(L, LEVELS)])
-    lines = ax.contour(C, N, L, levels=levels, colors=FIELD, linewidths=0.7, zorder=1)
-    ax.clabel(lines, fmt="%g", fontsize=7, inline_spacing=2)
+    levels = _round_levels(*np.quantile(L, LEVELS))
     ax.plot([], [], color=FIELD, lw=0.7, label="fitted loss (nats/token)")
+    return ax.contour(C, N, L, levels=levels, colors=FIELD, linewidths=0.7, zorder=1)
+
+
+def _round_levels(low: float, high: float) -> np.ndarray:
+    """Round losses in [low, high], evenly spaced unless they differ by much."""
+    levels = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    if high / low > EVENLY:
+        levels = np.outer(10.0 ** np.arange(-3, 4), ROUND).ravel()
+    return levels[(levels >= low) & (levels <= high)]
+
+
+def _label_levels(ax: Axes, lines: QuadContourSet) -> None:
+    """Write each level on its contour, where that is farthest from all that is drawn besides."""
+    taken = np.concatenate([_places(ax, line.get_xydata()) for line in ax.get_lines()])
+    for level, segments in zip(lines.levels, lines.allsegs, strict=True):
+        vertices = np.concatenate(segments)
+        places = _places(ax, vertices)
+        inside = np.all((places > EDGE) & (places < 1 - EDGE), axis=1)
+        if not inside.any():
+            continue
+        apart = np.linalg.norm(places[inside, None] - taken[None], axis=2).min(axis=1)
+        best = np.flatnonzero(inside)[apart.argmax()]
+        taken = np.concatenate([taken, places[[best]]])
+        box = {"fc": "white", "ec": "none", "pad": 0.6}
+        style = {"ha": "center", "va": "center", "fontsize": 7, "color": "0.35", "zorder": 1.2}
+        ax.text(*vertices[best], f"{level:g}", bbox=box, **style)
+
+
+def _places(ax: Axes, points: np.ndarray) -> np.ndarray:
+    """Shares of the panel, of points in its data, shape (n, 2)."""
+    known = points[np.all(np.isfinite(points) & (points > 0), axis=1)]
+    ends = np.log([ax.get_xlim(), ax.get_ylim()])
+    return (np.log(known) - ends[:, 0]) / (ends[:, 1] - ends[:, 0])
 
 
 def _draw_slices(left: Axes, right: Axes, fit: Fit, obs: pd.DataFrame) -> None:
@@ -74,6 +111,6 @@ def _draw_frontier(left: Axes, right: Axes, fit: Fit, C_range) -> None:
     C = np.geomspace(*C_range, num=60)
     N_opt = fit.N_opt(C)
     paper.draw_estimate(left, C, N_opt, "black", "_frontier", ls="--", lw=0.8)
-    sampled = C[N_opt.status != "extrapolated"]
+    sampled = C[paper.is_inside(fit, C, N_opt)]
     left.plot(sampled, fit.N_opt(sampled).value, color="black", label="efficient frontier")
     right.plot(fit.N_opt(sampled).value, fit.L_opt(sampled).value, color="black")

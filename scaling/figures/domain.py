@@ -76,7 +76,7 @@ def repeats_figure(
             ax.plot(rows["D"], rows.loss, "o", color=colour, mfc=face)
         for name, line in laws.loc[laws.N == N].groupby("name", sort=False):
             ax.plot(line["D"], line.loss, styles[name], color="0.35", lw=0.9)
-        paper.log_scale(ax, "x", "D", *paper.limits(own["D"], 1.3), gap=0.15)
+        paper.log_scale(ax, "x", "D", *paper.limits(own["D"], 1.3))
         ax.set_title(f"N = {paper.suffixed(N)}", fontsize=8, loc="left")
         ax.set_ylabel("Domain loss (nats/token)")
     for face, label in (("0.35", "new tokens"), ("none", "repeated tokens")):
@@ -129,9 +129,9 @@ def limit_figure(plans: pd.DataFrame, limit: float, trained: pd.DataFrame) -> Fi
         for option, style in OPTIONS.items():
             rows = shown.loc[shown.option == option].sort_values("C")
             ax.plot(rows["C"], rows[symbol], style, color="black", label=NAMES[option])
-        paper.log_scale(ax, "x", "C", *paper.limits(shown["C"], 1.0), gap=0.15)
+        paper.log_scale(ax, "x", "C", *paper.limits(shown["C"], 1.0))
         values = [*shown[symbol], *trained[symbol]]
-        paper.log_scale(ax, "y", symbol, *paper.limits(values, 1.2), gap=0.08)
+        paper.log_scale(ax, "y", symbol, *paper.limits(values, 1.2))
         if symbol == "D":
             ax.axhline(limit, color="0.6", lw=0.7)
     paper.legend_above(fig, columns=4)

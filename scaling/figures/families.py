@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling.figures import paper
-from scaling.figures.isoflop import draw_bowls, draw_power_law, scale_bowls
+from scaling.figures.isoflop import SEEDS, draw_bowls, draw_minima, draw_power_law, scale_bowls
 from scaling.fitting.result import Fit
 
 
@@ -34,6 +34,6 @@ def families_figure(tables: Mapping[str, pd.DataFrame], fits: Mapping[str, Fit])
         if fit is None:
             ax.set_axis_off()
         else:
-            draw_power_law(ax, fit, found, "N", "a")
+            draw_power_law(ax, fit, draw_minima(ax, found, "N"), "N", "a")
     apart = "losses of different objectives cannot be compared; exponents and ratios can"
-    return paper.finish(fig, convention, apart, paper.interval_note(*fits.values()))
+    return paper.finish(fig, convention, apart, SEEDS, paper.interval_note(*fits.values()))

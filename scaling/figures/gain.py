@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.figures import paper
+from scaling.figures.ticks import RoundTicks
 from scaling.fitting.estimate import Estimate
 from scaling.fitting.gain import Comparison
 from scaling.quantities import LEVEL
@@ -35,7 +36,7 @@ def gain_figure(found: Comparison, names: tuple[str, str] = ("a", "b"), reach: f
         _draw_losses(left, found, which, name, C, inside, (colour, mark))
     _draw_gain(right, found, C, inside)
     for ax in (left, right):
-        paper.log_scale(ax, "x", "C", *ends, gap=0.17)
+        paper.log_scale(ax, "x", "C", *ends)
     drawn = [found.points[[f"loss_{s}_low", f"loss_{s}_high"]].to_numpy() for s in "ab"]
     drawn += [np.exp(found.lines.log_loss(which, np.log(C))[0]) for which in "ab"]
     losses = np.concatenate([values.ravel() for values in drawn])
@@ -82,8 +83,8 @@ def _draw_gain(ax: Axes, found: Comparison, C: np.ndarray, inside: np.ndarray) -
     low, high = min(seen), max(seen)
     ax.set_yscale("log")
     room = (high / low) ** 0.12
-    ticks = paper.readable_ticks(low / room, high * room, 0.1)
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.yaxis.set_major_locator(RoundTicks("{:g}".format))
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_yticks([], minor=True)
     ax.set_ylim(low / room, high * room)
 

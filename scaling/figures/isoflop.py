@@ -11,6 +11,7 @@ from scaling.figures import paper
 from scaling.fitting.result import Fit
 from scaling.tables.observations import Convention
 
+SEEDS = "marks: means over seeds; thin lines: their range"
 NEAR = 2.0  # a minimum further outside of the sizes than this factor is not drawn
 
 
@@ -42,9 +43,10 @@ def isoflop_figure(
     if fit is None:
         return paper.finish(fig, drawn.convention, f"no fit: {refusal}" if refusal else "")
     for ax, symbol, exponent in ((axes[1], "N", "a"), (axes[2], "D", "b")):
-        draw_power_law(ax, fit, found, symbol, exponent)
+        draw_power_law(ax, fit, draw_minima(ax, found, symbol), symbol, exponent)
     left_out = f"minima left out: {fit.reason}" if fit.reason else ""
-    return paper.finish(fig, drawn.convention, paper.interval_note(fit), left_out)
+    seeds = SEEDS if drawn.obs.duplicated(["budget", "N"]).any() else ""
+    return paper.finish(fig, drawn.convention, paper.interval_note(fit), left_out, seeds)
 
 
 def draw_bowls(
@@ -66,7 +68,7 @@ def draw_bowls(
 def scale_bowls(ax: Axes, drawn: paper.Drawn, more: Iterable[float] = ()) -> None:
     """Axes of a panel of bowls: all N, and more, on a log scale, loss beside it."""
     sizes = [*drawn.obs.N, *drawn.stopped.N, *more]
-    paper.log_scale(ax, "x", "N", *paper.limits(sizes, 1.3), gap=0.16)
+    paper.log_scale(ax, "x", "N", *paper.limits(sizes, 1.3))
     ax.set_ylabel(paper.LABELS["L"])
     ax.margins(y=0.08)
     ax.tick_params(labelsize=8, width=0.6)
@@ -78,11 +80,17 @@ def _is_near(bowl: dict, obs: pd.DataFrame) -> bool:
 
 
 def _draw_bowl(ax: Axes, group: paper.Group, bowl: dict | None) -> None:
-    """Runs of a budget, their parabola and its minimum; hollow where the fit refuses it."""
+    """Runs of a budget, their parabola and its minimum; hollow where the fit refuses it.
+
+    Where seeds are repeated a mark is their mean, in ln L as it is fitted, and a line their range.
+    """
     good = bowl is None or bowl["status"] == "ok"
     style = {"color": group.colour, "mfc": group.colour if good else "none", "mew": 0.8}
     label = group.label if good or bowl is None else f"{group.label}: {bowl['status']}"
-    ax.plot(group.rows.N, group.rows.L, group.marker, label=label, **style)
+    by_size = np.log(group.rows.L).groupby(group.rows.N)
+    middle, low, high = (np.exp(found) for found in (by_size.mean(), by_size.min(), by_size.max()))
+    ax.vlines(middle.index, low, high, color=group.colour, lw=0.6, zorder=1.5)
+    ax.plot(middle.index, middle, group.marker, label=label, **style)
     if bowl is None or not _is_near(bowl, group.rows):
         return
     low, high, N_opt = group.rows.N.min(), group.rows.N.max(), bowl["N_opt"]
@@ -98,19 +106,27 @@ def _draw_bowl(ax: Axes, group: paper.Group, bowl: dict | None) -> None:
     ax.plot([N_opt], [bowl["L_opt"]], "*", gid=f"minimum:{group.budget:g}", **star)
 
 
-def draw_power_law(ax: Axes, fit: Fit, found: list, symbol: str, exponent: str) -> None:
-    """Draw N_opt or D_opt against C, through the minima with their intervals."""
+def draw_minima(ax: Axes, found: list, symbol: str) -> list[float]:
+    """Draw N_opt or D_opt of each budget with its interval; return all that must stay in view."""
+    shown = []
+    for group, bowl in found:
+        style = {"color": group.colour, "marker": group.marker}
+        shown += paper.draw_bar(ax, bowl, f"{symbol}_opt", **style)
+    return shown
+
+
+def draw_power_law(
+    ax: Axes, fit: Fit, shown: Iterable[float], symbol: str, exponent: str, C=None
+) -> None:
+    """Draw N_opt or D_opt against C, with room for what is `shown` besides."""
     quantity = f"{symbol}_opt"
-    C = np.geomspace(*paper.limits(fit.sampled["C"], 1.2), 50)
+    C = np.geomspace(*paper.limits(fit.sampled["C"] if C is None else C, 1.2), 50)
     law = getattr(fit, quantity)(C)
     value = paper.with_interval(fit.exponents()[f"{symbol}_exponent"])
     power = f"${symbol}_\\mathrm{{opt}} \\propto C^{{{exponent}}}$"
     label = f"{paper.fit_name(fit)}: {power},\n{exponent} = {value}"
     paper.draw_estimate(ax, C, law, "0.25", label)
-    shown = [*law.value]
-    for group, bowl in found:
-        shown += paper.draw_bar(ax, bowl, quantity, color=group.colour, marker=group.marker)
-    paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0), gap=0.27)
-    paper.log_scale(ax, "y", symbol, *paper.limits(shown, 1.15))
+    paper.log_scale(ax, "x", "C", *paper.limits(C, 1.0))
+    paper.log_scale(ax, "y", symbol, *paper.limits([*law.value, *shown], 1.15))
     ax.set_ylabel(f"{paper.LABELS[symbol]}$_\\mathrm{{opt}}$")
     paper.legend_above(ax)

@@ -16,11 +16,11 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
+from scaling.figures.ticks import MARKUP, SIZE, RoundTicks, powers_of_ten, suffixed
 from scaling.fitting.bowl import MAX_SPREAD
-from scaling.fitting.result import LEVEL, Estimate, Fit
-from scaling.quantities import format_quantity
+from scaling.fitting.result import LEVEL, SLACK, Estimate, Fit
 from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
@@ -48,13 +48,12 @@ LABELS = {
     "L": "Held-out loss (nats/token)",
     "D/N": "Tokens per parameter D/N",
 }
-STEPS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # labelled ticks of a decade, densest first
+HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")  # of bars, which colour alone parts in no grey
 SHADES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.78, 256)))  # none too pale
 MARKERS = "osD^vP*X"
 STOPPED = {"diverged": "x", "failed": "+"}
 EDGE = 0.97  # height of stopped runs in the panel
 MOST_BUDGETS = 10  # in a legend
-MARKUP = re.compile(r"\\[a-z]+|[{}$^_]")  # of mathematical text, takes no room
 
 
 class Drawn(NamedTuple):
@@ -91,51 +90,17 @@ def limits(values, pad: float = 1.15) -> tuple[float, float]:
     return float(values.min() / pad), float(values.max() * pad)
 
 
-def log_scale(ax: Axes, side: str, symbol: str, low: float, high: float, gap: float = 0.08) -> None:
-    """Make side x or y of a panel the logarithmic axis of a quantity.
-
-    Labelled ticks are at least `gap` of the axis apart; that is a matter of their length.
-    """
+def log_scale(ax: Axes, side: str, symbol: str, low: float, high: float) -> None:
+    """Make side x or y of a panel the logarithmic axis of a quantity."""
     ax.set(**{f"{side}scale": "log", f"{side}lim": (low, high), f"{side}label": LABELS[symbol]})
     axis = ax.xaxis if side == "x" else ax.yaxis
-    axis.set_major_locator(FixedLocator([*readable_ticks(low, high, gap)]))
+    write = {"C": powers_of_ten, "N": suffixed, "D": suffixed}.get(symbol, "{:g}".format)
+    axis.set_major_locator(RoundTicks(write))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     minor = LogLocator(subs=[*range(2, 10)]) if high / low < 1e6 else FixedLocator([])
     axis.set_minor_locator(minor)
     axis.set_minor_formatter(NullFormatter())
-    write = {"C": powers_of_ten, "N": suffixed, "D": suffixed}.get(symbol, "{:g}".format)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
-    axis.set_tick_params(which="both", labelsize=8, width=0.6)
-
-
-def readable_ticks(low: float, high: float, gap: float) -> np.ndarray:
-    """Round numbers in [low, high], neighbours at least `gap` of ln(high / low) apart."""
-    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    choices = [np.outer(decades, steps).ravel() for steps in STEPS]
-    choices += [decades[::every] for every in range(2, len(decades))]
-    if high / low < 3:
-        evenly = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]) for n in range(int(1 / gap), 1, -1)]
-        choices = [np.asarray(locator.tick_values(low, high)) for locator in evenly]
-    ticks = np.array([low])
-    for choice in choices:
-        ticks = choice[(choice >= low) & (choice <= high)]
-        if np.all(np.diff(np.log(ticks)) >= gap * np.log(high / low)):
-            break
-    return ticks
-
-
-def powers_of_ten(value: float) -> str:
-    """2e11 as mathematical text, 2 x 10^11."""
-    mantissa, exponent = f"{value:.2e}".split("e")
-    front = f"{float(mantissa):g}"
-    times = "" if front == "1" else front + r"{\times}"
-    return f"${times}10^{{{int(exponent)}}}$"
-
-
-def suffixed(value: float) -> str:
-    """20000 as 20k; powers of ten beyond the trillions."""
-    if not 1 <= value < 1e15:
-        return powers_of_ten(value)
-    return format_quantity(value)
+    axis.set_tick_params(which="both", labelsize=SIZE, width=0.6)
 
 
 def with_interval(number: Estimate, decimals: int = 2) -> str:
@@ -169,25 +134,36 @@ def legend_above(target: Axes | Figure, columns: int = 1) -> None:
         for text in (text for legend in target.figure.legends for text in legend.get_texts()):
             entries.pop(text.get_text(), None)
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.02)}
-        place |= {"borderaxespad": 0.0, "borderpad": 0.0}
+        place |= {"borderaxespad": 0.0, "borderpad": 0.0, "handlelength": 1.4, "fontsize": 7}
     if entries:
         target.legend([*entries.values()], [*entries], **place)
 
 
 def finish(fig: Figure, convention: Convention, *notes: str) -> Figure:
-    """Write the convention and the notes that are not empty below the figure."""
-    width = int(fig.get_figwidth() * 19)
-    lines = textwrap.wrap(convention.describe(), width)
-    for note in filter(None, notes):
+    """Write below the figure what its N and C mean, if it has them, and the notes not empty."""
+    width, notes = int(fig.get_figwidth() * 19), tuple(filter(None, notes))
+    told = " ".join([*_texts(fig), *notes])
+    symbols = [symbol for symbol in "NC" if re.search(rf"\b{symbol}\b", told)]
+    lines = textwrap.wrap(convention.describe(symbols), width)
+    for note in notes:
         lines += textwrap.wrap(note, width, max_lines=3, placeholder=" ...")
     fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color="0.25")
     return fig
 
 
-def interval_note(*fits: Fit) -> str:
+def _texts(fig: Figure) -> list[str]:
+    """Labels and titles of all panels, and what the legends say."""
+    legends = [*fig.legends, *(ax.get_legend() for ax in fig.axes)]
+    texts = [text.get_text() for legend in legends if legend for text in legend.get_texts()]
+    for ax in fig.axes:
+        texts += [ax.get_xlabel(), ax.get_ylabel(), ax.get_title("left")]
+    return texts
+
+
+def interval_note(*fits: Fit, shown: str = "bands and bars") -> str:
     """What bands and bars are, if there are any."""
     kinds = dict.fromkeys(fit.bootstrap.kind for fit in fits if fit.bootstrap.n)
-    return f"bands and bars: {LEVEL:.0%} intervals, {'/'.join(kinds)} bootstrap" if kinds else ""
+    return f"{shown}: {LEVEL:.0%} intervals, {'/'.join(kinds)} bootstrap" if kinds else ""
 
 
 def one_convention(*fits: Fit, default: Convention | None = None) -> Convention:
@@ -275,11 +251,22 @@ def draw_estimate(ax: Axes, x: np.ndarray, number: Estimate, color, label: str, 
         ax.fill_between(x, number.low, number.high, color=color, alpha=0.18, lw=0, zorder=1)
 
 
+def hatched(number: int) -> dict[str, Any]:
+    """How the bars of a kind are filled: white lines that are told apart in grey."""
+    return {"hatch": HATCHES[number % len(HATCHES)], "edgecolor": "white", "linewidth": 0}
+
+
+def is_inside(fit: Fit, C: np.ndarray, found: Estimate) -> np.ndarray:
+    """Where an optimum is no extrapolation; a status that stands for all C does not tell."""
+    low, high = fit.sampled["C"]
+    return (found.status != "extrapolated") & (low / SLACK <= C) & (high * SLACK >= C)
+
+
 def draw_bar(ax: Axes, bowl: dict, quantity: str, **mark) -> list[float]:
     """Draw and return a minimum with its interval, if any; hollow where the fit refuses it."""
     face = mark["color"] if bowl["status"] == "ok" else "none"
     value, *ends = (bowl.get(f"{quantity}{end}", np.nan) for end in ("", "_low", "_high"))
     error = np.abs(np.subtract(ends, value))[:, None] if np.all(np.isfinite(ends)) else None
-    style = {"capsize": 2, "elinewidth": 0.8, "ls": "", "mfc": face}
-    ax.errorbar([bowl["budget"]], [value], error, **style, **mark)
+    style = {"capsize": 2, "elinewidth": 0.8, "ls": "", "mfc": face} | mark
+    ax.errorbar([bowl["budget"]], [value], error, **style)
     return [value, *ends]

@@ -114,7 +114,7 @@ def rounding_figure(costs: pd.DataFrame, fit: Fit | None) -> Figure:
                 found = fit.loss(N=N, D=D, bits=float(bits))
                 paper.draw_estimate(ax, D / N, found, colour, "")
         low, high = paper.limits(costs["D"] / costs.N, 1.3)
-        paper.log_scale(ax, "x", "D/N", low, high, gap=0.2)
+        paper.log_scale(ax, "x", "D/N", low, high)
         ax.set(yscale="log", title="", ylim=paper.limits(shown.cost, 1.6), xlabel="D/N")
         ax.set_title(f"{bits:g} bits", fontsize=8, loc="left")
     panels[0].set_ylabel("Added loss (nats/token)")

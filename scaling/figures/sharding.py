@@ -120,6 +120,7 @@ def speed_figure(table: pd.DataFrame, predicted: pd.DataFrame, reported: float) 
         x = np.array(places) + (i - (len(strategies) - 1) / 2) * 0.27
         ends = np.abs(rows[["flops_per_s_low", "flops_per_s_high"]].T - rows.flops_per_s) / GB
         bars = {"yerr": ends.to_numpy(), "error_kw": {"lw": 0.7, "capsize": 1.5}}
+        bars |= paper.hatched(i)
         left.bar(x, rows.flops_per_s / GB, 0.25, color=colour, label=strategy, **bars)
     left.set_xticks(
         range(len(groups)), [f"{model.split()[-1]}\nx{ranks}" for model, ranks in groups]

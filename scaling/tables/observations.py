@@ -4,7 +4,7 @@ Tables speak words (`total_params`, `tokens`, `flops`, `loss`), formulas speak s
 (`N`, `D`, `C`, `L`); `Convention` and `observations` translate.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +69,10 @@ class Convention:
                     f"convention {symbol}={choice!r} is unknown; use one of {[*known]}"
                 )
 
-    def describe(self) -> str:
-        """One line to print beside any ratio."""
-        return f"N: {N_MEANING[self.N]}; C: {C_MEANING[self.C]}"
+    def describe(self, symbols: Iterable[str] = "NC") -> str:
+        """One line to print beside any ratio; of the symbols that are asked for."""
+        meaning = {"N": N_MEANING[self.N], "C": C_MEANING[self.C]}
+        return "; ".join(f"{symbol}: {meaning[symbol]}" for symbol in symbols)
 
 
 def default_convention(runs: pd.DataFrame) -> Convention:

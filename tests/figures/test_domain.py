@@ -1,19 +1,13 @@
-import io
 
 import numpy as np
 import pandas as pd
 import pytest
+from legible import drawn
 
 from scaling.figures.domain import limit_figure, mixing_figure, repeats_figure
 
 SIZES = (2e4, 4e4, 7e4)
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def drawn(fig):
-    """Lay the figure out without a file."""
-    fig.savefig(io.BytesIO(), dpi=60)
-    return fig
 
 
 def labels(fig):

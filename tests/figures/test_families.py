@@ -1,9 +1,7 @@
 """What the figure of families says, read back from its artists."""
 
-import io
-from itertools import pairwise
-
 import pytest
+from legible import drawn
 
 from scaling.figures.families import families_figure
 from scaling.figures.paper import LABELS
@@ -11,12 +9,6 @@ from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.settings import FitSettings
 from scaling.tables.observations import Convention, observations
-
-
-def drawn(fig):
-    """Lay the figure out without a file."""
-    fig.savefig(io.BytesIO(), dpi=60)
-    return fig
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +48,3 @@ def test_a_family_without_a_fit_shows_its_runs_alone(families):
     above, below = fig.axes[:3], fig.axes[3:]
     assert [ax.axison for ax in below] == [True, True, False]
     assert above[2].collections or above[2].lines
-
-
-def test_the_ticks_of_three_columns_do_not_touch(fig):
-    for ax in fig.axes:
-        boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
-        boxes = sorted(boxes, key=lambda box: box.x0)
-        assert min((b.x0 - a.x1 for a, b in pairwise(boxes)), default=9) > 2

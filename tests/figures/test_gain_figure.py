@@ -1,9 +1,8 @@
 """What the figure of a gain says, read back from its artists."""
 
-import io
-
 import numpy as np
 import pytest
+from legible import drawn
 from sweep_pairs import BUDGETS, compared, sweep
 
 from scaling.figures.gain import gain_figure
@@ -17,7 +16,7 @@ def found():
 
 def test_both_lines_and_the_gain_are_drawn_with_what_they_mean(found):
     fig = gain_figure(found, ("plain", "better"), reach=1e13)
-    fig.savefig(io.BytesIO(), dpi=60)
+    drawn(fig)
     left, right = fig.axes
     assert left.get_ylabel() == LABELS["L"] and right.get_ylabel() == "Compute-equivalent gain"
     assert left.get_xlabel() == right.get_xlabel() == LABELS["C"]

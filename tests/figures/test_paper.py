@@ -1,38 +1,14 @@
-"""What the ticks and colours of every figure are."""
+"""What the colours and footers of every figure are."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from scaling.figures.paper import SHADES, interval_note, readable_ticks, suffixed
+from scaling.figures.paper import SHADES, finish, interval_note, paper_figure
 from scaling.fitting.report import fit_all
 from scaling.fitting.result import Bootstrap
-
-
-@pytest.mark.parametrize(
-    "low, high, gap, ticks",
-    [
-        (1.8e11, 1.9e12, 0.27, [2e11, 5e11, 1e12]),
-        (4.1, 5.6, 0.1, [4.2, 4.4, 4.6, 4.8, 5.0, 5.2, 5.4]),
-        (1e17, 1e25, 0.2, [1e17, 1e19, 1e21, 1e23, 1e25]),
-    ],
-)
-def test_ticks_are_round_and_apart(low, high, gap, ticks):
-    found = readable_ticks(low, high, gap)
-    assert np.all(np.diff(np.log(found)) >= gap * np.log(high / low))
-    if gap > 0.1:
-        assert found == pytest.approx(ticks)
-
-
-def test_large_numbers_have_suffixes():
-    assert [suffixed(x) for x in (500, 2e4, 1.5e6, 7e10, 1.4e12)] == [
-        "500",
-        "20k",
-        "1.5M",
-        "70B",
-        "1.4T",
-    ]
+from scaling.tables.observations import Convention
 
 
 def test_colours_are_ordered_in_grey_print():
@@ -46,6 +22,17 @@ def test_kinds_of_bootstrap_stand_in_the_order_of_the_fits(report):
     fits = [replace(report.fits[0], bootstrap=Bootstrap(kind, 9, 9)) for kind in kinds]
     assert "seed/pairs/wild bootstrap" in interval_note(*fits)
     assert "wild/pairs/seed bootstrap" in interval_note(*fits[::-1])
+
+
+def test_a_footer_tells_of_what_the_figure_has():
+    fig = paper_figure(3, 2)
+    ax = fig.add_subplot()
+    assert finish(fig, Convention(), "nothing of it").get_supxlabel() == "nothing of it"
+    ax.set_xlabel("Parameters N")
+    assert finish(fig, Convention()).get_supxlabel() == Convention().describe("N")
+    ax.plot([1], label="C = 1")
+    ax.legend()
+    assert "; C: " in finish(fig, Convention()).get_supxlabel().replace("\n", " ")
 
 
 @pytest.fixture(scope="module")

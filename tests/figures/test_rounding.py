@@ -1,16 +1,10 @@
-import io
 
 import numpy as np
 import pandas as pd
 import pytest
+from legible import drawn
 
 from scaling.figures.rounding import rounding_figure, trained_bits_figure, weights_figure
-
-
-def drawn(fig):
-    """Lay the figure out without a file."""
-    fig.savefig(io.BytesIO(), dpi=60)
-    return fig
 
 
 def test_every_number_of_a_small_format_has_its_tick():

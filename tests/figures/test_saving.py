@@ -45,7 +45,8 @@ def test_a_png_is_written_when_what_it_shows_has_changed(tmp_path):
     assert save_figure(drawn(1.5), path)
     assert path.read_bytes() != before
     with Image.open(path) as image:
-        assert image.size == (480, 320)
+        assert image.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+        assert image.size == (900, 600)
 
 
 def test_a_broken_png_is_replaced(tmp_path):
