@@ -6,7 +6,6 @@ measured against each other (`scaling.training.calibration`), as no processor li
 Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,56 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.flop_counter import register_flop_formula
 
-# torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
-# oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from scaling.models.native import call
+from scaling.models.products import ONEDNN, product
 
-# An operator of our own around it, since torch.compile cannot lower theirs outside inference.
-torch.library.define("scaling::product", "(Tensor x_MK, Tensor w_NK) -> Tensor")
-
-
-@torch.library.impl("scaling::product", "CPU")
-def _product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x_MK, w_NK, None, "none", [], "")
-
-
-@torch.library.register_fake("scaling::product")
-def _product_shape(x_MK: Tensor, w_NK: Tensor) -> Tensor:
-    return x_MK.new_empty(x_MK.shape[0], w_NK.shape[0])
-
-
-@register_flop_formula(torch.ops.scaling.product)
-def _product_flops(x_shape, w_shape, *_args, out_shape=None, **_options) -> int:
-    return 2 * math.prod(x_shape) * w_shape[0]  # 2 M K N
-
-
-# x w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout.
-product = torch.ops.scaling.product
-
-
-class _Product(torch.autograd.Function):
-    """x w^T, and backward the products g w and g^T x."""
-
-    @staticmethod
-    def forward(ctx, x_MK: Tensor, w_NK: Tensor) -> Tensor:
-        ctx.save_for_backward(x_MK, w_NK)
-        return product(x_MK, w_NK)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
-        [grad_MN] = grad_outputs
-        x_MK, w_NK = ctx.saved_tensors
-        N, K = w_NK.shape
-        grad_x_MK = product(grad_MN, w_NK.T)
-        if N > K:  # oneDNN is up to twice as fast with the longer side in the columns
-            return grad_x_MK, product(x_MK.T, grad_MN.T).T
-        return grad_x_MK, product(grad_MN.T, x_MK.T)
-
-
-PRODUCTS, ATTENTIONS = ("torch", "onednn"), ("flash", "batched")
+PRODUCTS = ("torch", "onednn")
 
 
 @dataclass(frozen=True)
@@ -74,21 +28,20 @@ class Kernels:
     ----------
     product : {"torch", "onednn"}
         Matrix products in fp32 on a CPU.
-    attention : {"flash", "batched"}
-        Self-attention there: torch's flash kernel, or products of whole heads, which keep T x T
-        weights and are faster for short windows and narrow heads.
+    native : bool
+        What lies between them there by our own kernels (`scaling.models.fused`), else by torch's.
     compiled : bool
         Forward and backward through torch.compile.
     """
 
     product: str = PRODUCTS[0]
-    attention: str = ATTENTIONS[0]
+    native: bool = False
     compiled: bool = False
 
     @property
     def label(self) -> str:
-        """In a word: "torch-flash", "onednn-batched-compiled"."""
-        return "-".join((self.product, self.attention)) + "-compiled" * self.compiled
+        """In a word: "torch", "torch-native", "onednn-compiled"."""
+        return self.product + "-native" * self.native + "-compiled" * self.compiled
 
 
 # Where nobody measures: with AVX-512 oneDNN multiplies twice as fast as torch, without slower.
@@ -108,6 +61,12 @@ def own_kernels_serve(*tensors: Tensor) -> bool:
     return fit and not torch.is_autocast_enabled("cpu")
 
 
+def native_serves(x: Tensor, *linears: nn.Module) -> bool:
+    """Tell whether our kernels do what these would: nothing is hooked into them or traces them."""
+    hooked = any(m._forward_pre_hooks or m._forward_hooks for m in linears)
+    return own_kernels_serve(x) and not hooked and not torch.compiler.is_compiling()
+
+
 class Linear(nn.Linear):
     """x w^T without a bias: by oneDNN where `Kernels` says so, in fp32 on a CPU; else by torch.
 
@@ -123,7 +82,7 @@ class Linear(nn.Linear):
         """Return shape (..., n_out)."""
         x, w = input, stored_weight(self)
         if ONEDNN and self.kernels.product == "onednn" and own_kernels_serve(x, w):
-            return _Product.apply(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
+            return product(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
         return F.linear(x, w)
 
 
@@ -142,62 +101,6 @@ class Table(nn.Embedding):
 def stored_weight(module: Linear | Table) -> Tensor:
     """Return the weight as the module uses it."""
     return module.weight if module.quantiser is None else module.quantiser(module.weight)
-
-
-class _Gelu(torch.autograd.Function):
-    """x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form without its slow tanh."""
-
-    A = 2 * math.sqrt(2 / math.pi)
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        z = torch.addcmul(torch.tensor(_Gelu.A), x, x, value=_Gelu.A * 0.044715).mul_(x)  # 2 u
-        gate = z.sigmoid()
-        ctx.save_for_backward(x, z, gate)
-        return x * gate
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore
-        [grad] = grad_outputs
-        x, z, gate = ctx.saved_tensors
-        slope = torch.sub(z, x, alpha=2 / 3 * _Gelu.A)  # x dz/dx = 3 z - 2 A x
-        through_gate = torch.ops.aten.sigmoid_backward(grad, gate)
-        return torch.addcmul(grad * gate, through_gate, slope, value=3)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU in the tanh form (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
-    return _Gelu.apply(x) if own_kernels_serve(x) else F.gelu(x, approximate="tanh")
-
-
-class _RMSNorm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps) * gain over the last dimension."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * inverse
-        ctx.save_for_backward(unit, inverse, gain_K)
-        return unit * gain_K
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
-        [grad] = grad_outputs
-        unit, inverse, gain_K = ctx.saved_tensors
-        weighed = grad * unit
-        mean = (weighed @ gain_K)[..., None]  # times K
-        grad_x = torch.addcmul(grad * gain_K, unit, mean, value=-1 / unit.shape[-1])
-        return grad_x.mul_(inverse), weighed.flatten(0, -2).sum(0), None
-
-
-def rms_norm(x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
-    """Return x / sqrt(mean(x^2) + eps) * gain, same shape and dtype."""
-    if own_kernels_serve(x, gain_K):
-        return _RMSNorm.apply(x, gain_K, eps)
-    return F.rms_norm(x, gain_K.shape, gain_K.to(x.dtype), eps)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -233,16 +136,16 @@ class _HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x_MK: Tensor, w_VK: Tensor, target_M: Tensor, learns: bool) -> Tensor:
+    def forward(ctx, x_MK, w_VK, target_M, learns: bool, native: bool) -> Tensor:
         loss_M = x_MK.new_empty(x_MK.shape[0])
         grad_x_MK, grad_w_KV = torch.empty_like(x_MK), torch.zeros_like(w_VK.T)
         for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
-            p = _softmax_loss(x, w_VK, target, loss)
+            grad = _head_gradient(x, w_VK, target, loss, native)
             if learns:
-                p.scatter_add_(1, target[:, None], p.new_full((1, 1), -1).expand(len(p), 1))
-                torch.mm(p, w_VK, out=grad_x)
-                grad_w_KV.addmm_(x.T, p)
+                torch.mm(grad, w_VK, out=grad_x)
+                grad_w_KV.addmm_(x.T, grad)
         ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_KV)
+        ctx.native = native
         return loss_M
 
     @staticmethod
@@ -251,12 +154,12 @@ class _HeadLoss(torch.autograd.Function):
         [grad_M] = grad_outputs
         x_MK, w_VK, target_M, grad_x_MK, grad_w_KV = ctx.saved_tensors
         if bool((grad_M == grad_M[0]).all()):
-            return grad_x_MK * grad_M[0], (grad_w_KV * grad_M[0]).T, None, None
+            return grad_x_MK * grad_M[0], (grad_w_KV * grad_M[0]).T, *[None] * 3
         grad_w_KV = torch.zeros_like(grad_w_KV)
         for x, target, grad in _row_chunks(w_VK, x_MK, target_M, grad_M):
-            p = _softmax_loss(x, w_VK, target, torch.empty_like(grad)).mul_(grad[:, None])
-            grad_w_KV.addmm_(x.T, p.scatter_add_(1, target[:, None], -grad[:, None]))
-        return grad_x_MK * grad_M[:, None], grad_w_KV.T, None, None
+            row_wise = _head_gradient(x, w_VK, target, torch.empty_like(grad), ctx.native)
+            grad_w_KV.addmm_(x.T, row_wise.mul_(grad[:, None]))
+        return grad_x_MK * grad_M[:, None], grad_w_KV.T, *[None] * 3
 
 
 def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -264,24 +167,29 @@ def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(r.split(max(32, CHUNK // len(w_VK))) for r in rows), strict=True)
 
 
-def _softmax_loss(x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor) -> Tensor:
-    """Return the softmax of the logits, and write the cross-entropy of the targets."""
+def _head_gradient(
+    x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor, native: bool
+) -> Tensor:
+    """Return softmax - onehot of the logits, and write the cross-entropy of the targets."""
     logits_MV = x_MK @ w_VK.T
+    if native:
+        call("softmax_loss", *logits_MV.shape, logits_MV, target_M, loss_M)
+        return logits_MV
     log_p_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.amax(-1)
     p_MV = torch.softmax(logits_MV, -1, out=logits_MV)
     # The largest probability never underflows; the target's may, in a run that diverges.
     torch.sub(-p_MV.amax(-1).log_(), log_p_M, out=loss_M)
-    return p_MV
+    return p_MV.scatter_add_(1, target_M[:, None], p_MV.new_full((1, 1), -1).expand(len(p_MV), 1))
 
 
 def head_cross_entropy(head: Linear, x: Tensor, target: Tensor) -> Tensor:
     """Return `cross_entropy(head(x), target)`, of fp32 on a CPU without all logits at once."""
     w_VK = stored_weight(head)
-    hooked = head._forward_pre_hooks or head._forward_hooks
-    if hooked or torch.compiler.is_compiling() or not own_kernels_serve(x, w_VK):
+    if not native_serves(x, head) or not own_kernels_serve(w_VK):
         return cross_entropy(head(x), target)
-    rows = x.flatten(0, -2), w_VK, target.flatten(), torch.is_grad_enabled()
-    return _HeadLoss.apply(*rows).view(target.shape)
+    rows = x.flatten(0, -2), w_VK, target.flatten()
+    options = torch.is_grad_enabled(), head.kernels.native
+    return _HeadLoss.apply(*rows, *options).view(target.shape)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

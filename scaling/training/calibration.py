@@ -27,7 +27,6 @@ from scaling.data.archives import Report
 from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.models.kernels import (
-    ATTENTIONS,
     ONEDNN,
     PRODUCTS,
     STOCK,
@@ -59,7 +58,6 @@ class Timing:
     stock_s: float | None = None  # eager, by torch's own kernels
     eager_s: float | None = None  # eager, by the fastest ones:
     product: str = STOCK.product
-    attention: str = STOCK.attention
     compiled_s: float | None = None
     compile_s: float | None = None  # until the first compiled step is done
     reason: str = ""  # why something was not measured
@@ -148,7 +146,7 @@ def measure_cell(cell: Cell, steps: int, device: str) -> Timing:
     except RuntimeError as error:  # out of memory: the sweep itself will say so
         return Timing(reason=str(error)[:500])
     best = min(seconds, key=seconds.__getitem__)
-    timing = Timing(seconds[STOCK], seconds[best], best.product, best.attention)
+    timing = Timing(seconds[STOCK], seconds[best], best.product)
     if steps * seconds[best] < WORTH_MEASURING_S:
         return replace(timing, reason=TOO_SHORT)
     compiled, began = replace(best, compiled=True), time.perf_counter()
@@ -167,9 +165,8 @@ def candidates(cell: Cell, device: str) -> list[Kernels]:
     """Kernels that may be the fastest for a cell, torch's own first."""
     if device != "cpu":
         return [STOCK]
-    attentions = ATTENTIONS if cell.shape.seq_len <= WHOLE_WINDOW else ATTENTIONS[:1]
     products = PRODUCTS if ONEDNN else PRODUCTS[:1]
-    return [Kernels(product, attention) for product in products for attention in attentions]
+    return [Kernels(product) for product in products]
 
 
 def race_kernels(training: TrunkTraining, kernels: list[Kernels]) -> dict[Kernels, float]:

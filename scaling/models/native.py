@@ -1,0 +1,130 @@
+"""Kernels of our own in C, `native.c`: compiled once per machine, checked, called without torch.
+
+A small model's step is hundreds of operators of a few microseconds, most of which read and write
+what the one before has written. Here each of a block's two halves is one function with its own
+gradient, and all between two matrix products one pass over memory. Products stay torch's.
+
+Shape suffixes: B sequences, T positions, W width, M rows (B T), H heads, K head width, V vocabulary.
+"""
+
+import ctypes
+import functools
+import hashlib
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scaling.files import cache_folder, write_bytes
+
+SOURCE = Path(__file__).with_name("native.c")
+COMPILERS = ("cc", "gcc", "clang")
+OPTIONS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+TUNED = ("-march=native", "-mcpu=native")  # the first that the compiler knows
+COMPILE_S = 120  # before a compiler counts as hung
+
+
+class Sizes(ctypes.Structure):
+    """Of attention, as C wants them."""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("B", "T", "H", "G", "K", "causal")]
+
+
+P, N, D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+SIGNATURES = {
+    "exponentials": (N, P, P),
+    "attention": (P,) * 6,
+    "attention_back": (P,) * 7,
+    "rms_norm": (N, ctypes.c_int, ctypes.c_float, P, P, P, P),
+    "rms_norm_back": (N, ctypes.c_int, *(P,) * 7),
+    "gelus": (N, P, P),
+    "gelus_back": (N, P, P, P),
+    "swiglu": (N, ctypes.c_int, P, P),
+    "swiglu_back": (N, ctypes.c_int, P, P, P),
+    "softmax_loss": (N, ctypes.c_int, P, P, P),
+    "adamw": (ctypes.c_int, P, D, D, D, D, D),
+}
+RESULTS = {"adamw": D, "attention": ctypes.c_int, "attention_back": ctypes.c_int}  # else none
+
+
+@functools.cache
+def library() -> ctypes.CDLL | str:
+    """Return the kernels, compiled if nobody has on this machine, or why there are none."""
+    try:
+        found = ctypes.CDLL(str(_compiled()))
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error).splitlines()[0][:200]
+    for name, arguments in SIGNATURES.items():
+        function = getattr(found, name)
+        function.argtypes = arguments
+        function.restype = RESULTS.get(name)
+    return _differences(found) or found
+
+
+def _compiled() -> Path:
+    """Path of the shared library; its name says of what, by what and for what it was made."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        raise OSError("no C compiler")
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=COMPILE_S).stdout
+    made_of = SOURCE.read_bytes(), version, " ".join(OPTIONS).encode(), _processor().encode()
+    path = cache_folder() / "native" / f"{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:24]}.so"
+    if path.exists():
+        return path
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "native.so"
+        for tuned in TUNED:
+            command = [compiler, *OPTIONS, tuned, "-o", str(made), str(SOURCE), "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S)
+            if done.returncode == 0:
+                write_bytes(path, made.read_bytes())
+                return path
+    raise OSError(f"{compiler} failed: {done.stderr.strip()}")
+
+
+def _processor() -> str:
+    """What a processor can do, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "".join([platform.machine(), platform.processor(), *dict.fromkeys(flags)])
+
+
+def _differences(found: ctypes.CDLL) -> str:
+    """Say where a library differs from torch on a few numbers; an empty string where nowhere."""
+    x, T, K = torch.linspace(-20, 20, 77), 21, 4
+    exponentials, gelus = torch.empty_like(x), torch.empty_like(x)
+    found.exponentials(x.numel(), x.data_ptr(), exponentials.data_ptr())
+    found.gelus(x.numel(), x.data_ptr(), gelus.data_ptr())
+    heads = torch.arange(T * 3 * K).sin().view(1, T, 3, K)
+    mixed, sums, cos, sin = (torch.full((T, K), float(n == 2)) for n in range(4))
+    sizes = Sizes(1, T, 1, 1, K, 1)
+    found.attention(ctypes.byref(sizes), *(t.data_ptr() for t in (heads, cos, sin, mixed, sums)))
+    q, k, v = heads.transpose(1, 2).split(1, 1)
+    checks = {
+        "exp": (exponentials, x.exp()),
+        "GELU": (gelus, F.gelu(x, approximate="tanh")),
+        "attention": (mixed, F.scaled_dot_product_attention(q, k, v, is_causal=True)[0, 0]),
+    }
+    wrong = [n for n, (ours, known) in checks.items() if not ours.allclose(known, 1e-5, 1e-6)]
+    return f"own {' and '.join(wrong)} differ from torch's here" if wrong else ""
+
+
+def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> None:
+    """Call a kernel; contiguous tensors are passed as where they lie.
+
+    Raises
+    ------
+    MemoryError
+        No room for what a kernel works in.
+    """
+    passed = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
+    if getattr(library(), name)(*passed):
+        raise MemoryError(f"{name}: no memory to work in")
