@@ -137,29 +137,33 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x_MK, w_VK, target_M, learns: bool, native: bool) -> Tensor:
-        loss_M = x_MK.new_empty(x_MK.shape[0])
-        grad_x_MK, grad_w_KV = torch.empty_like(x_MK), torch.zeros_like(w_VK.T)
-        for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
-            grad = _head_gradient(x, w_VK, target, loss, native)
-            if learns:
-                torch.mm(grad, w_VK, out=grad_x)
-                grad_w_KV.addmm_(x.T, grad)
-        ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_KV)
-        ctx.native = native
+        loss_M, grad_x_MK = x_MK.new_empty(len(x_MK)), torch.empty_like(x_MK)
+        grad_w_VK = torch.empty_like(w_VK)
+        if native:
+            sizes = (*x_MK.shape, len(w_VK), learns)
+            call("head_loss", *sizes, x_MK, w_VK, target_M, loss_M, grad_x_MK, grad_w_VK)
+        else:
+            grad_w_VK.zero_()
+            for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
+                grad = _head_gradient(x, w_VK, target, loss)
+                if learns:
+                    torch.mm(grad, w_VK, out=grad_x)
+                    grad_w_VK.addmm_(grad.T, x)
+        ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_VK)
         return loss_M
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
         [grad_M] = grad_outputs
-        x_MK, w_VK, target_M, grad_x_MK, grad_w_KV = ctx.saved_tensors
+        x_MK, w_VK, target_M, grad_x_MK, grad_w_VK = ctx.saved_tensors
         if bool((grad_M == grad_M[0]).all()):
-            return grad_x_MK * grad_M[0], (grad_w_KV * grad_M[0]).T, *[None] * 3
-        grad_w_KV = torch.zeros_like(grad_w_KV)
+            return grad_x_MK * grad_M[0], grad_w_VK * grad_M[0], *[None] * 3
+        grad_w_VK = torch.zeros_like(grad_w_VK)
         for x, target, grad in _row_chunks(w_VK, x_MK, target_M, grad_M):
-            row_wise = _head_gradient(x, w_VK, target, torch.empty_like(grad), ctx.native)
-            grad_w_KV.addmm_(x.T, row_wise.mul_(grad[:, None]))
-        return grad_x_MK * grad_M[:, None], grad_w_KV.T, *[None] * 3
+            row_wise = _head_gradient(x, w_VK, target, torch.empty_like(grad))
+            grad_w_VK.addmm_(row_wise.mul_(grad[:, None]).T, x)
+        return grad_x_MK * grad_M[:, None], grad_w_VK, *[None] * 3
 
 
 def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -167,14 +171,9 @@ def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(r.split(max(32, CHUNK // len(w_VK))) for r in rows), strict=True)
 
 
-def _head_gradient(
-    x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor, native: bool
-) -> Tensor:
+def _head_gradient(x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor) -> Tensor:
     """Return softmax - onehot of the logits, and write the cross-entropy of the targets."""
     logits_MV = x_MK @ w_VK.T
-    if native:
-        call("softmax_loss", *logits_MV.shape, logits_MV, target_M, loss_M)
-        return logits_MV
     log_p_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.amax(-1)
     p_MV = torch.softmax(logits_MV, -1, out=logits_MV)
     # The largest probability never underflows; the target's may, in a run that diverges.
@@ -187,7 +186,7 @@ def head_cross_entropy(head: Linear, x: Tensor, target: Tensor) -> Tensor:
     w_VK = stored_weight(head)
     if not native_serves(x, head) or not own_kernels_serve(w_VK):
         return cross_entropy(head(x), target)
-    rows = x.flatten(0, -2), w_VK, target.flatten()
+    rows = x.flatten(0, -2).contiguous(), w_VK, target.flatten()
     options = torch.is_grad_enabled(), head.kernels.native
     return _HeadLoss.apply(*rows, *options).view(target.shape)
 

@@ -165,15 +165,14 @@ class Block(nn.Module):
         norm, own = self.attention_norm, self.attention
         weights = stored_weight(own.qkv), stored_weight(own.out)
         heads = own.n_heads, own.kv_heads, own.causal
-        options = heads, norm.eps, self.kernels.product
-        return fused.add_attention(x_BTW, norm.gain, *weights, rotary.cos, rotary.sin, *options)
+        angles = rotary.cos, rotary.sin
+        return fused.add_attention(x_BTW, norm.gain, *weights, *angles, heads, norm.eps)
 
     def add_ffn(self, x_BTW: Tensor) -> Tensor:
         """Add the feed-forward layer's contribution by our own kernels."""
         norm, own = self.ffn_norm, self.ffn
         weights = stored_weight(own.up), stored_weight(own.out)
-        options = own.gated, norm.eps, self.kernels.product
-        return fused.add_feed_forward(x_BTW, norm.gain, *weights, *options)
+        return fused.add_feed_forward(x_BTW, norm.gain, *weights, own.gated, norm.eps)
 
 
 @functools.cache

@@ -4,7 +4,8 @@
    -ffast-math: it would let a diverged loss pass for a number, and set the whole process to flush
    subnormals. What must be wide is written in vectors, which gcc and clang map to any processor.
 
-   Letters: M rows, W width, B sequences, T positions, H heads, G key/value heads, K head width. */
+   Letters: M rows, W width, B sequences, T positions, H heads, G key/value heads, K head width,
+   Q = (H + 2 G) K, F feed-forward width, V vocabulary. */
 
 #include <math.h>
 #include <stdint.h>
@@ -73,16 +74,22 @@ void exponentials(int64_t n, const float *x, float *y) {
     if (i < n) store_part(y + i, exponential(load_part(x + i, n - i, 0)), n - i);
 }
 
-/* ------------------------------------------------------------------ small products */
+/* ------------------------------------------------------------------ products */
 
-/* C (R, wide L) = A B or C + A B, kept in registers; A's element (r, k) is a[r am + k ak]. */
+#define TILE 6      /* rows of C that stay in registers, */
+#define PANEL (2 * L) /* and columns */
+#define DEPTH 256   /* of a panel of B: 2 L DEPTH numbers stay in the first cache */
+
+static float *scratch(size_t n) { return aligned_alloc(64, (n * 4 + 63) / 64 * 64); }
+
+/* C (R, wide L) = `from` (nothing, or as C lies) + A B; A's element (r, k) is a[r am + k ak]. */
 INLINE void tile(int R, int wide, int K, const float *a, long am, long ak, const float *b, long ldb,
-                 float *c, long ldc, int add) {
-    V s[6][2];
+                 const float *from, float *c, long ldc) {
+    V s[TILE][2];
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
-        for (int w = 0; w < wide; w++) s[r][w] = add ? load(c + r * ldc + w * L) : all(0);
+        for (int w = 0; w < wide; w++) s[r][w] = from ? load(from + r * ldc + w * L) : all(0);
     for (int k = 0; k < K; k++) {
         V b0 = load(b + k * ldb), b1 = wide > 1 ? load(b + k * ldb + L) : b0;
 #pragma GCC unroll 6
@@ -98,26 +105,92 @@ INLINE void tile(int R, int wide, int K, const float *a, long am, long ak, const
         for (int w = 0; w < wide; w++) store(c + r * ldc + w * L, s[r][w]);
 }
 
-INLINE void column(int wide, int M, int K, const float *a, long am, long ak, const float *b,
-                   long ldb, float *c, long ldc, int add) {
-    int m = 0;
-    for (; m + 6 <= M; m += 6) tile(6, wide, K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc, add);
-    a += m * am, c += m * ldc;
-    switch (M - m) {
-    case 5: tile(5, wide, K, a, am, ak, b, ldb, c, ldc, add); break;
-    case 4: tile(4, wide, K, a, am, ak, b, ldb, c, ldc, add); break;
-    case 3: tile(3, wide, K, a, am, ak, b, ldb, c, ldc, add); break;
-    case 2: tile(2, wide, K, a, am, ak, b, ldb, c, ldc, add); break;
-    case 1: tile(1, wide, K, a, am, ak, b, ldb, c, ldc, add); break;
+/* All rows of a panel of C; consecutive tiles of A lie `next` apart. */
+INLINE void column(int wide, int M, int K, const float *a, long am, long ak, long next,
+                   const float *b, long ldb, const float *from, float *c, long ldc) {
+    for (; M >= TILE; M -= TILE, a += next, c += TILE * ldc) {
+        tile(TILE, wide, K, a, am, ak, b, ldb, from, c, ldc);
+        if (from) from += TILE * ldc;
+    }
+    switch (M) {
+    case 5: tile(5, wide, K, a, am, ak, b, ldb, from, c, ldc); break;
+    case 4: tile(4, wide, K, a, am, ak, b, ldb, from, c, ldc); break;
+    case 3: tile(3, wide, K, a, am, ak, b, ldb, from, c, ldc); break;
+    case 2: tile(2, wide, K, a, am, ak, b, ldb, from, c, ldc); break;
+    case 1: tile(1, wide, K, a, am, ak, b, ldb, from, c, ldc); break;
     }
 }
 
-/* C (M, N) = A (M, K) B (K, N), or added to C; N a multiple of L. */
+/* C (M, N) = A (M, K) B (K, N), or added to C, for B that fits the cache; N a multiple of L. */
 static void multiply(int M, int N, int K, const float *a, long am, long ak, const float *b,
                      long ldb, float *c, long ldc, int add) {
     int n = 0;
-    for (; n + 2 * L <= N; n += 2 * L) column(2, M, K, a, am, ak, b + n, ldb, c + n, ldc, add);
-    if (n < N) column(1, M, K, a, am, ak, b + n, ldb, c + n, ldc, add);
+    for (; n + PANEL <= N; n += PANEL)
+        column(2, M, K, a, am, ak, TILE * am, b + n, ldb, add ? c + n : 0, c + n, ldc);
+    if (n < N) column(1, M, K, a, am, ak, TILE * am, b + n, ldb, add ? c + n : 0, c + n, ldc);
+}
+
+static size_t packed_size(int K, int N) { return (size_t)K * ((N + PANEL - 1) / PANEL * PANEL); }
+
+/* B (K, N), its element (k, n) b[k bk + n bn], by panels of DEPTH rows, filled up with zeros. */
+static void pack(int K, int N, const float *b, long bk, long bn, float *to) {
+    for (int first = 0; first < K; first += DEPTH)
+        for (int n = 0; n < N; n += PANEL) {
+            int depth = K - first < DEPTH ? K - first : DEPTH, part = N - n < PANEL ? N - n : PANEL;
+            const float *from = b + first * bk + n * bn;
+            if (part < PANEL) memset(to, 0, 4 * (size_t)depth * PANEL);
+            if (bn == 1 && part == PANEL)
+                for (int k = 0; k < depth; k++) {
+                    store(to + k * PANEL, load(from + k * bk));
+                    store(to + k * PANEL + L, load(from + k * bk + L));
+                }
+            else if (bn == 1)
+                for (int k = 0; k < depth; k++) memcpy(to + k * PANEL, from + k * bk, 4 * part);
+            else
+                for (int c = 0; c < part; c++)
+                    for (int k = 0; k < depth; k++) to[k * PANEL + c] = from[k * bk + c * bn];
+            to += (size_t)depth * PANEL;
+        }
+}
+
+/* C (M, N) = `from` (nothing, or as C lies) + A B, B packed. A whose columns lie side by side
+   (am = 1) is copied by tiles into `room`, TILE + M times DEPTH numbers, first. */
+static void multiply_packed(int M, int N, int K, const float *a, long am, long ak, const float *b,
+                            const float *from, float *c, float *room) {
+    float edge[TILE * PANEL];
+    for (int first = 0; first < K; first += DEPTH, a += DEPTH * ak) {
+        int depth = K - first < DEPTH ? K - first : DEPTH;
+        const float *tiles = a, *initial = first ? c : from;
+        long row = am, step = ak, next = TILE * am;
+        if (am == 1 && ak != 1) {
+            for (int m = 0; m < M; m += TILE) {
+                float *to = room + (size_t)m * depth;
+                if (m + TILE <= M)
+                    for (int k = 0; k < depth; k++) memcpy(to + k * TILE, a + m + k * ak, 4 * TILE);
+                else
+                    for (int k = 0; k < depth; k++)
+                        memcpy(to + k * TILE, a + m + k * ak, 4 * (M - m));
+            }
+            tiles = room, row = 1, step = TILE, next = (long)TILE * depth;
+        }
+        for (int n = 0; n < N; n += PANEL, b += (size_t)depth * PANEL) {
+            const float *at = initial ? initial + n : 0;
+            if (n + PANEL <= N)
+                column(2, M, depth, tiles, row, step, next, b, PANEL, at, c + n, N);
+            else if (n + L == N)
+                column(1, M, depth, tiles, row, step, next, b, PANEL, at, c + n, N);
+            else
+                for (int m = 0; m < M; m += TILE) {
+                    int rows = M - m < TILE ? M - m : TILE, part = N - n;
+                    for (int r = 0; at && r < rows; r++)
+                        memcpy(edge + r * PANEL, at + (m + r) * (long)N, 4 * part);
+                    column(2, rows, depth, tiles + m / TILE * next, row, step, next, b, PANEL,
+                           at ? edge : 0, edge, PANEL);
+                    for (int r = 0; r < rows; r++)
+                        memcpy(c + (m + r) * (long)N + n, edge + r * PANEL, 4 * part);
+                }
+        }
+    }
 }
 
 /* ------------------------------------------------------------------ attention */
@@ -152,10 +225,9 @@ static void transpose(int T, int K, int Tp, const float *x, long ld, float *y) {
 }
 
 typedef struct {
-    int B, T, H, G, K, causal;
+    int B, T, W, H, G, K, F, causal, gated;
+    float eps;
 } Sizes;
-
-static float *scratch(size_t n) { return aligned_alloc(64, (n * 4 + 63) / 64 * 64); }
 
 /* qkv (B, T, (H + 2 G) K), each head's numbers side by side, to mixed (B, T, H K) and the logarithm
    of the sum of every query's exponentials (B, H, T). Returns 0, or 1 without memory. */
@@ -215,7 +287,7 @@ int attention(const Sizes *sizes, const float *qkv, const float *cos, const floa
 }
 
 /* The gradient of qkv from that of mixed; weights are computed again. */
-int attention_back(const Sizes *sizes, const float *qkv, const float *cos, const float *sin,
+static int attention_back(const Sizes *sizes, const float *qkv, const float *cos, const float *sin,
                    const float *log_sums, const float *grad, float *grad_qkv) {
     const int B = sizes->B, T = sizes->T, H = sizes->H, G = sizes->G, K = sizes->K;
     const int Kp = ROUND_UP(K), Tp = ROUND_UP(T), ld = (H + 2 * G) * K, group = H / G;
@@ -295,10 +367,16 @@ void rms_norm(int64_t M, int W, float eps, const float *x, const float *gain, fl
     }
 }
 
-/* grad_x = residual + what comes through the norm; residual may be missing. grad_gain: summed. */
+/* rms_norm's y from what it has kept. */
+static void norm_again(int64_t M, int W, const float *x, const float *gain, const float *r,
+                       float *y) {
+    for (int64_t m = 0; m < M; m++, x += W, y += W)
+        for (int w = 0; w < W; w++) y[w] = x[w] * r[m] * gain[w];
+}
+
+/* grad_x = residual + what comes through the norm; residual may be missing. Adds to grad_gain. */
 void rms_norm_back(int64_t M, int W, const float *x, const float *gain, const float *r,
                    const float *grad, const float *residual, float *grad_x, float *grad_gain) {
-    memset(grad_gain, 0, 4 * W);
     for (int64_t m = 0; m < M; m++, x += W, grad += W, grad_x += W) {
         float inverse = r[m], rest = 0;
         V dots = all(0);
@@ -339,7 +417,7 @@ void gelus(int64_t n, const float *x, float *y) {
     for (; i + L <= n; i += L) store(y + i, gelu(load(x + i)));
     if (i < n) store_part(y + i, gelu(load_part(x + i, n - i, 0)), n - i);
 }
-void gelus_back(int64_t n, const float *x, const float *grad, float *grad_x) {
+static void gelus_back(int64_t n, const float *x, const float *grad, float *grad_x) {
     int64_t i = 0;
     for (; i + L <= n; i += L) store(grad_x + i, gelu_back(load(x + i), load(grad + i)));
     if (i < n) {
@@ -350,7 +428,7 @@ void gelus_back(int64_t n, const float *x, const float *grad, float *grad_x) {
 }
 
 /* silu(gate) value of rows (gate, value), each F numbers. */
-void swiglu(int64_t M, int F, const float *x, float *y) {
+static void swiglu(int64_t M, int F, const float *x, float *y) {
     for (int64_t m = 0; m < M; m++, x += 2 * F, y += F) {
         int f = 0;
         for (; f + L <= F; f += L)
@@ -361,7 +439,7 @@ void swiglu(int64_t M, int F, const float *x, float *y) {
         }
     }
 }
-void swiglu_back(int64_t M, int F, const float *x, const float *grad, float *grad_x) {
+static void swiglu_back(int64_t M, int F, const float *x, const float *grad, float *grad_x) {
     for (int64_t m = 0; m < M; m++, x += 2 * F, grad += F, grad_x += 2 * F)
         for (int f = 0; f < F; f += L) {
             int part = F - f < L ? F - f : L;
@@ -372,10 +450,157 @@ void swiglu_back(int64_t M, int F, const float *x, const float *grad, float *gra
         }
 }
 
+/* ------------------------------------------------------------------ halves of a block */
+
+#define CHUNK 128 /* rows at a time, whose numbers stay in the second cache */
+
+static int largest(int a, int b) { return a > b ? a : b; }
+static size_t room_for(int M) { return ((size_t)M + TILE) * DEPTH; }
+
+/* C (M, N) += a^T b for rows a (T, M) and b (T, N). */
+static void add_outer(int T, int M, int N, const float *a, const float *b, float *c, float *packed,
+                      float *room) {
+    pack(T, N, b, N, 1, packed);
+    multiply_packed(M, N, T, a, 1, M, packed, c, c, room);
+}
+
+/* y = x + W_out attention(W_qkv norm(x)), a sequence at a time. */
+int add_attention(const Sizes *sizes, const float *x, const float *gain, const float *w_qkv,
+                  const float *w_out, const float *cos, const float *sin, float *y, float *inverse,
+                  float *qkv, float *log_sums, float *mixed) {
+    const int T = sizes->T, W = sizes->W, A = sizes->H * sizes->K;
+    const int Q = A + 2 * sizes->G * sizes->K;
+    Sizes one = *sizes;
+    one.B = 1;
+    float *packed_qkv = scratch(packed_size(W, Q) + packed_size(A, W) + (size_t)T * W);
+    if (!packed_qkv) return 1;
+    float *packed_out = packed_qkv + packed_size(W, Q), *normed = packed_out + packed_size(A, W);
+    int failed = 0;
+    pack(W, Q, w_qkv, 1, W, packed_qkv);
+    pack(A, W, w_out, 1, A, packed_out);
+    for (int b = 0; b < sizes->B && !failed; b++) {
+        rms_norm(T, W, sizes->eps, x, gain, normed, inverse);
+        multiply_packed(T, Q, W, normed, W, 1, packed_qkv, 0, qkv, 0);
+        failed = attention(&one, qkv, cos, sin, mixed, log_sums);
+        multiply_packed(T, W, A, mixed, A, 1, packed_out, x, y, 0);
+        x += (size_t)T * W, y += (size_t)T * W, inverse += T, qkv += (size_t)T * Q;
+        mixed += (size_t)T * A, log_sums += (size_t)T * sizes->H;
+    }
+    free(packed_qkv);
+    return failed;
+}
+
+int add_attention_back(const Sizes *sizes, const float *x, const float *gain, const float *w_qkv,
+                       const float *w_out, const float *cos, const float *sin, const float *inverse,
+                       const float *qkv, const float *log_sums, const float *mixed,
+                       const float *grad, float *grad_x, float *grad_gain, float *grad_w_qkv,
+                       float *grad_w_out) {
+    const int T = sizes->T, W = sizes->W, A = sizes->H * sizes->K;
+    const int Q = A + 2 * sizes->G * sizes->K, wide = largest(A, W);
+    Sizes one = *sizes;
+    one.B = 1;
+    float *packed_qkv = scratch(packed_size(Q, W) + packed_size(W, A) + packed_size(T, wide) +
+                                (size_t)T * (2 * wide + Q) + room_for(largest(Q, W)));
+    if (!packed_qkv) return 1;
+    float *packed_out = packed_qkv + packed_size(Q, W), *packed = packed_out + packed_size(W, A);
+    float *back = packed + packed_size(T, wide), *normed = back + (size_t)T * wide;
+    float *grad_qkv = normed + (size_t)T * wide, *room = grad_qkv + (size_t)T * Q;
+    int failed = 0;
+    pack(Q, W, w_qkv, W, 1, packed_qkv);
+    pack(W, A, w_out, A, 1, packed_out);
+    memset(grad_gain, 0, 4 * W);
+    memset(grad_w_qkv, 0, 4 * (size_t)Q * W);
+    memset(grad_w_out, 0, 4 * (size_t)W * A);
+    for (int b = 0; b < sizes->B && !failed; b++) {
+        multiply_packed(T, A, W, grad, W, 1, packed_out, 0, back, 0);
+        add_outer(T, W, A, grad, mixed, grad_w_out, packed, room);
+        failed = attention_back(&one, qkv, cos, sin, log_sums, back, grad_qkv);
+        norm_again(T, W, x, gain, inverse, normed);
+        add_outer(T, Q, W, grad_qkv, normed, grad_w_qkv, packed, room);
+        multiply_packed(T, W, Q, grad_qkv, Q, 1, packed_qkv, 0, back, 0);
+        rms_norm_back(T, W, x, gain, inverse, back, grad, grad_x, grad_gain);
+        x += (size_t)T * W, grad += (size_t)T * W, grad_x += (size_t)T * W, inverse += T;
+        qkv += (size_t)T * Q, mixed += (size_t)T * A, log_sums += (size_t)T * sizes->H;
+    }
+    free(packed_qkv);
+    return failed;
+}
+
+static void activate(const Sizes *sizes, int M, const float *hidden, float *active) {
+    if (sizes->gated)
+        swiglu(M, sizes->F, hidden, active);
+    else
+        gelus((int64_t)M * sizes->F, hidden, active);
+}
+
+/* y = x + W_out act(W_up norm(x)); keeps hidden = W_up norm(x). */
+int add_feed_forward(const Sizes *sizes, const float *x, const float *gain, const float *w_up,
+                     const float *w_out, float *y, float *inverse, float *hidden) {
+    const int M = sizes->B * sizes->T, W = sizes->W, F = sizes->F, up = F * (1 + sizes->gated);
+    float *packed_up = scratch(packed_size(W, up) + packed_size(F, W) + CHUNK * (size_t)(W + F));
+    if (!packed_up) return 1;
+    float *packed_out = packed_up + packed_size(W, up), *normed = packed_out + packed_size(F, W);
+    float *active = normed + CHUNK * (size_t)W;
+    pack(W, up, w_up, 1, W, packed_up);
+    pack(F, W, w_out, 1, F, packed_out);
+    for (int first = 0; first < M; first += CHUNK) {
+        int rows = M - first < CHUNK ? M - first : CHUNK;
+        rms_norm(rows, W, sizes->eps, x, gain, normed, inverse);
+        multiply_packed(rows, up, W, normed, W, 1, packed_up, 0, hidden, 0);
+        activate(sizes, rows, hidden, active);
+        multiply_packed(rows, W, F, active, F, 1, packed_out, x, y, 0);
+        x += CHUNK * (size_t)W, y += CHUNK * (size_t)W, inverse += CHUNK;
+        hidden += CHUNK * (size_t)up;
+    }
+    free(packed_up);
+    return 0;
+}
+
+int add_feed_forward_back(const Sizes *sizes, const float *x, const float *gain, const float *w_up,
+                          const float *w_out, const float *inverse, const float *hidden,
+                          const float *grad, float *grad_x, float *grad_gain, float *grad_w_up,
+                          float *grad_w_out) {
+    const int M = sizes->B * sizes->T, W = sizes->W, F = sizes->F, up = F * (1 + sizes->gated);
+    const int wide = largest(W, F);
+    float *packed_up =
+        scratch(packed_size(up, W) + packed_size(W, F) + packed_size(CHUNK, wide) +
+                CHUNK * (size_t)(W + 2 * F + up) + room_for(largest(W, up)));
+    if (!packed_up) return 1;
+    float *packed_out = packed_up + packed_size(up, W), *packed = packed_out + packed_size(W, F);
+    float *normed = packed + packed_size(CHUNK, wide), *active = normed + CHUNK * (size_t)W;
+    float *back = active + CHUNK * (size_t)F, *grad_hidden = back + CHUNK * (size_t)F;
+    float *room = grad_hidden + CHUNK * (size_t)up;
+    pack(up, W, w_up, W, 1, packed_up);
+    pack(W, F, w_out, F, 1, packed_out);
+    memset(grad_gain, 0, 4 * W);
+    memset(grad_w_up, 0, 4 * (size_t)up * W);
+    memset(grad_w_out, 0, 4 * (size_t)W * F);
+    for (int first = 0; first < M; first += CHUNK) {
+        int rows = M - first < CHUNK ? M - first : CHUNK;
+        activate(sizes, rows, hidden, active);
+        add_outer(rows, W, F, grad, active, grad_w_out, packed, room);
+        multiply_packed(rows, F, W, grad, W, 1, packed_out, 0, back, 0);
+        if (sizes->gated)
+            swiglu_back(rows, F, hidden, back, grad_hidden);
+        else
+            gelus_back((int64_t)rows * F, hidden, back, grad_hidden);
+        norm_again(rows, W, x, gain, inverse, normed);
+        add_outer(rows, up, W, grad_hidden, normed, grad_w_up, packed, room);
+        multiply_packed(rows, W, up, grad_hidden, up, 1, packed_up, 0, normed, 0);
+        rms_norm_back(rows, W, x, gain, inverse, normed, grad, grad_x, grad_gain);
+        x += CHUNK * (size_t)W, grad += CHUNK * (size_t)W, grad_x += CHUNK * (size_t)W;
+        inverse += CHUNK, hidden += CHUNK * (size_t)up;
+    }
+    free(packed_up);
+    return 0;
+}
+
 /* ------------------------------------------------------------------ loss and optimizer */
 
+#define HEAD_LOGITS (1 << 16) /* at a time */
+
 /* loss = ln(sum(exp(x))) - x[target] of every row of V logits, which become softmax - onehot. */
-void softmax_loss(int64_t M, int N, float *x, const int64_t *target, float *loss) {
+static void softmax_loss(int64_t M, int N, float *x, const int64_t *target, float *loss) {
     int whole = N / L * L, part = N - whole;
     for (int64_t m = 0; m < M; m++, x += N) {
         V most = all(x[0]), total = all(0), last = all(0);
@@ -397,6 +622,33 @@ void softmax_loss(int64_t M, int N, float *x, const int64_t *target, float *loss
         for (int n = 0; n < N; n++) x[n] *= share;
         x[target[m]] -= 1;
     }
+}
+
+/* The loss of every row, x w^T being its logits, and the gradients of their sum, if `learns`. */
+int head_loss(int M, int W, int N, int learns, const float *x, const float *w,
+              const int64_t *target, float *loss, float *grad_x, float *grad_w) {
+    int chunk = largest(32, HEAD_LOGITS / N / TILE * TILE);
+    size_t there = packed_size(W, N), back = packed_size(N, W), of_x = packed_size(chunk, W);
+    float *packed = scratch(there + back + of_x + (size_t)chunk * N + room_for(N));
+    if (!packed) return 1;
+    float *packed_back = packed + there, *packed_x = packed_back + back, *logits = packed_x + of_x;
+    float *room = logits + (size_t)chunk * N;
+    pack(W, N, w, 1, W, packed);
+    if (learns) {
+        pack(N, W, w, W, 1, packed_back);
+        memset(grad_w, 0, 4 * (size_t)N * W);
+    }
+    for (int first = 0; first < M; first += chunk) {
+        int rows = M - first < chunk ? M - first : chunk;
+        const float *from = x + (size_t)first * W;
+        multiply_packed(rows, N, W, from, W, 1, packed, 0, logits, 0);
+        softmax_loss(rows, N, logits, target + first, loss + first);
+        if (!learns) continue;
+        multiply_packed(rows, W, N, logits, N, 1, packed_back, 0, grad_x + (size_t)first * W, 0);
+        add_outer(rows, N, W, logits, from, grad_w, packed_x, room);
+    }
+    free(packed);
+    return 0;
 }
 
 /* What AdamW holds of a parameter; `step` counts in a float, as torch has it. */

@@ -30,26 +30,32 @@ COMPILE_S = 120  # before a compiler counts as hung
 
 
 class Sizes(ctypes.Structure):
-    """Of attention, as C wants them."""
+    """Of a block, as C wants them."""
 
-    _fields_ = [(name, ctypes.c_int) for name in ("B", "T", "H", "G", "K", "causal")]
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("B", "T", "W", "H", "G", "K", "F", "causal", "gated")),
+        ("eps", ctypes.c_float),
+    ]
 
 
-P, N, D = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-SIGNATURES = {
-    "exponentials": (N, P, P),
-    "attention": (P,) * 6,
-    "attention_back": (P,) * 7,
-    "rms_norm": (N, ctypes.c_int, ctypes.c_float, P, P, P, P),
-    "rms_norm_back": (N, ctypes.c_int, *(P,) * 7),
-    "gelus": (N, P, P),
-    "gelus_back": (N, P, P, P),
-    "swiglu": (N, ctypes.c_int, P, P),
-    "swiglu_back": (N, ctypes.c_int, P, P, P),
-    "softmax_loss": (N, ctypes.c_int, P, P, P),
-    "adamw": (ctypes.c_int, P, D, D, D, D, D),
+I, N, D, P = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+SIGNATURES = {  # of those that return 0, or 1 without memory; nothing; a number
+    I: {
+        "attention": (P,) * 6,
+        "add_attention": (P,) * 12,
+        "add_attention_back": (P,) * 16,
+        "add_feed_forward": (P,) * 8,
+        "add_feed_forward_back": (P,) * 12,
+        "head_loss": (I, I, I, I, *(P,) * 6),
+    },
+    None: {
+        "exponentials": (N, P, P),
+        "gelus": (N, P, P),
+        "rms_norm": (N, I, ctypes.c_float, P, P, P, P),
+        "rms_norm_back": (N, I, *(P,) * 7),
+    },
+    D: {"adamw": (I, P, D, D, D, D, D)},
 }
-RESULTS = {"adamw": D, "attention": ctypes.c_int, "attention_back": ctypes.c_int}  # else none
 
 
 @functools.cache
@@ -59,10 +65,10 @@ def library() -> ctypes.CDLL | str:
         found = ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.SubprocessError) as error:
         return str(error).splitlines()[0][:200]
-    for name, arguments in SIGNATURES.items():
-        function = getattr(found, name)
-        function.argtypes = arguments
-        function.restype = RESULTS.get(name)
+    for result, functions in SIGNATURES.items():
+        for name, arguments in functions.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, result
     return _differences(found) or found
 
 
@@ -105,7 +111,7 @@ def _differences(found: ctypes.CDLL) -> str:
     found.gelus(x.numel(), x.data_ptr(), gelus.data_ptr())
     heads = torch.arange(T * 3 * K).sin().view(1, T, 3, K)
     mixed, sums, cos, sin = (torch.full((T, K), float(n == 2)) for n in range(4))
-    sizes = Sizes(1, T, 1, 1, K, 1)
+    sizes = Sizes(1, T, K, 1, 1, K, K, causal=1)
     found.attention(ctypes.byref(sizes), *(t.data_ptr() for t in (heads, cos, sin, mixed, sums)))
     q, k, v = heads.transpose(1, 2).split(1, 1)
     checks = {
@@ -118,13 +124,13 @@ def _differences(found: ctypes.CDLL) -> str:
 
 
 def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> None:
-    """Call a kernel; contiguous tensors are passed as where they lie.
+    """Call a kernel; contiguous tensors are passed as where they lie, structures by reference.
 
     Raises
     ------
     MemoryError
         No room for what a kernel works in.
     """
-    passed = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
+    passed = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     if getattr(library(), name)(*passed):
         raise MemoryError(f"{name}: no memory to work in")
