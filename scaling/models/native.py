@@ -38,6 +38,16 @@ class Sizes(ctypes.Structure):
     ]
 
 
+class Parameter(ctypes.Structure):
+    """What AdamW holds of a parameter, as C wants it."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("weight", "mean", "square", "step", "grad")),
+        ("size", ctypes.c_int64),
+        ("decay", ctypes.c_double),
+    ]
+
+
 I, N, D, P = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 SIGNATURES = {  # of those that return 0, or 1 without memory; nothing; a number
     I: {
@@ -123,8 +133,16 @@ def _differences(found: ctypes.CDLL) -> str:
     return f"own {' and '.join(wrong)} differ from torch's here" if wrong else ""
 
 
+def kernels() -> ctypes.CDLL:
+    """Return the library; RuntimeError says why there is none."""
+    found = library()
+    if isinstance(found, str):
+        raise RuntimeError(f"our own kernels do not work here: {found}; compute without them")
+    return found
+
+
 def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> None:
-    """Call a kernel; contiguous tensors are passed as where they lie, structures by reference.
+    """Call a kernel; contiguous tensors are passed as where they lie.
 
     Raises
     ------
@@ -132,5 +150,5 @@ def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> Non
         No room for what a kernel works in.
     """
     passed = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    if getattr(library(), name)(*passed):
+    if getattr(kernels(), name)(*passed):
         raise MemoryError(f"{name}: no memory to work in")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from scaling.models.build import Model
+from scaling.models.native import Parameter, kernels
 from scaling.training.optim import Recipe
 from scaling.training.parallel import blocks_of, local_part, zero_optimizer
 from scaling.training.strategy import ALONE, ParallelConfig
@@ -43,6 +44,39 @@ def make_optimizer(
         moments = {m: torch.zeros_like(parameter) for m in ("exp_avg", "exp_avg_sq")}
         local.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
     return Muon(matrices, optimizer, recipe.weight_decay) if matrices else optimizer
+
+
+class NativeAdamW:
+    """Clipping and AdamW's step by one call of our own kernel, on the states of torch's AdamW.
+
+    w <- (1 - lr decay) w - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), as torch's fused
+    kernel up to rounding; gradients enter m and v scaled to a total norm of at most `clip`.
+
+    Parameters
+    ----------
+    optimizer : AdamW
+        From `make_optimizer`; its parameters and states stay where they are, fp32 on the CPU.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        groups = optimizer.param_groups
+        self.parameters = [p for group in groups for p in group["params"]]
+        decays = [group["weight_decay"] for group in groups for _ in group["params"]]
+        self.array = (Parameter * len(decays))()
+        for entry, parameter, decay in zip(self.array, self.parameters, decays, strict=True):
+            state = optimizer.state[parameter]
+            entry.weight, entry.size, entry.decay = parameter.data_ptr(), parameter.numel(), decay
+            entry.mean, entry.square = state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr()
+            entry.step = state["step"].data_ptr()
+        self.options = *groups[0]["betas"], groups[0]["eps"]
+
+    def step(self, lr: float, clip: float) -> None:
+        """Update all parameters from their gradients, and forget these."""
+        gradients = []  # keeps copies until the call
+        for entry, parameter in zip(self.array, self.parameters, strict=True):
+            gradients.append(parameter.grad.contiguous())
+            entry.grad, parameter.grad = gradients[-1].data_ptr(), None
+        kernels().adamw(len(gradients), self.array, lr, clip, *self.options)
 
 
 class Muon(torch.optim.Optimizer):

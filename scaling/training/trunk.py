@@ -26,7 +26,7 @@ from scaling.shapes.shape import Shape
 from scaling.training.casting import FULL_RANGE, cast
 from scaling.training.graphed import StaticStep, why_plain
 from scaling.training.optim import Recipe, cooldown_start, lr_at
-from scaling.training.optimizers import make_optimizer
+from scaling.training.optimizers import NativeAdamW, make_optimizer
 from scaling.training.parallel import (
     average,
     deal,
@@ -149,6 +149,8 @@ class TrunkTraining:
         use_kernels(self.model, kernels)
         self.loss_of = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
+        plain_adamw = kernels.native and recipes[0].optimizer == "adamw"
+        self.native = NativeAdamW(self.optimizer) if plain_adamw else None
         steps = max(recipe.steps for recipe in recipes)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
@@ -227,7 +229,11 @@ class TrunkTraining:
     def _train_on(self, batch: tuple[Tensor, ...], lr: float | Tensor, grad_clip: float) -> None:
         with self.autocast:
             loss = self.loss_of(*batch).mean()
-        update(self.model, self.optimizer, loss, lr, grad_clip, self.scaler)
+        if self.native:
+            loss.backward()
+            self.native.step(float(lr), grad_clip)
+        else:
+            update(self.model, self.optimizer, loss, lr, grad_clip, self.scaler)
         self.loss_sum += loss.detach()
 
     def _look(self, recipe: Recipe, branch: int | None) -> Generator[Point, None, str]:
