@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from scaling.files import write_text
-from scaling.models.kernels import use_kernels
 from scaling.pages.text import markdown_table
 from scaling.shapes.flops import total_params, training_flops_per_token
 from scaling.shapes.shape import ModelConfig
@@ -135,7 +134,7 @@ def our_stepper(cell, compiled):
     training = random_training(cell, "cpu")
     seconds = race_kernels(training, candidates(cell, "cpu"))
     fastest = min(seconds, key=seconds.get)
-    use_kernels(training.model, replace(fastest, compiled=compiled))
+    training.use(replace(fastest, compiled=True, native=False) if compiled else fastest)
 
     def step():
         for _ in training.advance(training.recipes[0], training.step + 1):

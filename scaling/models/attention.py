@@ -3,8 +3,6 @@
 Shape suffixes: B sequences, T positions, H heads (3 H of queries, keys and values), K head width.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable

@@ -6,16 +6,64 @@ measured against each other (`scaling.training.calibration`), as no processor li
 Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
 
 from scaling.models.native import call
-from scaling.models.products import ONEDNN, product
+
+# torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
+# oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+# An operator of our own around it, since torch.compile cannot lower theirs outside inference.
+torch.library.define("scaling::product", "(Tensor x_MK, Tensor w_NK) -> Tensor")
+
+
+@torch.library.impl("scaling::product", "CPU")
+def _product(x_MK: Tensor, w_NK: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x_MK, w_NK, None, "none", [], "")
+
+
+@torch.library.register_fake("scaling::product")
+def _product_shape(x_MK: Tensor, w_NK: Tensor) -> Tensor:
+    return x_MK.new_empty(x_MK.shape[0], w_NK.shape[0])
+
+
+@register_flop_formula(torch.ops.scaling.product)
+def _product_flops(x_shape, w_shape, *_args, out_shape=None, **_options) -> int:
+    return 2 * math.prod(x_shape) * w_shape[0]  # 2 M K N
+
+
+# x w^T by oneDNN, shape (M, N), for fp32 matrices on the CPU in any layout.
+product = torch.ops.scaling.product
+
+
+class _Product(torch.autograd.Function):
+    """x w^T, and backward the products g w and g^T x."""
+
+    @staticmethod
+    def forward(ctx, x_MK: Tensor, w_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(x_MK, w_NK)
+        return product(x_MK, w_NK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        [grad_MN] = grad_outputs
+        x_MK, w_NK = ctx.saved_tensors
+        N, K = w_NK.shape
+        grad_x_MK = product(grad_MN, w_NK.T)
+        if N > K:  # oneDNN is up to twice as fast with the longer side in the columns
+            return grad_x_MK, product(x_MK.T, grad_MN.T).T
+        return grad_x_MK, product(grad_MN.T, x_MK.T)
+
 
 PRODUCTS = ("torch", "onednn")
 
@@ -27,9 +75,10 @@ class Kernels:
     Attributes
     ----------
     product : {"torch", "onednn"}
-        Matrix products in fp32 on a CPU.
+        Matrix products in fp32 on a CPU, of a `Linear` by itself.
     native : bool
-        What lies between them there by our own kernels (`scaling.models.fused`), else by torch's.
+        Blocks, norms, the head's loss and AdamW there by our own kernels (`scaling.models.fused`),
+        else by torch's.
     compiled : bool
         Forward and backward through torch.compile.
     """
@@ -44,8 +93,9 @@ class Kernels:
         return self.product + "-native" * self.native + "-compiled" * self.compiled
 
 
-# Where nobody measures: with AVX-512 oneDNN multiplies twice as fast as torch, without slower.
-STOCK = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
+# With AVX-512 oneDNN multiplies twice as fast as torch, without slower.
+PLAIN = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
+STOCK = replace(PLAIN, native=True)  # of a training where nobody measures
 
 
 def use_kernels(model: nn.Module, kernels: Kernels) -> None:
@@ -76,13 +126,13 @@ class Linear(nn.Linear):
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out, bias=False)
         self.quantiser: nn.Module | None = None
-        self.kernels = STOCK
+        self.kernels = PLAIN
 
     def forward(self, input: Tensor) -> Tensor:
         """Return shape (..., n_out)."""
         x, w = input, stored_weight(self)
         if ONEDNN and self.kernels.product == "onednn" and own_kernels_serve(x, w):
-            return product(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
+            return _Product.apply(x.flatten(0, -2), w).view(*x.shape[:-1], -1)
         return F.linear(x, w)
 
 

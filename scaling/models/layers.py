@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from scaling.models import fused
 from scaling.models.attention import turn
-from scaling.models.kernels import STOCK, Linear, Table, native_serves, stored_weight
+from scaling.models.kernels import PLAIN, Linear, Table, native_serves, stored_weight
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -26,7 +26,7 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(width))
         self.eps = eps
-        self.kernels = STOCK
+        self.kernels = PLAIN
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return the normalised tensor, same shape and dtype."""
@@ -140,7 +140,7 @@ class Block(nn.Module):
         self.attention = Attention(shape, causal)
         self.cross = CrossAttention(shape) if cross else None
         self.ffn = FeedForward(shape)
-        self.kernels = STOCK
+        self.kernels = PLAIN
 
     def forward(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
         """Add every contribution to the residual stream; compiled, if so, where it learns."""

@@ -23,7 +23,7 @@ from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
 from scaling.models.kernels import STOCK, Kernels, use_kernels
 from scaling.shapes.shape import Shape
-from scaling.training.casting import FULL_RANGE, cast
+from scaling.training.casting import FULL_RANGE, cast, settle_kernels
 from scaling.training.graphed import StaticStep, why_plain
 from scaling.training.optim import Recipe, cooldown_start, lr_at
 from scaling.training.optimizers import NativeAdamW, make_optimizer
@@ -146,11 +146,10 @@ class TrunkTraining:
         if mesh is None:
             self.model.to(device)
         self.autocast, self.scaler = cast(self.model, precision, device)
-        use_kernels(self.model, kernels)
+        settled = settle_kernels(kernels, precision, plan, device)
         self.loss_of = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
-        plain_adamw = kernels.native and recipes[0].optimizer == "adamw"
-        self.native = NativeAdamW(self.optimizer) if plain_adamw else None
+        self.use(*settled)
         steps = max(recipe.steps for recipe in recipes)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
@@ -164,6 +163,13 @@ class TrunkTraining:
         self.static = StaticStep(*parts, steps, device) if still else None
         if state is not None:
             self.restore(state)
+
+    def use(self, kernels: Kernels, why_torch: str = "") -> None:
+        """Compute by these from now on, which must be what `settle_kernels` allows."""
+        use_kernels(self.model, kernels)
+        own = kernels.native and self.recipes[0].optimizer == "adamw"
+        self.native = NativeAdamW(self.optimizer) if own else None
+        self.computed_by = f"{kernels.label}: {why_torch}" if why_torch else kernels.label
 
     def run(self) -> Iterator[Point | Branching | Outcome]:
         """Train the trunk and every branch; one Outcome per recipe, in their order.

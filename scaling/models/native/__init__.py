@@ -1,10 +1,8 @@
-"""Kernels of our own in C, `native.c`: compiled once per machine, checked, called without torch.
+"""Kernels of our own in C: compiled once per machine, checked, and called without torch.
 
 A small model's step is hundreds of operators of a few microseconds, most of which read and write
-what the one before has written. Here each of a block's two halves is one function with its own
-gradient, and all between two matrix products one pass over memory. Products stay torch's.
-
-Shape suffixes: B sequences, T positions, W width, M rows (B T), H heads, K head width, V vocabulary.
+what the one before has written. Here each half of a block is one call, which works on as many rows
+at a time as the processor's cache holds, products included.
 """
 
 import ctypes
@@ -22,7 +20,7 @@ from torch.nn import functional as F
 
 from scaling.files import cache_folder, write_bytes
 
-SOURCE = Path(__file__).with_name("native.c")
+FOLDER = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
 OPTIONS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 TUNED = ("-march=native", "-mcpu=native")  # the first that the compiler knows
@@ -88,14 +86,15 @@ def _compiled() -> Path:
     if compiler is None:
         raise OSError("no C compiler")
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=COMPILE_S).stdout
-    made_of = SOURCE.read_bytes(), version, " ".join(OPTIONS).encode(), _processor().encode()
+    sources = [path.read_bytes() for path in sorted(FOLDER.glob("*.[ch]"))]
+    made_of = *sources, version, " ".join(OPTIONS).encode(), _processor().encode()
     path = cache_folder() / "native" / f"{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:24]}.so"
     if path.exists():
         return path
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "native.so"
         for tuned in TUNED:
-            command = [compiler, *OPTIONS, tuned, "-o", str(made), str(SOURCE), "-lm"]
+            command = [compiler, *OPTIONS, tuned, "-o", str(made), str(FOLDER / "native.c"), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S)
             if done.returncode == 0:
                 write_bytes(path, made.read_bytes())
