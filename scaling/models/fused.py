@@ -7,8 +7,6 @@ Shape suffixes: B sequences, T positions, W width, M rows (B T), K head width, F
 Q numbers of a position's queries, keys and values, V vocabulary.
 """
 
-import ctypes
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -51,7 +49,7 @@ class _AddAttention(torch.autograd.Function):
         mixed = x_BTW.new_empty(B, T, H * K)
         given = x_BTW, gain_W, qkv_QW, out, cos, sin
         kept = inverse_BT, qkv_BTQ, sums_BHT, mixed
-        call("add_attention", ctypes.byref(sizes), *given, y_BTW, *kept)
+        call("add_attention", sizes, *given, y_BTW, *kept)
         ctx.save_for_backward(*given, *kept)
         ctx.sizes = sizes
         return y_BTW
@@ -62,7 +60,7 @@ class _AddAttention(torch.autograd.Function):
         x_BTW, gain_W, qkv_QW, out = ctx.saved_tensors[:4]
         grads = [torch.empty_like(t) for t in (x_BTW, gain_W, qkv_QW, out)]
         grad_BTW = grad_outputs[0].contiguous()
-        call("add_attention_back", ctypes.byref(ctx.sizes), *ctx.saved_tensors, grad_BTW, *grads)
+        call("add_attention_back", ctx.sizes, *ctx.saved_tensors, grad_BTW, *grads)
         return *grads, *[None] * 4
 
 
@@ -76,7 +74,7 @@ class _AddFeedForward(torch.autograd.Function):
         y_BTW, inverse_BT = torch.empty_like(x_BTW), x_BTW.new_empty(B, T)
         hidden = x_BTW.new_empty(B, T, len(up))
         given, kept = (x_BTW, gain_W, up, out), (inverse_BT, hidden)
-        call("add_feed_forward", ctypes.byref(sizes), *given, y_BTW, *kept)
+        call("add_feed_forward", sizes, *given, y_BTW, *kept)
         ctx.save_for_backward(*given, *kept)
         ctx.sizes = sizes
         return y_BTW
@@ -86,7 +84,7 @@ class _AddFeedForward(torch.autograd.Function):
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
         grads = [torch.empty_like(t) for t in ctx.saved_tensors[:4]]
         grad_BTW = grad_outputs[0].contiguous()
-        call("add_feed_forward_back", ctypes.byref(ctx.sizes), *ctx.saved_tensors, grad_BTW, *grads)
+        call("add_feed_forward_back", ctx.sizes, *ctx.saved_tensors, grad_BTW, *grads)
         return *grads, None, None
 
 

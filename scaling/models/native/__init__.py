@@ -91,6 +91,7 @@ def _compiled() -> Path:
     path = cache_folder() / "native" / f"{hashlib.sha256(b'|'.join(made_of)).hexdigest()[:24]}.so"
     if path.exists():
         return path
+    errors = ""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "native.so"
         for tuned in TUNED:
@@ -99,7 +100,8 @@ def _compiled() -> Path:
             if done.returncode == 0:
                 write_bytes(path, made.read_bytes())
                 return path
-    raise OSError(f"{compiler} failed: {done.stderr.strip()}")
+            errors = errors or done.stderr.strip()
+    raise OSError(f"{compiler} failed: {errors}")
 
 
 def _processor() -> str:
@@ -140,7 +142,7 @@ def kernels() -> ctypes.CDLL:
     return found
 
 
-def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> None:
+def call(name: str, *arguments: float | Tensor | Sizes | None) -> None:
     """Call a kernel; contiguous tensors are passed as where they lie.
 
     Raises
@@ -148,6 +150,9 @@ def call(name: str, *arguments: float | Tensor | ctypes.Structure | None) -> Non
     MemoryError
         No room for what a kernel works in.
     """
-    passed = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    passed = [
+        a.data_ptr() if isinstance(a, Tensor) else ctypes.byref(a) if isinstance(a, Sizes) else a
+        for a in arguments
+    ]
     if getattr(kernels(), name)(*passed):
         raise MemoryError(f"{name}: no memory to work in")
