@@ -88,4 +88,33 @@ class _AddFeedForward(torch.autograd.Function):
         return *grads, None, None
 
 
+class _HeadLoss(torch.autograd.Function):
+    """Cross-entropy of a head's logits x w^T, which are there for a few rows at a time only.
+
+    Their gradient is known as soon as they are, but for the factor of its row. So forward makes
+    the gradients of x and w as well, for the factor of a mean, which is the same in every row.
+    """
+
+    @staticmethod
+    def forward(ctx, x_MW: Tensor, w_VW: Tensor, target_M: Tensor, learns: bool) -> Tensor:
+        loss_M, grads = x_MW.new_empty(len(x_MW)), (torch.empty_like(x_MW), torch.empty_like(w_VW))
+        sizes = (*x_MW.shape, len(w_VW), learns)
+        call("head_loss", *sizes, x_MW, w_VW, target_M, None, loss_M, *grads)
+        ctx.save_for_backward(x_MW, w_VW, target_M, *grads)
+        return loss_M
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
+        x_MW, w_VW, target_M, *grads = ctx.saved_tensors
+        grad_M = grad_outputs[0].contiguous()
+        if bool((grad_M == grad_M[0]).all()):
+            return *(grad * grad_M[0] for grad in grads), None, None
+        grads, sizes = [torch.empty_like(g) for g in grads], (*x_MW.shape, len(w_VW), True)
+        loss_M = torch.empty_like(grad_M)
+        call("head_loss", *sizes, x_MW, w_VW, target_M, grad_M, loss_M, *grads)
+        return *grads, None, None
+
+
 rms_norm, add_attention, add_feed_forward = _Norm.apply, _AddAttention.apply, _AddFeedForward.apply
+head_loss = _HeadLoss.apply

@@ -7,7 +7,6 @@ Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from scaling.models.native import call
+from scaling.models import fused
 
 # torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
 # oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
@@ -175,70 +174,13 @@ class _CrossEntropy(torch.autograd.Function):
         return grad_MV.to(ctx.dtype), None
 
 
-CHUNK = 2**17  # logits at a time: what a core's own cache holds
-
-
-class _HeadLoss(torch.autograd.Function):
-    """Cross-entropy of a head's logits, which are there for a few rows at a time only.
-
-    Their gradient is known as soon as they are, but for the factor of its row. So forward makes
-    the gradients of x and w as well, w's for the factor of a mean, which is the same in every row.
-    """
-
-    @staticmethod
-    def forward(ctx, x_MK, w_VK, target_M, learns: bool, native: bool) -> Tensor:
-        loss_M, grad_x_MK = x_MK.new_empty(len(x_MK)), torch.empty_like(x_MK)
-        grad_w_VK = torch.empty_like(w_VK)
-        if native:
-            sizes = (*x_MK.shape, len(w_VK), learns)
-            call("head_loss", *sizes, x_MK, w_VK, target_M, loss_M, grad_x_MK, grad_w_VK)
-        else:
-            grad_w_VK.zero_()
-            for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
-                grad = _head_gradient(x, w_VK, target, loss)
-                if learns:
-                    torch.mm(grad, w_VK, out=grad_x)
-                    grad_w_VK.addmm_(grad.T, x)
-        ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_VK)
-        return loss_M
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        [grad_M] = grad_outputs
-        x_MK, w_VK, target_M, grad_x_MK, grad_w_VK = ctx.saved_tensors
-        if bool((grad_M == grad_M[0]).all()):
-            return grad_x_MK * grad_M[0], grad_w_VK * grad_M[0], *[None] * 3
-        grad_w_VK = torch.zeros_like(grad_w_VK)
-        for x, target, grad in _row_chunks(w_VK, x_MK, target_M, grad_M):
-            row_wise = _head_gradient(x, w_VK, target, torch.empty_like(grad))
-            grad_w_VK.addmm_(row_wise.mul_(grad[:, None]).T, x)
-        return grad_x_MK * grad_M[:, None], grad_w_VK, *[None] * 3
-
-
-def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Split all of these alike, so that a chunk has about `CHUNK` logits."""
-    return zip(*(r.split(max(32, CHUNK // len(w_VK))) for r in rows), strict=True)
-
-
-def _head_gradient(x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor) -> Tensor:
-    """Return softmax - onehot of the logits, and write the cross-entropy of the targets."""
-    logits_MV = x_MK @ w_VK.T
-    log_p_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.amax(-1)
-    p_MV = torch.softmax(logits_MV, -1, out=logits_MV)
-    # The largest probability never underflows; the target's may, in a run that diverges.
-    torch.sub(-p_MV.amax(-1).log_(), log_p_M, out=loss_M)
-    return p_MV.scatter_add_(1, target_M[:, None], p_MV.new_full((1, 1), -1).expand(len(p_MV), 1))
-
-
 def head_cross_entropy(head: Linear, x: Tensor, target: Tensor) -> Tensor:
-    """Return `cross_entropy(head(x), target)`, of fp32 on a CPU without all logits at once."""
+    """Return `cross_entropy(head(x), target)`, by our own kernels without all logits at once."""
     w_VK = stored_weight(head)
-    if not native_serves(x, head) or not own_kernels_serve(w_VK):
+    if not head.kernels.native or not native_serves(x, head) or not own_kernels_serve(w_VK):
         return cross_entropy(head(x), target)
     rows = x.flatten(0, -2).contiguous(), w_VK, target.flatten()
-    options = torch.is_grad_enabled(), head.kernels.native
-    return _HeadLoss.apply(*rows, *options).view(target.shape)
+    return fused.head_loss(*rows, torch.is_grad_enabled()).view(target.shape)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

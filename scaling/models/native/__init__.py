@@ -54,7 +54,7 @@ SIGNATURES = {  # of those that return 0, or 1 without memory; nothing; a number
         "add_attention_back": (P,) * 16,
         "add_feed_forward": (P,) * 8,
         "add_feed_forward_back": (P,) * 12,
-        "head_loss": (I, I, I, I, *(P,) * 6),
+        "head_loss": (I, I, I, I, *(P,) * 7),
     },
     None: {
         "exponentials": (N, P, P),

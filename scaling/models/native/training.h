@@ -28,9 +28,10 @@ static void softmax_loss(int64_t M, int N, float *x, const int64_t *target, floa
     }
 }
 
-/* The loss of every row, x w^T being its logits, and the gradients of their sum, if `learns`. */
+/* The loss of every row, x w^T being its logits, and the gradients of their sum, if `learns`, in
+   which every row may have a factor. */
 int head_loss(int M, int W, int N, int learns, const float *x, const float *w,
-              const int64_t *target, float *loss, float *grad_x, float *grad_w) {
+              const int64_t *target, const float *factor, float *loss, float *grad_x, float *grad_w) {
     int chunk = largest(32, HEAD_LOGITS / N / TILE * TILE);
     size_t there = packed_size(W, N), back = packed_size(N, W), of_x = packed_size(chunk, W);
     float *packed = scratch(there + back + of_x + (size_t)chunk * N + room_for(N));
@@ -48,6 +49,8 @@ int head_loss(int M, int W, int N, int learns, const float *x, const float *w,
         multiply_packed(rows, N, W, from, W, 1, packed, 0, logits, 0);
         softmax_loss(rows, N, logits, target + first, loss + first);
         if (!learns) continue;
+        for (int m = 0; factor && m < rows; m++)
+            for (int n = 0; n < N; n++) logits[(size_t)m * N + n] *= factor[first + m];
         multiply_packed(rows, W, N, logits, N, 1, packed_back, 0, grad_x + (size_t)first * W, 0);
         add_outer(rows, N, W, logits, from, grad_w, packed_x, room);
     }
