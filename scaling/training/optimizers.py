@@ -5,9 +5,11 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from scaling.models.build import Model
 from scaling.models.native import Parameter, kernels
+from scaling.training.casting import FULL_RANGE
 from scaling.training.optim import Recipe
 from scaling.training.parallel import blocks_of, local_part, zero_optimizer
 from scaling.training.strategy import ALONE, ParallelConfig
@@ -46,6 +48,28 @@ def make_optimizer(
     return Muon(matrices, optimizer, recipe.weight_decay) if matrices else optimizer
 
 
+def update(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    lr: float | Tensor,
+    grad_clip: float,
+    scaler: GradScaler = FULL_RANGE,
+) -> None:
+    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks.
+
+    None where a scaled loss has overflowed, which halves the scale.
+    """
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+
+
 class NativeAdamW:
     """Clipping and AdamW's step by one call of our own kernel, on the states of torch's AdamW.
 
@@ -74,8 +98,9 @@ class NativeAdamW:
         """Update all parameters from their gradients, and forget these."""
         gradients = []  # keeps copies until the call
         for entry, parameter in zip(self.array, self.parameters, strict=True):
-            gradients.append(parameter.grad.contiguous())
-            entry.grad, parameter.grad = gradients[-1].data_ptr(), None
+            gradient, parameter.grad = parameter.grad, None
+            gradients.append(None if gradient is None else gradient.contiguous())
+            entry.grad = None if gradient is None else gradients[-1].data_ptr()
         kernels().adamw(len(gradients), self.array, lr, clip, *self.options)
 
 

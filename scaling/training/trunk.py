@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
 from scaling.data.order import Mixture, draw_windows
@@ -23,10 +22,10 @@ from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
 from scaling.models.kernels import STOCK, Kernels, use_kernels
 from scaling.shapes.shape import Shape
-from scaling.training.casting import FULL_RANGE, cast, settle_kernels
+from scaling.training.casting import cast, settle_kernels
 from scaling.training.graphed import StaticStep, why_plain
 from scaling.training.optim import Recipe, cooldown_start, lr_at
-from scaling.training.optimizers import NativeAdamW, make_optimizer
+from scaling.training.optimizers import NativeAdamW, make_optimizer, update
 from scaling.training.parallel import (
     average,
     deal,
@@ -290,28 +289,6 @@ class TrunkTraining:
         )
         of_each = tuple(parts) if mixed is held_out else ()
         return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
-
-
-def update(
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    loss: Tensor,
-    lr: float | Tensor,
-    grad_clip: float,
-    scaler: GradScaler = FULL_RANGE,
-) -> None:
-    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks.
-
-    None where a scaled loss has overflowed, which halves the scale.
-    """
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimizer)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def look_steps(steps: int) -> set[int]:

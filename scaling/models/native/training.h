@@ -58,7 +58,8 @@ int head_loss(int M, int W, int N, int learns, const float *x, const float *w,
     return 0;
 }
 
-/* What AdamW holds of a parameter; `step` counts in a float, as torch has it. */
+/* What AdamW holds of a parameter; `step` counts in a float, as torch has it. One without a gradient
+   stays as it is. */
 typedef struct {
     float *weight, *mean, *square, *step;
     const float *grad;
@@ -72,7 +73,7 @@ double adamw(int n, const Parameter *all_of, double lr, double clip, double beta
     double squares = 0;
     for (int i = 0; i < n; i++) {
         const float *g = all_of[i].grad;
-        int64_t size = all_of[i].size, j = 0;
+        int64_t size = g ? all_of[i].size : 0, j = 0;
         while (j + L <= size) {
             V block = all(0);
             for (int k = 0; k < 32 && j + L <= size; k++, j += L)
@@ -85,6 +86,7 @@ double adamw(int n, const Parameter *all_of, double lr, double clip, double beta
     const float scale = ratio > 1 ? 1 : ratio;
     for (int i = 0; i < n; i++) {
         const Parameter *p = &all_of[i];
+        if (!p->grad) continue;
         double step = *p->step += 1;
         const float keep = 1 - lr * p->decay, rate = lr / (1 - pow(beta1, step));
         const float root = 1 / sqrt(1 - pow(beta2, step)), small = eps;
