@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "results": PAGES,
     "course": {"course", "commandline", "products"} | PAGES,
     # rows out
-    "models": {"models", "shapes"},
+    "models": {"models", "shapes", "files"},
     "data": {"data", "shapes"} | GROUND,
     "training": TRAINING,
     "plugins": {"training"},  # Hydra's hands: a sweeper

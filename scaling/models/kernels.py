@@ -7,14 +7,15 @@ Shape suffixes: M rows, K columns in, N columns out, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
+
+from scaling.models import fused
 
 # torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
 # oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
@@ -63,7 +64,7 @@ class _Product(torch.autograd.Function):
         return grad_x_MK, product(grad_MN.T, x_MK.T)
 
 
-PRODUCTS, ATTENTIONS = ("torch", "onednn"), ("flash", "batched")
+PRODUCTS = ("torch", "onednn")
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,27 @@ class Kernels:
     Attributes
     ----------
     product : {"torch", "onednn"}
-        Matrix products in fp32 on a CPU.
-    attention : {"flash", "batched"}
-        Self-attention there: torch's flash kernel, or products of whole heads, which keep T x T
-        weights and are faster for short windows and narrow heads.
+        Matrix products in fp32 on a CPU, of a `Linear` by itself.
+    native : bool
+        Blocks, norms, the head's loss and AdamW there by our own kernels (`scaling.models.fused`),
+        else by torch's.
     compiled : bool
         Forward and backward through torch.compile.
     """
 
     product: str = PRODUCTS[0]
-    attention: str = ATTENTIONS[0]
+    native: bool = False
     compiled: bool = False
 
     @property
     def label(self) -> str:
-        """In a word: "torch-flash", "onednn-batched-compiled"."""
-        return "-".join((self.product, self.attention)) + "-compiled" * self.compiled
+        """In a word: "torch", "torch-native", "onednn-compiled"."""
+        return self.product + "-native" * self.native + "-compiled" * self.compiled
 
 
-# Where nobody measures: with AVX-512 oneDNN multiplies twice as fast as torch, without slower.
-STOCK = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
+# With AVX-512 oneDNN multiplies twice as fast as torch, without slower.
+PLAIN = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
+STOCK = replace(PLAIN, native=True)  # of a training where nobody measures
 
 
 def use_kernels(model: nn.Module, kernels: Kernels) -> None:
@@ -108,6 +110,12 @@ def own_kernels_serve(*tensors: Tensor) -> bool:
     return fit and not torch.is_autocast_enabled("cpu")
 
 
+def native_serves(x: Tensor, *linears: nn.Module) -> bool:
+    """Tell whether our kernels do what these would: nothing is hooked into them or traces them."""
+    hooked = any(m._forward_pre_hooks or m._forward_hooks for m in linears)
+    return own_kernels_serve(x) and not hooked and not torch.compiler.is_compiling()
+
+
 class Linear(nn.Linear):
     """x w^T without a bias: by oneDNN where `Kernels` says so, in fp32 on a CPU; else by torch.
 
@@ -117,7 +125,7 @@ class Linear(nn.Linear):
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out, bias=False)
         self.quantiser: nn.Module | None = None
-        self.kernels = STOCK
+        self.kernels = PLAIN
 
     def forward(self, input: Tensor) -> Tensor:
         """Return shape (..., n_out)."""
@@ -144,62 +152,6 @@ def stored_weight(module: Linear | Table) -> Tensor:
     return module.weight if module.quantiser is None else module.quantiser(module.weight)
 
 
-class _Gelu(torch.autograd.Function):
-    """x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form without its slow tanh."""
-
-    A = 2 * math.sqrt(2 / math.pi)
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        z = torch.addcmul(torch.tensor(_Gelu.A), x, x, value=_Gelu.A * 0.044715).mul_(x)  # 2 u
-        gate = z.sigmoid()
-        ctx.save_for_backward(x, z, gate)
-        return x * gate
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore
-        [grad] = grad_outputs
-        x, z, gate = ctx.saved_tensors
-        slope = torch.sub(z, x, alpha=2 / 3 * _Gelu.A)  # x dz/dx = 3 z - 2 A x
-        through_gate = torch.ops.aten.sigmoid_backward(grad, gate)
-        return torch.addcmul(grad * gate, through_gate, slope, value=3)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU in the tanh form (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2)."""
-    return _Gelu.apply(x) if own_kernels_serve(x) else F.gelu(x, approximate="tanh")
-
-
-class _RMSNorm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps) * gain over the last dimension."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * inverse
-        ctx.save_for_backward(unit, inverse, gain_K)
-        return unit * gain_K
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore
-        [grad] = grad_outputs
-        unit, inverse, gain_K = ctx.saved_tensors
-        weighed = grad * unit
-        mean = (weighed @ gain_K)[..., None]  # times K
-        grad_x = torch.addcmul(grad * gain_K, unit, mean, value=-1 / unit.shape[-1])
-        return grad_x.mul_(inverse), weighed.flatten(0, -2).sum(0), None
-
-
-def rms_norm(x: Tensor, gain_K: Tensor, eps: float) -> Tensor:
-    """Return x / sqrt(mean(x^2) + eps) * gain, same shape and dtype."""
-    if own_kernels_serve(x, gain_K):
-        return _RMSNorm.apply(x, gain_K, eps)
-    return F.rms_norm(x, gain_K.shape, gain_K.to(x.dtype), eps)
-
-
 class _CrossEntropy(torch.autograd.Function):
     """Keeps the softmax, which backward turns into the gradient where it lies."""
 
@@ -222,66 +174,13 @@ class _CrossEntropy(torch.autograd.Function):
         return grad_MV.to(ctx.dtype), None
 
 
-CHUNK = 2**17  # logits at a time: what a core's own cache holds
-
-
-class _HeadLoss(torch.autograd.Function):
-    """Cross-entropy of a head's logits, which are there for a few rows at a time only.
-
-    Their gradient is known as soon as they are, but for the factor of its row. So forward makes
-    the gradients of x and w as well, w's for the factor of a mean, which is the same in every row.
-    """
-
-    @staticmethod
-    def forward(ctx, x_MK: Tensor, w_VK: Tensor, target_M: Tensor, learns: bool) -> Tensor:
-        loss_M = x_MK.new_empty(x_MK.shape[0])
-        grad_x_MK, grad_w_KV = torch.empty_like(x_MK), torch.zeros_like(w_VK.T)
-        for x, target, loss, grad_x in _row_chunks(w_VK, x_MK, target_M, loss_M, grad_x_MK):
-            p = _softmax_loss(x, w_VK, target, loss)
-            if learns:
-                p.scatter_add_(1, target[:, None], p.new_full((1, 1), -1).expand(len(p), 1))
-                torch.mm(p, w_VK, out=grad_x)
-                grad_w_KV.addmm_(x.T, p)
-        ctx.save_for_backward(x_MK, w_VK, target_M, grad_x_MK, grad_w_KV)
-        return loss_M
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        [grad_M] = grad_outputs
-        x_MK, w_VK, target_M, grad_x_MK, grad_w_KV = ctx.saved_tensors
-        if bool((grad_M == grad_M[0]).all()):
-            return grad_x_MK * grad_M[0], (grad_w_KV * grad_M[0]).T, None, None
-        grad_w_KV = torch.zeros_like(grad_w_KV)
-        for x, target, grad in _row_chunks(w_VK, x_MK, target_M, grad_M):
-            p = _softmax_loss(x, w_VK, target, torch.empty_like(grad)).mul_(grad[:, None])
-            grad_w_KV.addmm_(x.T, p.scatter_add_(1, target[:, None], -grad[:, None]))
-        return grad_x_MK * grad_M[:, None], grad_w_KV.T, None, None
-
-
-def _row_chunks(w_VK: Tensor, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Split all of these alike, so that a chunk has about `CHUNK` logits."""
-    return zip(*(r.split(max(32, CHUNK // len(w_VK))) for r in rows), strict=True)
-
-
-def _softmax_loss(x_MK: Tensor, w_VK: Tensor, target_M: Tensor, loss_M: Tensor) -> Tensor:
-    """Return the softmax of the logits, and write the cross-entropy of the targets."""
-    logits_MV = x_MK @ w_VK.T
-    log_p_M = logits_MV.gather(1, target_M[:, None])[:, 0] - logits_MV.amax(-1)
-    p_MV = torch.softmax(logits_MV, -1, out=logits_MV)
-    # The largest probability never underflows; the target's may, in a run that diverges.
-    torch.sub(-p_MV.amax(-1).log_(), log_p_M, out=loss_M)
-    return p_MV
-
-
 def head_cross_entropy(head: Linear, x: Tensor, target: Tensor) -> Tensor:
-    """Return `cross_entropy(head(x), target)`, of fp32 on a CPU without all logits at once."""
+    """Return `cross_entropy(head(x), target)`, by our own kernels without all logits at once."""
     w_VK = stored_weight(head)
-    hooked = head._forward_pre_hooks or head._forward_hooks
-    if hooked or torch.compiler.is_compiling() or not own_kernels_serve(x, w_VK):
+    if not head.kernels.native or not native_serves(x, head) or not own_kernels_serve(w_VK):
         return cross_entropy(head(x), target)
-    rows = x.flatten(0, -2), w_VK, target.flatten(), torch.is_grad_enabled()
-    return _HeadLoss.apply(*rows).view(target.shape)
+    rows = x.flatten(0, -2).contiguous(), w_VK, target.flatten()
+    return fused.head_loss(*rows, torch.is_grad_enabled()).view(target.shape)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scaling.models.attention import self_attention, turn
-from scaling.models.kernels import STOCK, Linear, Table, gelu, own_kernels_serve, rms_norm
+from scaling.models import fused
+from scaling.models.attention import turn
+from scaling.models.kernels import PLAIN, Linear, Table, native_serves, stored_weight
 from scaling.shapes.shape import Shape
 
 TABLE_STD = 0.02  # of the token table at the start; its rows enter the stream divided by it
@@ -25,10 +26,13 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(width))
         self.eps = eps
+        self.kernels = PLAIN
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return the normalised tensor, same shape and dtype."""
-        return rms_norm(x_BTW, self.gain, self.eps)
+        if self.kernels.native and native_serves(x_BTW):
+            return fused.rms_norm(x_BTW, self.gain, self.eps)
+        return F.rms_norm(x_BTW, self.gain.shape, self.gain.to(x_BTW.dtype), self.eps)
 
 
 class Rotary(nn.Module):
@@ -71,16 +75,12 @@ class Attention(nn.Module):
         kv = shape.kv_heads * shape.head_width
         self.qkv = Linear(shape.width, attention + 2 * kv)
         self.out = Linear(attention, shape.width)
-        self.kernels = STOCK
 
     def forward(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
         """Attend within each sequence."""
         B, T, _ = x_BTW.shape
         H, G = self.n_heads, self.kv_heads
         heads_BTHK = self.qkv(x_BTW).view(B, T, H + 2 * G, -1)
-        if self.kernels.attention == "batched" and H == G and own_kernels_serve(heads_BTHK):
-            angles = rotary.cos[:T], rotary.sin[:T]
-            return self.out(self_attention(heads_BTHK, *angles, self.causal))
         q_and_k_BTHK, v_BTHK = heads_BTHK.split((H + G, G), 2)
         turned_BHTK = rotary(q_and_k_BTHK.transpose(1, 2))
         q_BHTK, k_BHTK = turned_BHTK.split((H, G), 1)
@@ -121,7 +121,7 @@ class FeedForward(nn.Module):
         """Return the layer's contribution to the residual stream."""
         h_BTF = self.up(x_BTW)
         if not self.gated:
-            return self.out(gelu(h_BTF))
+            return self.out(F.gelu(h_BTF, approximate="tanh"))
         gate_BTF, value_BTF = h_BTF.chunk(2, -1)
         return self.out(F.silu(gate_BTF) * value_BTF)
 
@@ -140,7 +140,7 @@ class Block(nn.Module):
         self.attention = Attention(shape, causal)
         self.cross = CrossAttention(shape) if cross else None
         self.ffn = FeedForward(shape)
-        self.kernels = STOCK
+        self.kernels = PLAIN
 
     def forward(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
         """Add every contribution to the residual stream; compiled, if so, where it learns."""
@@ -150,10 +150,29 @@ class Block(nn.Module):
 
     def add(self, x_BTW: Tensor, rotary: Rotary, memory_BMW: Tensor | None = None) -> Tensor:
         """Do what forward does, eagerly."""
-        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
+        if self.kernels.native and native_serves(x_BTW, self.attention.qkv, self.attention.out):
+            x_BTW = self.add_attention(x_BTW, rotary)
+        else:
+            x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), rotary)
         if self.cross is not None and self.cross_norm is not None:
             x_BTW = x_BTW + self.cross(self.cross_norm(x_BTW), memory_BMW)
+        if self.kernels.native and native_serves(x_BTW, self.ffn.up, self.ffn.out):
+            return self.add_ffn(x_BTW)
         return x_BTW + self.ffn(self.ffn_norm(x_BTW))
+
+    def add_attention(self, x_BTW: Tensor, rotary: Rotary) -> Tensor:
+        """Add self-attention's contribution by our own kernels."""
+        norm, own = self.attention_norm, self.attention
+        weights = stored_weight(own.qkv), stored_weight(own.out)
+        heads = own.n_heads, own.kv_heads, own.causal
+        angles = rotary.cos, rotary.sin
+        return fused.add_attention(x_BTW, norm.gain, *weights, *angles, heads, norm.eps)
+
+    def add_ffn(self, x_BTW: Tensor) -> Tensor:
+        """Add the feed-forward layer's contribution by our own kernels."""
+        norm, own = self.ffn_norm, self.ffn
+        weights = stored_weight(own.up), stored_weight(own.out)
+        return fused.add_feed_forward(x_BTW, norm.gain, *weights, own.gated, norm.eps)
 
 
 @functools.cache

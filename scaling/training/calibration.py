@@ -1,11 +1,11 @@
 """Kernels and compiler: chosen per shape by a short measurement on this machine, not by belief.
 
-Which library multiplies faster, and whether short windows are attended to faster by whole products,
-depends on the processor and the shape; both are measured in a second or two of eager steps.
-torch.compile fuses what lies between the products, but costs up to half a minute before its first
-step, so it is tried only where a saving that is plausible would win that back. The choice is part
-of what a run was: it is measured before the first cell, kept in the results folder and taken again
-on resume, so that a resumed run stays bit for bit what it would have been.
+Whether our own kernels are the fastest, or which library of torch's multiplies faster, depends on
+the processor and the shape; that is measured in half a second of eager steps. torch.compile fuses
+what lies between the products, as ours do, but costs up to half a minute before its first step, so
+it is tried only where ours do not win and a saving that is plausible would win that back. The
+choice is part of what a run was: it is measured before the first cell, kept in the results folder
+and taken again on resume, so that a resumed run stays bit for bit what it would have been.
 """
 
 import json
@@ -27,26 +27,27 @@ from scaling.data.archives import Report
 from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
 from scaling.models.kernels import (
-    ATTENTIONS,
     ONEDNN,
+    PLAIN,
     PRODUCTS,
     STOCK,
     Kernels,
-    use_kernels,
 )
+from scaling.training.casting import settle_kernels
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
 from scaling.training.origins import ask_worker, forkserver
+from scaling.training.strategy import ALONE
 from scaling.training.trunk import TrunkTraining
 from scaling.training.worker import device_name, make_training, settle_process
 
 TOO_SHORT = "too short for compiling to pay"
 KILLED = "measurement was killed"
+OWN = "own kernels are the fastest"
 NOT_LASTING = (TOO_SHORT, KILLED)  # reasons that another sweep may not have
 WARM_STEPS = 2  # before a measurement; the first compiles
 ROUNDS = 3  # of steps that take turns, at least,
-MEASURED_S = 0.3  # and so long for each of the kernels that are compared
-WHOLE_WINDOW = 256  # positions up to which attention by whole products is tried
+MEASURED_S = 0.1  # and so long for each of the kernels that are compared
 COMPILE_S, PLAUSIBLE = 30.0, 0.2  # what compiling costs at most, and the share that it may save
 WORTH_MEASURING_S = COMPILE_S / PLAUSIBLE  # of eager training
 SURELY_SHORT_FLOPS = 1e11  # less than that on any machine: not even measured
@@ -56,10 +57,10 @@ SURELY_SHORT_FLOPS = 1e11  # less than that on any machine: not even measured
 class Timing:
     """What one step of a shape costs here, in seconds; None: not measured."""
 
-    stock_s: float | None = None  # eager, by torch's own kernels
+    stock_s: float | None = None  # eager, by torch's kernels
     eager_s: float | None = None  # eager, by the fastest ones:
     product: str = STOCK.product
-    attention: str = STOCK.attention
+    native: bool = STOCK.native
     compiled_s: float | None = None
     compile_s: float | None = None  # until the first compiled step is done
     reason: str = ""  # why something was not measured
@@ -79,7 +80,7 @@ def choose_kernels(
     Parameters
     ----------
     mode : {"auto", "always", "never"}
-        Whether to compile; nothing is measured unless "auto", and torch's own kernels serve.
+        Whether to compile; nothing is measured unless "auto".
     folder : Path
         The results folder: `calibration.json` in it holds earlier choices, which stay.
     workers : int
@@ -91,7 +92,8 @@ def choose_kernels(
     """
     check_choice("compile", mode, CHOICES["compile"])
     if mode != "auto":
-        return {t.trunk_id: replace(STOCK, compiled=mode == "always") for t in trunks}
+        wished = replace(PLAIN, compiled=True) if mode == "always" else STOCK
+        return {t.trunk_id: wished for t in trunks}
     path = folder / "calibration.json"
     kept = _read(path, chosen=True)
     groups: dict[str, list[Trunk]] = {}
@@ -148,7 +150,9 @@ def measure_cell(cell: Cell, steps: int, device: str) -> Timing:
     except RuntimeError as error:  # out of memory: the sweep itself will say so
         return Timing(reason=str(error)[:500])
     best = min(seconds, key=seconds.__getitem__)
-    timing = Timing(seconds[STOCK], seconds[best], best.product, best.attention)
+    timing = Timing(seconds[PLAIN], seconds[best], best.product, best.native)
+    if best.native:
+        return replace(timing, reason=OWN)
     if steps * seconds[best] < WORTH_MEASURING_S:
         return replace(timing, reason=TOO_SHORT)
     compiled, began = replace(best, compiled=True), time.perf_counter()
@@ -164,24 +168,24 @@ def measure_cell(cell: Cell, steps: int, device: str) -> Timing:
 
 
 def candidates(cell: Cell, device: str) -> list[Kernels]:
-    """Kernels that may be the fastest for a cell, torch's own first."""
+    """Kernels that may be the fastest for a cell, torch's own as a rule says among them."""
     if device != "cpu":
-        return [STOCK]
-    attentions = ATTENTIONS if cell.shape.seq_len <= WHOLE_WINDOW else ATTENTIONS[:1]
+        return [PLAIN]
     products = PRODUCTS if ONEDNN else PRODUCTS[:1]
-    return [Kernels(product, attention) for product in products for attention in attentions]
+    native, _ = settle_kernels(STOCK, cell.precision, ALONE, device)
+    return [*dict.fromkeys([native, *map(Kernels, products)])]
 
 
 def race_kernels(training: TrunkTraining, kernels: list[Kernels]) -> dict[Kernels, float]:
     """Seconds of the fastest training step by each of these, which take turns."""
     seconds = dict.fromkeys(kernels, math.inf)
     for chosen in kernels:
-        use_kernels(training.model, chosen)
+        training.use(chosen)
         take_steps(training, WARM_STEPS)
     began, rounds = time.perf_counter(), 0
     while rounds < ROUNDS or time.perf_counter() - began < MEASURED_S * len(kernels):
         for chosen in kernels:
-            use_kernels(training.model, chosen)
+            training.use(chosen)
             started = time.perf_counter()
             take_steps(training, 1)
             seconds[chosen] = min(seconds[chosen], time.perf_counter() - started)
@@ -245,7 +249,7 @@ def _is_timing(kept: Any, chosen: bool) -> bool:
     times = [value for name, value in kept.items() if name.endswith("_s") and value is not None]
     if not all(type(value) in (int, float) and 0 <= value < math.inf for value in times):
         return False
-    if kept.get("product") not in PRODUCTS or kept.get("attention") not in ATTENTIONS:
+    if kept.get("product") not in PRODUCTS or type(kept.get("native")) is not bool:
         return False
     if chosen:
         return type(kept.get("compiled")) is bool

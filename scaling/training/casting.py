@@ -1,11 +1,16 @@
 """Make a model compute in a precision (`scaling.training.precision`)."""
 
+from dataclasses import replace
+
 import torch
 from torch.amp.grad_scaler import GradScaler
 
 from scaling.models.build import Model
+from scaling.models.kernels import Kernels
+from scaling.models.native import library
 from scaling.models.quantised import train_in_float8, train_quantised
 from scaling.training.precision import parse_precision, refuse_device
+from scaling.training.strategy import ALONE, ParallelConfig
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FULL_RANGE = GradScaler("cpu", enabled=False)  # a loss that needs no scale
@@ -39,6 +44,26 @@ def cast(model: Model, precision: str, device: str) -> tuple[torch.autocast, Gra
     dtype = AUTOCAST.get(asked.name)
     autocast = torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None)
     return autocast, GradScaler(kind, enabled=asked.name == "fp16")
+
+
+def settle_kernels(
+    kernels: Kernels, precision: str, plan: ParallelConfig, device: str
+) -> tuple[Kernels, str]:
+    """Return the kernels that a training gets, and why they are not our own where those were meant.
+
+    Ours are for one process and fp32 on a CPU, and want a C compiler, or what it made before.
+    """
+    if not kernels.native or device != "cpu":
+        return replace(kernels, native=False), ""
+    missing = library()
+    why = missing if isinstance(missing, str) else ""
+    if plan != ALONE:
+        why = f"parallel={plan.label}"
+    if precision != "fp32":
+        why = f"precision={precision}"
+    if kernels.compiled:
+        why = "compile=always"
+    return replace(kernels, native=not why), why
 
 
 def set_products(precision: str) -> None:

@@ -63,7 +63,7 @@ class Job:
 
         Where the launcher has started every rank, it is trained in theirs.
         """
-        from scaling.models.kernels import STOCK  # and torch, which nobody needs who only
+        from scaling.models.kernels import PLAIN, STOCK  # and torch, which nobody needs who only
         from scaling.training import pool  # hands jobs over
 
         cells = list(self.trunk.cells)
@@ -73,7 +73,7 @@ class Job:
         started = launched()
         if started is None:
             pool.check_devices(self.plan, device)
-            kernels = replace(STOCK, compiled=self.compiled)
+            kernels = replace(PLAIN, compiled=True) if self.compiled else STOCK
             options |= {"workers": 1, "kernels": {t.trunk_id: kernels for t in todo}}
             events = pool.train_here(todo, self.tokens(), folder, **options)
         elif started[0] == 0:

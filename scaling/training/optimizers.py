@@ -5,8 +5,11 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from scaling.models.build import Model
+from scaling.models.native import Parameter, kernels
+from scaling.training.casting import FULL_RANGE
 from scaling.training.optim import Recipe
 from scaling.training.parallel import blocks_of, local_part, zero_optimizer
 from scaling.training.strategy import ALONE, ParallelConfig
@@ -43,6 +46,62 @@ def make_optimizer(
         moments = {m: torch.zeros_like(parameter) for m in ("exp_avg", "exp_avg_sq")}
         local.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
     return Muon(matrices, optimizer, recipe.weight_decay) if matrices else optimizer
+
+
+def update(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    lr: float | Tensor,
+    grad_clip: float,
+    scaler: GradScaler = FULL_RANGE,
+) -> None:
+    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks.
+
+    None where a scaled loss has overflowed, which halves the scale.
+    """
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+
+
+class NativeAdamW:
+    """Clipping and AdamW's step by one call of our own kernel, on the states of torch's AdamW.
+
+    w <- (1 - lr decay) w - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), as torch's fused
+    kernel up to rounding; gradients enter m and v scaled to a total norm of at most `clip`.
+
+    Parameters
+    ----------
+    optimizer : AdamW
+        From `make_optimizer`; its parameters and states stay where they are, fp32 on the CPU.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        groups = optimizer.param_groups
+        self.parameters = [p for group in groups for p in group["params"]]
+        decays = [group["weight_decay"] for group in groups for _ in group["params"]]
+        self.array = (Parameter * len(decays))()
+        for entry, parameter, decay in zip(self.array, self.parameters, decays, strict=True):
+            state = optimizer.state[parameter]
+            entry.weight, entry.size, entry.decay = parameter.data_ptr(), parameter.numel(), decay
+            entry.mean, entry.square = state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr()
+            entry.step = state["step"].data_ptr()
+        self.options = *groups[0]["betas"], groups[0]["eps"]
+
+    def step(self, lr: float, clip: float) -> None:
+        """Update all parameters from their gradients, and forget these."""
+        gradients = []  # keeps copies until the call
+        for entry, parameter in zip(self.array, self.parameters, strict=True):
+            gradient, parameter.grad = parameter.grad, None
+            gradients.append(None if gradient is None else gradient.contiguous())
+            entry.grad = None if gradient is None else gradients[-1].data_ptr()
+        kernels().adamw(len(gradients), self.array, lr, clip, *self.options)
 
 
 class Muon(torch.optim.Optimizer):

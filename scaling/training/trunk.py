@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
 
 from scaling.data.objectives import Objective, count_windows, cut_windows, make_objective
 from scaling.data.order import Mixture, draw_windows
@@ -23,10 +22,10 @@ from scaling.data.shards import Ids
 from scaling.models.build import Model, build_model
 from scaling.models.kernels import STOCK, Kernels, use_kernels
 from scaling.shapes.shape import Shape
-from scaling.training.casting import FULL_RANGE, cast
+from scaling.training.casting import cast, settle_kernels
 from scaling.training.graphed import StaticStep, why_plain
 from scaling.training.optim import Recipe, cooldown_start, lr_at
-from scaling.training.optimizers import make_optimizer
+from scaling.training.optimizers import NativeAdamW, make_optimizer, update
 from scaling.training.parallel import (
     average,
     deal,
@@ -146,9 +145,10 @@ class TrunkTraining:
         if mesh is None:
             self.model.to(device)
         self.autocast, self.scaler = cast(self.model, precision, device)
-        use_kernels(self.model, kernels)
+        settled = settle_kernels(kernels, precision, plan, device)
         self.loss_of = parallelise(self.model, plan, mesh)
         self.optimizer = make_optimizer(self.model, recipes[0], plan)
+        self.use(*settled)
         steps = max(recipe.steps for recipe in recipes)
         self.looks = look_steps(steps)
         self.loss_sum = torch.zeros((), device=device)
@@ -162,6 +162,13 @@ class TrunkTraining:
         self.static = StaticStep(*parts, steps, device) if still else None
         if state is not None:
             self.restore(state)
+
+    def use(self, kernels: Kernels, why_torch: str = "") -> None:
+        """Compute by these from now on, which must be what `settle_kernels` allows."""
+        use_kernels(self.model, kernels)
+        own = kernels.native and self.recipes[0].optimizer == "adamw"
+        self.native = NativeAdamW(self.optimizer) if own else None
+        self.computed_by = f"{kernels.label}: {why_torch}" if why_torch else kernels.label
 
     def run(self) -> Iterator[Point | Branching | Outcome]:
         """Train the trunk and every branch; one Outcome per recipe, in their order.
@@ -227,7 +234,11 @@ class TrunkTraining:
     def _train_on(self, batch: tuple[Tensor, ...], lr: float | Tensor, grad_clip: float) -> None:
         with self.autocast:
             loss = self.loss_of(*batch).mean()
-        update(self.model, self.optimizer, loss, lr, grad_clip, self.scaler)
+        if self.native:
+            loss.backward()
+            self.native.step(float(lr), grad_clip)
+        else:
+            update(self.model, self.optimizer, loss, lr, grad_clip, self.scaler)
         self.loss_sum += loss.detach()
 
     def _look(self, recipe: Recipe, branch: int | None) -> Generator[Point, None, str]:
@@ -278,28 +289,6 @@ class TrunkTraining:
         )
         of_each = tuple(parts) if mixed is held_out else ()
         return Outcome(branch, self.step, loss=mean, loss_std=error, parts=of_each)
-
-
-def update(
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    loss: Tensor,
-    lr: float | Tensor,
-    grad_clip: float,
-    scaler: GradScaler = FULL_RANGE,
-) -> None:
-    """One optimizer step at learning rate `lr`, gradients clipped to a total norm, of all ranks.
-
-    None where a scaled loss has overflowed, which halves the scale.
-    """
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimizer)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip, foreach=True)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def look_steps(steps: int) -> set[int]:

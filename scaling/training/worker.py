@@ -106,7 +106,7 @@ def run_trunk(
                 **part_columns(cell, data, news),
                 "wall_s": now - began,
                 "compiled": int(kernels.compiled),
-                "kernels": kernels.label,
+                "kernels": training.computed_by,
                 "parallel": plan.label,
                 "ranks": plan.ranks,
                 **of_gpu(training),

@@ -49,8 +49,8 @@ def test_compiling_pays_when_it_is_won_back(timing, steps, pays):
 
 def test_a_shape_is_measured_once_per_machine(trunks, tmp_path, monkeypatch):
     measured = {
-        8: Timing(0.01, 0.01, compiled_s=0.005, compile_s=1.0),
-        16: Timing(0.01, 0.01, "onednn", compiled_s=0.02, compile_s=1.0),
+        8: Timing(0.01, 0.01, native=False, compiled_s=0.005, compile_s=1.0),
+        16: Timing(0.01, 0.01, "onednn", False, compiled_s=0.02, compile_s=1.0),
     }
     monkeypatch.setattr(calibration, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(
@@ -96,7 +96,7 @@ def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_pat
 
 def test_a_resumed_sweep_keeps_its_choice(trunks, tmp_path):
     kept = {
-        task_key(t.cells[0]): {"product": "torch", "attention": "flash", "compiled": n == 1}
+        task_key(t.cells[0]): {"product": "torch", "native": n == 0, "compiled": n == 1}
         for n, t in enumerate(trunks)
     }
     (tmp_path / "calibration.json").write_text(json.dumps(kept))
@@ -156,12 +156,20 @@ def test_a_compiler_that_fails_leaves_the_eager_time_and_the_reason(trunks, monk
 
     compiled_block.cache_clear()  # another test may have compiled one
     monkeypatch.setattr("torch.compile", broken)
+    monkeypatch.setattr("scaling.training.casting.library", lambda: "no C compiler")
     timing = measure_cell(trunks[0].cells[0], 10**9, "cpu")
     assert timing.eager_s is not None and timing.stock_s is not None
     assert 0 < timing.eager_s <= timing.stock_s
     assert timing.compiled_s is None
     assert timing.reason == "RuntimeError: no C++ compiler found"
     assert not timing.pays(10**9)
+
+
+def test_where_our_own_kernels_are_the_fastest_nothing_is_compiled(trunks, monkeypatch):
+    monkeypatch.setattr("torch.compile", None)  # would fail if it were called
+    timing = measure_cell(trunks[0].cells[0], 10**9, "cpu")
+    assert timing.native and timing.reason == calibration.OWN
+    assert timing.eager_s < timing.stock_s
 
 
 def test_timings_belong_to_shape_batch_and_precision(trunks):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recipes import TINY
 
 from scaling.data.order import window_order
-from scaling.models.kernels import Kernels
+from scaling.models.kernels import PLAIN, Kernels
 from scaling.shapes.shape import Shape
 from scaling.training.trunk import (
     Branching,
@@ -211,3 +211,17 @@ def test_the_outcome_measures_the_spread_of_windows():
     _, outcome = train(recipe=replace(RECIPE, steps=20))
     assert isinstance(outcome, Outcome)
     assert 0 < outcome.loss_std < outcome.loss
+
+
+def test_our_own_kernels_train_as_torchs_do(monkeypatch):
+    short = replace(RECIPE, steps=60, cooldown_steps=12, weight_decay=0.1, grad_clip=0.3)
+    (points, ours), (again, _) = (train(short) for _ in range(2))
+    assert points == again
+    torchs, theirs = train(short, kernels=Kernels())
+    found, right = ([p.loss for p in ps] for ps in (points, torchs))
+    assert found == pytest.approx(right, abs=1e-4) and found != right
+    assert ours.loss == pytest.approx(theirs.loss, abs=1e-4)
+    monkeypatch.setattr("scaling.training.casting.library", lambda: "no C compiler")
+    without = trunk()
+    assert (without.native, without.computed_by) == (None, f"{PLAIN.label}: no C compiler")
+    assert trunk(precision="bf16").computed_by == f"{PLAIN.label}: precision=bf16"
