@@ -4,8 +4,10 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -228,7 +230,11 @@ def one_line_errors(known: Callable[[], Sequence[str]] = list) -> Iterator[None]
     """
 
     def show(message, category, *_):
-        print(f"warning: {message}", file=sys.stderr)
+        line = f"warning: {message}"
+        if sys.stderr.isatty():  # where people read it, no word is broken
+            width = shutil.get_terminal_size().columns
+            line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        print(line, file=sys.stderr)
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves its errors to us
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
