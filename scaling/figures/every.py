@@ -42,9 +42,7 @@ def all_figures(
         "compute": lambda: compute_figure(runs, curves, **with_fit("envelope")),
         "isoflop": lambda: isoflop_figure(runs, **with_fit("isoflop")),
         "contour": lambda: contour_figure(runs, fits["parametric"]),
-        "triptych": lambda: triptych_figure(
-            runs, *kaplan, frontier=fits.get("isoflop"), **shared
-        ),
+        "triptych": lambda: triptych_figure(runs, *kaplan, frontier=fits.get("isoflop"), **shared),
         "ratio": lambda: ratio_figure(report.fits),
     }
     if not (runs.status == "ok").any():

@@ -103,5 +103,5 @@ def _draw_minima(ax: Axes, fit: Fit, aside: float) -> tuple[list[float], list[fl
             style = {"color": "black", "mfc": "white", "ms": 3.5, "marker": "o" if good else "x"}
             moved = bowl | {"budget": bowl["budget"] * aside}
             value, *own = paper.draw_bar(ax, moved, "tokens_per_param", label=label, **style)
-            values, ends = values + [value], ends + (own if good else [])
+            values, ends = [*values, value], ends + (own if good else [])
     return values, ends

@@ -160,7 +160,9 @@ def test_compute_shows_sizes_and_tokens_along_the_envelope(figures, report):
     for ax, symbol in zip(figures["compute"].axes[1:3], "ND", strict=True):
         dots, law = ax.get_lines()[:2]
         np.testing.assert_allclose(dots.get_ydata(), fit.minima[symbol])
-        np.testing.assert_allclose(law.get_ydata(), getattr(fit, f"{symbol}_opt")(law.get_xdata()).value)
+        np.testing.assert_allclose(
+            law.get_ydata(), getattr(fit, f"{symbol}_opt")(law.get_xdata()).value
+        )
 
 
 def test_compute_curves_end_at_the_compute_of_their_run(runs, curves):

@@ -23,7 +23,9 @@ def test_ticks_are_round_and_apart(low, high, length, ticks):
 
 
 @pytest.mark.parametrize("width", [1.2, 1.7, 2.6, 5.0])
-@pytest.mark.parametrize("symbol, ends", [("N", (9e7, 4e8)), ("N", (1e6, 1e12)), ("C", (2e11, 3e12))])
+@pytest.mark.parametrize(
+    "symbol, ends", [("N", (9e7, 4e8)), ("N", (1e6, 1e12)), ("C", (2e11, 3e12))]
+)
 def test_labels_never_collide(width, symbol, ends):
     fig = paper_figure(width, 1.5)
     ax = fig.add_subplot()
