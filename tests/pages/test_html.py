@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from conftest import BUDGETS, make_curves, make_grid
 
 import scaling
 from scaling.fitting.result import load_fit
@@ -33,13 +32,13 @@ LIMITS = [(None, 0.0), ("300B", 0.0), (None, 3e12), ("300B", 3e12), ("3B", 0.0)]
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(grid, curves_of):
     """A table with evil names, a run that diverged, two meanings of N, and curves."""
-    runs = make_grid(noise=0.004, seed=3, sizes=5, budgets=BUDGETS[1:])
+    runs = grid(noise=0.004, seed=3, sizes=5, budgets=(4e11, 8e11, 1.6e12))
     runs["non_embedding_params"] = (runs.total_params - 9 * runs.total_params**0.5).round()
     runs["name"], runs["reason"] = EVIL, ""
     runs.loc[2, ["status", "reason"]] = ["diverged", EVIL]
-    curves = make_curves(runs)
+    curves = curves_of(runs)
     config = FitConfig(bootstrap=20, audit=False)
     found = fit_conventions(runs, config)
     return runs, curves, [found[0], *found], config
