@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import Locator, MaxNLocator
@@ -27,15 +28,17 @@ class RoundTicks(Locator):
     write : function of a value that returns its label
     """
 
+    axis: Any  # matplotlib sets it
+
     def __init__(self, write: Callable[[float], str]):
         self.write = write
         self.shortest: dict[tuple, float] = {}
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> list[float]:
         """Ticks of the axis as it is now."""
         return self.tick_values(*sorted(self.axis.get_view_interval()))
 
-    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Ticks between two positive values."""
         ax = self.axis.axes
         across = self.axis.axis_name == "x"
@@ -43,7 +46,7 @@ class RoundTicks(Locator):
         view = (*ax.figure.get_size_inches(), vmin, vmax)
         length = self.shortest[view] = min(length, self.shortest.get(view, length))
         room = self._width if across else lambda value: 1.1 * SIZE
-        return readable_ticks(vmin, vmax, length, room)
+        return readable_ticks(vmin, vmax, length, room).tolist()
 
     def _width(self, value: float) -> float:
         return EM * SIZE * len(MARKUP.sub("", self.write(value)))
