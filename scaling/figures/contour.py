@@ -65,7 +65,7 @@ def _draw_contours(ax: Axes, fit: Fit, C_range, N_range) -> QuadContourSet:
 
 def _round_levels(low: float, high: float) -> np.ndarray:
     """Round losses in [low, high], evenly spaced unless they differ by much."""
-    levels = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    levels = np.asarray(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
     if high / low > EVENLY:
         levels = np.outer(10.0 ** np.arange(-3, 4), ROUND).ravel()
     return levels[(levels >= low) & (levels <= high)]
@@ -73,7 +73,7 @@ def _round_levels(low: float, high: float) -> np.ndarray:
 
 def _label_levels(ax: Axes, lines: QuadContourSet) -> None:
     """Write each level on its contour, where that is farthest from all that is drawn besides."""
-    taken = np.concatenate([_places(ax, line.get_xydata()) for line in ax.get_lines()])
+    taken = np.concatenate([_places(ax, np.asarray(line.get_xydata())) for line in ax.get_lines()])
     for level, segments in zip(lines.levels, lines.allsegs, strict=True):
         vertices = np.concatenate(segments)
         places = _places(ax, vertices)
@@ -85,7 +85,8 @@ def _label_levels(ax: Axes, lines: QuadContourSet) -> None:
         taken = np.concatenate([taken, places[[best]]])
         box = {"fc": "white", "ec": "none", "pad": 0.6}
         style = {"ha": "center", "va": "center", "fontsize": 7, "color": "0.35", "zorder": 1.2}
-        ax.text(*vertices[best], f"{level:g}", bbox=box, **style)
+        x, y = vertices[best]
+        ax.text(x, y, f"{level:g}", bbox=box, **style)
 
 
 def _places(ax: Axes, points: np.ndarray) -> np.ndarray:

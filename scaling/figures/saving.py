@@ -57,7 +57,9 @@ def laid_out(figure: Figure) -> Iterator[None]:
     Until it settles, as every one changes how many ticks there is room for.
     """
     engine, places = figure.get_layout_engine(), np.zeros(1)
-    for _ in range(LAYOUTS if engine else 0):
+    for _ in range(LAYOUTS):
+        if engine is None:
+            break
         engine.execute(figure)
         before, places = places, np.array([ax.get_position().bounds for ax in figure.axes])
         if np.all(np.abs(places - before) < SETTLED):
