@@ -129,7 +129,7 @@ def limit_figure(plans: pd.DataFrame, limit: float, trained: pd.DataFrame) -> Fi
         for option, style in OPTIONS.items():
             rows = shown.loc[shown.option == option].sort_values("C")
             ax.plot(rows["C"], rows[symbol], style, color="black", label=NAMES[option])
-        paper.log_scale(ax, "x", "C", *paper.limits(shown["C"], 1.0))
+        paper.log_scale(ax, "x", "C", *paper.limits([*shown["C"], *trained["C"]], 1.1))
         values = [*shown[symbol], *trained[symbol]]
         paper.log_scale(ax, "y", symbol, *paper.limits(values, 1.2))
         if symbol == "D":
