@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from matplotlib.axis import Axis, XAxis
-from matplotlib.figure import Figure
 from matplotlib.ticker import Locator, MaxNLocator
 
 from scaling.quantities import format_quantity
@@ -38,15 +36,14 @@ class RoundTicks(Locator):
 
     def __call__(self) -> list[float]:
         """Ticks of the axis as it is now."""
-        return self.tick_values(*sorted(cast(Axis, self.axis).get_view_interval()))
+        return self.tick_values(*sorted(self.axis.get_view_interval()))
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Ticks between two positive values."""
-        axis = cast(Axis, self.axis)
-        figure, box = cast(Figure, axis.get_figure(root=True)), axis.axes.bbox
-        across = isinstance(axis, XAxis)
-        length = (box.width if across else box.height) * 72 / figure.dpi
-        view = (*figure.get_size_inches(), vmin, vmax)
+        ax = self.axis.axes
+        across = self.axis.axis_name == "x"
+        length = (ax.bbox.width if across else ax.bbox.height) * 72 / ax.figure.dpi
+        view = (*ax.figure.get_size_inches(), vmin, vmax)
         length = self.shortest[view] = min(length, self.shortest.get(view, length))
         room = self._width if across else lambda value: 1.1 * SIZE
         return readable_ticks(vmin, vmax, length, room).tolist()
