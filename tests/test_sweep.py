@@ -175,7 +175,11 @@ def test_trained_models_are_saved_and_what_lacks_one_is_trained_again(swept, sca
     runs = pd.read_csv(folder / "runs.csv")
     assert {p.name for p in (folder / "models").iterdir()} == set(runs.run_id)
     for model in (folder / "models").iterdir():
-        assert {p.name for p in model.iterdir()} == {"config.json", "model.safetensors"}
+        assert {p.name for p in model.iterdir()} == {
+            "README.md",
+            "config.json",
+            "model.safetensors",
+        }
     before = pd.read_csv(cwd / "results" / "smoke-synthetic" / "runs.csv").set_index("run_id")
     assert runs.loss.tolist() == before.loss[runs.run_id].tolist()  # bit for bit
 

@@ -81,4 +81,4 @@ def test_the_plot_verb_draws_in_the_format_asked_for(grid, tmp_path):
     assert done.returncode == 0, done.stderr
     names = {p.name for p in (tmp_path / "figures").glob("*.svg")}
     assert names == {f"{n}.svg" for n in ("compute", "isoflop", "contour", "triptych", "ratio")}
-    assert done.stdout.count(".svg") == 5
+    assert str(tmp_path / "figures") in "".join(done.stdout.splitlines())
