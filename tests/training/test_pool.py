@@ -290,7 +290,7 @@ def test_saved_models_have_the_losses_of_their_rows(cells, data, tmp_path):
         losses = window_losses(model, objective, data.load("valid"), cell.valid_windows)
         row = read_records(tmp_path, [cell])[cell.run_id]["row"]
         assert tokenizer is None  # ids that never were text
-        assert losses.mean() == row["loss"]
+        assert losses.mean() == pytest.approx(row["loss"], rel=1e-6)  # by other kernels
         facts = read_config(folder)["facts"]
         assert (facts["run_id"], facts["loss"]) == (cell.run_id, row["loss"])
     everything = [*trunk.cells, *lost[0].cells]
