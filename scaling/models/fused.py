@@ -57,10 +57,10 @@ class _AddAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        x_BTW, gain_W, qkv_QW, out = ctx.saved_tensors[:4]
-        grads = [torch.empty_like(t) for t in (x_BTW, gain_W, qkv_QW, out)]
+        kept = ctx.saved_tensors  # once: a block that is computed again has them once
+        grads = [torch.empty_like(t) for t in kept[:4]]
         grad_BTW = grad_outputs[0].contiguous()
-        call("add_attention_back", ctx.sizes, *ctx.saved_tensors, grad_BTW, *grads)
+        call("add_attention_back", ctx.sizes, *kept, grad_BTW, *grads)
         return *grads, *[None] * 4
 
 
@@ -82,9 +82,10 @@ class _AddFeedForward(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        grads = [torch.empty_like(t) for t in ctx.saved_tensors[:4]]
+        kept = ctx.saved_tensors
+        grads = [torch.empty_like(t) for t in kept[:4]]
         grad_BTW = grad_outputs[0].contiguous()
-        call("add_feed_forward_back", ctx.sizes, *ctx.saved_tensors, grad_BTW, *grads)
+        call("add_feed_forward_back", ctx.sizes, *kept, grad_BTW, *grads)
         return *grads, None, None
 
 

@@ -57,7 +57,7 @@ def settle_kernels(
         return replace(kernels, native=False), ""
     missing = library()
     why = missing if isinstance(missing, str) else ""
-    if plan != ALONE:
+    if plan.mode != ALONE.mode:
         why = f"parallel={plan.label}"
     if precision != "fp32":
         why = f"precision={precision}"

@@ -4,10 +4,10 @@ Every rank runs the same program on its slice of every batch. FSDP2 hooks `forwa
 loss becomes the forward of a module around it; parameters keep their names, and what torch needs to
 know of their place (mesh, shard) stands in the parameters themselves, which are DTensors.
 
-The losses are those of one process to 1e-5 nats. Bit for bit equal are two ranks of DDP and one
-process that accumulates the gradients of their slices, and a run of two ranks and one that was
-stopped: sums of more terms are taken in an order that buckets decide. FSDP clips by a norm that is
-summed over shards, in an order of its own.
+Ranks compute by torch's kernels; the losses are those of one process to 1e-5 nats. Bit for bit
+equal are two ranks of DDP and one process that accumulates the gradients of their slices by the
+same kernels, and a run of two ranks and one that was stopped: sums of more terms are taken in an
+order that buckets decide. FSDP clips by a norm that is summed over shards, in an order of its own.
 """
 
 import contextlib

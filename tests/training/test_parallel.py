@@ -131,7 +131,7 @@ def weights_of(plan):
 
 def weights_by_slices(ranks):
     """Those of one process that accumulates the gradients of the ranks' slices."""
-    trunk = training(recipes=[RECIPE])
+    trunk = training(recipes=[RECIPE], kernels=PLAIN)  # as theirs
     for step, (batch,) in enumerate(trunk._batches(0, RECIPE.steps, RECIPE.batch_size)):
         *others, last = (trunk.model.loss(part).mean() / ranks for part in batch.chunk(ranks))
         for loss in others:
