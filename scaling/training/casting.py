@@ -58,7 +58,7 @@ def settle_kernels(
     missing = library()
     why = missing if isinstance(missing, str) else ""
     if plan.mode != ALONE.mode:
-        why = f"parallel={plan.label}"
+        why = "several ranks"
     if precision != "fp32":
         why = f"precision={precision}"
     if kernels.compiled:

@@ -13,7 +13,10 @@ from processes import command, descendants, parent
 from sweeps import TIMING, TINY
 from verbs import SECONDS
 
+from scaling.models.kernels import STOCK
+from scaling.training.casting import settle_kernels
 from scaling.training.saved import load_model
+from scaling.training.strategy import ALONE
 
 ROOT = Path(__file__).parents[2]
 ASKED = [*TINY, "grid.budgets=[2e9]", "grid.widths=[8]", "checkpoint_s=0", "save_models=true"]
@@ -98,7 +101,9 @@ def test_a_sweep_that_is_killed_takes_its_ranks_along_and_one_process_goes_on(
     sweep.kill()
     sweep.wait()
     gone(family)
-    check_same(finish(start(cwd=tmp_path), tmp_path), undisturbed[0], parallel="none", ranks=1)
+    kernels, _ = settle_kernels(STOCK, "fp32", ALONE, "cpu")
+    alone = {"parallel": "none", "ranks": 1, "kernels": kernels.label}
+    check_same(finish(start(cwd=tmp_path), tmp_path), undisturbed[0], **alone)
 
 
 def check_same(tables, expected, **told):
