@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_train import PlainGPT
+from benchmark_train import plain_stepper
 
 from scaling.files import write_text
 from scaling.models.kernels import Kernels
@@ -85,27 +85,6 @@ def peaks():
     return {name: matmul_peak(dtype, name) for name, dtype in wanted.items()}
 
 
-def plain_step(cell):
-    """Return a function that does one step of the plain GPT, as one writes it for a GPU."""
-    model, rng = PlainGPT(cell.shape).to(DEVICE), np.random.default_rng(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=cell.recipe.lr, fused=True)
-    tokens = rng.integers(0, cell.shape.vocab_size, 10**6).astype(np.uint16)
-    T = cell.shape.seq_len
-
-    def step():
-        starts = rng.integers(0, len(tokens) - T - 1, cell.recipe.batch_size)
-        windows = [torch.from_numpy(tokens[i : i + T + 1].astype(np.int64)) for i in starts]
-        batch = torch.stack(windows).pin_memory().to(DEVICE, non_blocking=True)
-        with torch.autocast("cuda", torch.bfloat16):
-            loss = model(batch[:, :-1], batch[:, 1:])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return step
-
-
 def batched_step(cell, n):
     """Return a function that does one step of n seeds in one model."""
     members = Members(cell.shape, range(n), cell.recipe, DEVICE, PRECISION)
@@ -121,7 +100,7 @@ def steps_per_s(cell, kind, n):
         settle_process(DEVICE)
     failure, training = "", None
     if kind in ("plain", "batched"):
-        step = plain_step(cell) if kind == "plain" else batched_step(cell, n)
+        step = plain_stepper(cell, DEVICE) if kind == "plain" else batched_step(cell, n)
     else:
         training = random_training(cell, DEVICE, Kernels(compiled=kind == "compiled"))
         training.static = None if kind == "launched" else training.static

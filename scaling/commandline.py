@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -183,6 +184,11 @@ def _unknown_keys(node: Any, prefix: str = "") -> Iterator[str]:
 def job_folder(folder: str | Path) -> Path:
     """Return the folder, or in a multirun (`-m`) one beside it for each of its jobs."""
     return Path(f"{folder}{job_suffix()}")
+
+
+def retell(name: str) -> str:
+    """The command line of a verb as it was typed, which makes the same again."""
+    return shlex.join(["python", "-m", f"scaling.{name}", *sys.argv[1:]])
 
 
 def make_console() -> Console:

@@ -3,8 +3,6 @@
 Without b, a=results/A gain=1.1: how many FLOPs a test needs to see a gain of that size.
 """
 
-import shlex
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pandas as pd
 from omegaconf import MISSING, OmegaConf
 
 from scaling import products
-from scaling.commandline import TABLES, job_folder, make_console, verb
+from scaling.commandline import TABLES, job_folder, make_console, retell, verb
 from scaling.errors import check_range
 from scaling.files import write_table, write_text
 from scaling.fitting.detection import Detection, size_test
@@ -150,7 +148,7 @@ def write(
         save_figure(gain_figure(found, names, reach), folder / "gain.png")
         files.append("gain.png")
         title = f"{names[1]} against {names[0]}"
-    made = f"Made by {code(shlex.join(['python', '-m', 'scaling.compare', *sys.argv[1:]]))}."
+    made = f"Made by {code(retell('compare'))}."
     write_text(folder / "README.md", f"# {title}\n\n{made}\n\n{markdown(sections)}\n")
     products.settle(folder, FILES, files)
     return files

@@ -1,7 +1,5 @@
 """python -m scaling.fit runs=PATH: fit any table with N, D (or C) and loss, by every method."""
 
-import shlex
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ import pandas as pd
 from omegaconf import MISSING
 
 from scaling import products, results
-from scaling.commandline import TABLES, job_folder, make_console, verb
+from scaling.commandline import TABLES, job_folder, make_console, retell, verb
 from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.answer import print_answer
@@ -54,7 +52,7 @@ def main(command: FitCommand) -> None:
     products.claim(folder, results.FOUND, overwrite=command.overwrite)
     made = {
         "title": f"Fits of {name_table(Path(command.runs))}",
-        "command": shlex.join(["python", "-m", "scaling.fit", *sys.argv[1:]]),
+        "command": retell("fit"),
         "facts": facts(command, runs),
         "settings": {"fit": asdict(command.fit)},
     }

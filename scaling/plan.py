@@ -1,8 +1,6 @@
 """python -m scaling.plan budget=5.76e23: what to train with a budget, by which law, how sure."""
 
 import json
-import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scaling.commandline import TABLES, make_console, verb
+from scaling.commandline import TABLES, make_console, retell, verb
 from scaling.files import write_text
 from scaling.hardware.devices import Device, device_from, get_device
 from scaling.pages.ability import show_ability, tell_ability
@@ -169,7 +167,7 @@ def _write_markdown(command: PlanCommand, plan: Plan, sections: Iterator[Section
 
 def _list_steps(command: PlanCommand, plan: Plan) -> tuple[str, ...]:
     """The same command with what it was not asked for and what helps most."""
-    again = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    again = retell("plan")
     again = again if len(again) < LONG else "the same command with"
     steps = [] if command.html else [f"{again} html=plan.html"]
     if plan.status == "extrapolated" and plan.shape is not None and command.pilot is None:
@@ -262,7 +260,7 @@ def _write_pilot(command: PlanCommand, pilot: Pilot) -> str:
         return "As a grid file for the sweep: pilot_file=DIR/grid/NAME.yaml."
     path = Path(command.pilot_file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    told = retell("plan")
     write_text(path, write_grid(pilot.ladder, told))
     run = f"python -m scaling.sweep --config-dir {path.parent.parent} grid={path.stem}"
     return f"Train: {run} name={path.stem}; then plan again with law=results/{path.stem}."
@@ -283,7 +281,7 @@ def _write_page(plan: Plan, request: PlanRequest, *placed: Any, **held: Any) -> 
     """The page with sliders; its parts are imported here, as only who wants it pays for them."""
     from scaling.pages.html.planned import plan_page
 
-    told = shlex.join(["python", "-m", "scaling.plan", *sys.argv[1:]])
+    told = retell("plan")
     return plan_page(told, plan, request, *placed, **held)
 
 

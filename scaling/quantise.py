@@ -3,8 +3,6 @@
 A mistake is refused before torch is imported.
 """
 
-import shlex
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from scaling import products
-from scaling.commandline import job_folder, make_console, spare, verb
+from scaling.commandline import job_folder, make_console, retell, spare, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
@@ -112,7 +110,7 @@ def name_folder(source: Path, storage: Storage) -> str:
 
 def write_card(source: Path, found: "Shrunk", sections: list) -> str:
     """Return the README.md of the smaller model, under the header of the larger one's card."""
-    command = shlex.join(["python", "-m", "scaling.quantise", *sys.argv[1:]])
+    command = retell("quantise")
     parts = [
         f"{read_header(source / 'README.md')}# {source.name} in {found.storage.label}",
         f"Made by {code(command)}. `scaling.training.saved.load_model` reads it.",

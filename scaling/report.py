@@ -1,7 +1,5 @@
 """python -m scaling.report runs=PATH: one HTML page of any runs table, to look into and send on."""
 
-import shlex
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from scaling import products, results
-from scaling.commandline import TABLES, job_folder, make_console, verb
+from scaling.commandline import TABLES, job_folder, make_console, retell, verb
 from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.answer import print_answer
@@ -44,7 +42,7 @@ def main(command: ReportCommand) -> None:
     )
     report = results.fit_tables(runs, curves, command.fit)
     others = results.fit_conventions(runs, command.fit) if command.conventions else ()
-    asked = shlex.join(["python", "-m", "scaling.report", *sys.argv[1:]])
+    asked = retell("report")
     settings = _read_settings(path) | {"fit": asdict(command.fit)}
     products.claim(folder, [results.REPORT], overwrite=command.overwrite)
     name = path.resolve().stem if path.suffix else path.resolve().name

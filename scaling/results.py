@@ -1,7 +1,7 @@
 """A results folder: tables, fits, figures and a page for a reader, written and read back."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitConfig
 from scaling.pages.fits import results_page
 from scaling.tables.observations import N_COLUMNS
+from scaling.tables.reading import flatten
 from scaling.tables.runs import load_curves, load_runs, runs_to_csv
 
 FITS = ("fits.csv", "optima.csv", "audit.csv", "fit.json", "answer.json")
@@ -161,15 +162,6 @@ def write_report(
     flat = dict(flatten(settings))
     write_text(folder / REPORT, report_page(title, command, runs, curves, reports, flat))
     return REPORT
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings with dotted names, as on a command line."""
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def write_figures(

@@ -4,8 +4,6 @@ A GPT writes on, a BERT fills every [?] of the prompt by a token, a T5 by a span
 held-out text is taken, and the truth stands beside. A mistake is refused before torch is imported.
 """
 
-import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ import pandas as pd
 from omegaconf import MISSING
 
 from scaling import products
-from scaling.commandline import job_folder, make_console, spare, verb
+from scaling.commandline import job_folder, make_console, retell, spare, verb
 from scaling.data.corpora import DataConfig
 from scaling.data.objectives import count_windows, make_objective
 from scaling.data.shards import Ids
@@ -234,7 +232,7 @@ def keep(command: SampleCommand, model: Any, tokenizer: "Tokenizer", sections: l
             folder / "attention.png",
         )
         sections = [*sections, Section("Attention", figures=("attention",))]
-    shape, made = model.shape, shlex.join(["python", "-m", "scaling.sample", *sys.argv[1:]])
+    shape, made = model.shape, retell("sample")
     told = f"{shape.n_layers} layers, width {shape.width}, context {shape.seq_len}"
     parts = [f"# What a {shape.family} says", f"Made by `{made}`: {told}.", markdown(sections)]
     write_text(folder / "README.md", "\n\n".join(parts) + "\n")

@@ -6,7 +6,6 @@ draws, is imported where it is used.
 
 import contextlib
 import math
-import shlex
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from scaling import products, results
-from scaling.commandline import job_folder, make_console, spare, verb
+from scaling.commandline import job_folder, make_console, retell, spare, verb
 from scaling.data.config import DataConfig, check_data, read_vocab_size
 from scaling.data.curation import describe_curation
 from scaling.data.tokens import TokenData, prepare_tokens
@@ -272,7 +271,7 @@ def finish(
     if noise is not None and noise.varies:
         runs = runs.assign(weight=noise.weights(runs))
     results.write_tables(folder, runs, curves)
-    command = shlex.join(["python", "-m", "scaling.sweep", *sys.argv[1:]])
+    command = retell("sweep")
     models = {run_id: records.model_folder(folder, run_id) for run_id in runs.run_id}
     results.write_cards(folder, runs, models, asdict(config.data), command)
     if (finished := int((runs.status == "ok").sum())) < MIN_RUNS:

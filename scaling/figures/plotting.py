@@ -1,18 +1,16 @@
 """One figure of a report or of a fit, as a notebook shows it: `report.plot("isoflop")`."""
 
 import functools
-import io
 
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from scaling.figures.compute import compute_figure
 from scaling.figures.contour import contour_figure
 from scaling.figures.every import FIGURES, all_figures
 from scaling.figures.isoflop import isoflop_figure
 from scaling.figures.ratio import ratio_figure
-from scaling.figures.saving import COLOURS
+from scaling.figures.saving import draw_png
 from scaling.fitting.report import Report
 from scaling.fitting.result import Fit
 from scaling.tables.runs import load_runs
@@ -66,14 +64,5 @@ def _draw_fit(fit: Fit, runs: pd.DataFrame | None) -> Figure:
 
 def _show_itself(figure: Figure) -> Figure:
     """A figure that notebooks show though no pyplot knows it."""
-    vars(figure)["_repr_png_"] = functools.partial(draw_png, figure)
+    vars(figure)["_repr_png_"] = functools.partial(draw_png, figure, DPI)
     return figure
-
-
-def draw_png(figure: Figure) -> bytes:
-    """A figure as a PNG of a few ten kB."""
-    pixels, file = io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=DPI)
-    image = Image.open(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(file, "png", optimize=True)
-    return file.getvalue()

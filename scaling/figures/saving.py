@@ -35,7 +35,7 @@ def save_figure(figure: Figure, path: Path) -> bool:
             drawn = fingerprint(figure)
             if _read_fingerprint(path) == drawn:
                 return False
-            _write_png(figure, file, drawn)
+            file.write(draw_png(figure, RESOLUTION, drawn))
         else:
             with rc_context({"svg.hashsalt": path.stem}):
                 figure.savefig(file, format=kind, metadata=UNDATED[kind])
@@ -126,9 +126,12 @@ def _read_fingerprint(path: Path) -> str:
         return ""
 
 
-def _write_png(figure: Figure, file: io.BytesIO, drawn: str) -> None:
-    pixels, info = io.BytesIO(), PngInfo()
-    figure.savefig(pixels, format="png", dpi=RESOLUTION)
-    info.add_text(KEY, drawn)
+def draw_png(figure: Figure, dpi: int, drawn: str = "") -> bytes:
+    """A figure as a PNG of few colours, with its fingerprint if there is one."""
+    pixels, file, info = io.BytesIO(), io.BytesIO(), PngInfo()
+    figure.savefig(pixels, format="png", dpi=dpi)
+    if drawn:
+        info.add_text(KEY, drawn)
     image = Image.open(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(file, "png", optimize=True, pnginfo=info, dpi=(RESOLUTION, RESOLUTION))
+    image.save(file, "png", optimize=True, pnginfo=info, dpi=(dpi, dpi))
+    return file.getvalue()

@@ -57,11 +57,7 @@ class _AddAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        kept = ctx.saved_tensors  # once: a block that is computed again has them once
-        grads = [torch.empty_like(t) for t in kept[:4]]
-        grad_BTW = grad_outputs[0].contiguous()
-        call("add_attention_back", ctx.sizes, *kept, grad_BTW, *grads)
-        return *grads, *[None] * 4
+        return *_gradients(ctx, "add_attention_back", *grad_outputs), *[None] * 4
 
 
 class _AddFeedForward(torch.autograd.Function):
@@ -82,11 +78,15 @@ class _AddFeedForward(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore
-        kept = ctx.saved_tensors
-        grads = [torch.empty_like(t) for t in kept[:4]]
-        grad_BTW = grad_outputs[0].contiguous()
-        call("add_feed_forward_back", ctx.sizes, *kept, grad_BTW, *grads)
-        return *grads, None, None
+        return *_gradients(ctx, "add_feed_forward_back", *grad_outputs), None, None
+
+
+def _gradients(ctx, kernel: str, grad_BTW: Tensor) -> list[Tensor]:
+    """Gradients of a half's stream, gain and two matrices, the first of what it has kept."""
+    kept = ctx.saved_tensors  # once: a block that is computed again has them once
+    grads = [torch.empty_like(tensor) for tensor in kept[:4]]
+    call(kernel, ctx.sizes, *kept, grad_BTW.contiguous(), *grads)
+    return grads
 
 
 class _HeadLoss(torch.autograd.Function):

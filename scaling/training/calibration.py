@@ -12,7 +12,6 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,13 +25,8 @@ import torch
 from scaling.data.archives import Report
 from scaling.errors import check_choice
 from scaling.files import cache_folder, write_text
-from scaling.models.kernels import (
-    ONEDNN,
-    PLAIN,
-    PRODUCTS,
-    STOCK,
-    Kernels,
-)
+from scaling.models.kernels import ONEDNN, PLAIN, PRODUCTS, STOCK, Kernels
+from scaling.models.native import read_cpuinfo
 from scaling.training.casting import settle_kernels
 from scaling.training.cells import Cell, Trunk
 from scaling.training.grid import CHOICES
@@ -224,9 +218,8 @@ def machine_key(device: str) -> str:
 
 
 def _processor() -> str:
-    try:
-        lines: Iterable[str] = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
+    lines = read_cpuinfo()
+    if not lines:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -104,13 +104,18 @@ def _compiled() -> Path:
     raise OSError(f"{compiler} failed: {errors}")
 
 
+def read_cpuinfo() -> list[str]:
+    """Lines in which the system tells of its processors; none where it does not."""
+    try:
+        return Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return []
+
+
 def _processor() -> str:
     """What a processor can do, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    flags = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    named = ("model name", "flags", "Features")
+    flags = [line for line in read_cpuinfo() if line.startswith(named)]
     return "".join([platform.machine(), platform.processor(), *dict.fromkeys(flags)])
 
 

@@ -22,6 +22,13 @@ INLINE void turn_back(int K, const float *x, const float *cos, const float *sin,
     }
 }
 
+/* The same head at n positions, whose rows of x are ld apart, to rows of Kp. */
+static void turn_all(int n, int K, const float *x, long ld, const float *cos, const float *sin,
+                     float scale, float *y, int Kp) {
+    for (int i = 0; i < n; i++)
+        turn(K, x + i * ld, cos + i * K, sin + i * K, scale, y + i * Kp);
+}
+
 /* Columns of a (T, K) matrix of row length `ld` as rows of length Tp, the rest of them zero. */
 static void transpose(int T, int K, int Tp, const float *x, long ld, float *y) {
     for (int k = 0; k < K; k++) {
@@ -50,20 +57,16 @@ int attention(const Sizes *sizes, const float *qkv, const float *cos, const floa
     for (int b = 0; b < B; b++)
         for (int g = 0; g < G; g++) {
             const float *x = qkv + (size_t)b * T * ld;
-            for (int t = 0; t < T; t++) {
-                turn(K, x + (size_t)t * ld + (H + g) * K, cos + t * K, sin + t * K, 1, k + t * Kp);
+            turn_all(T, K, x + (H + g) * K, ld, cos, sin, 1, k, Kp);
+            for (int t = 0; t < T; t++)
                 memcpy(v + t * Kp, x + (size_t)t * ld + (H + G + g) * K, 4 * K);
-            }
             transpose(T, K, Tp, k, Kp, kt);
             for (int h = g * group; h < (g + 1) * group; h++)
                 for (int first = 0; first < T; first += ROWS) {
                     int n = T - first < ROWS ? T - first : ROWS;
                     int J = sizes->causal ? first + n : T, Jp = ROUND_UP(J);
-                    for (int i = 0; i < n; i++) {
-                        int t = first + i;
-                        turn(K, x + (size_t)t * ld + h * K, cos + t * K, sin + t * K, scale,
-                             q + i * Kp);
-                    }
+                    turn_all(n, K, x + (size_t)first * ld + h * K, ld, cos + first * K,
+                             sin + first * K, scale, q, Kp);
                     multiply(n, Jp, K, q, Kp, 1, kt, Tp, s, Tp, 0);
                     float sums[ROWS];
                     for (int i = 0; i < n; i++) {
@@ -109,8 +112,7 @@ static int attention_back(const Sizes *sizes, const float *qkv, const float *cos
     for (int b = 0; b < B; b++)
         for (int g = 0; g < G; g++) {
             const float *x = qkv + (size_t)b * T * ld;
-            for (int t = 0; t < T; t++)
-                turn(K, x + (size_t)t * ld + (H + g) * K, cos + t * K, sin + t * K, 1, k + t * Kp);
+            turn_all(T, K, x + (H + g) * K, ld, cos, sin, 1, k, Kp);
             transpose(T, K, Tp, k, Kp, kt);
             transpose(T, K, Tp, x + (H + G + g) * K, ld, vt);
             memset(grad_k, 0, 4 * 2 * TK);
@@ -118,12 +120,10 @@ static int attention_back(const Sizes *sizes, const float *qkv, const float *cos
                 for (int first = 0; first < T; first += ROWS) {
                     int n = T - first < ROWS ? T - first : ROWS;
                     int J = sizes->causal ? first + n : T, Jp = ROUND_UP(J);
-                    for (int i = 0; i < n; i++) {
-                        int t = first + i;
-                        turn(K, x + (size_t)t * ld + h * K, cos + t * K, sin + t * K, scale,
-                             q + i * Kp);
-                        memcpy(go + i * Kp, grad + (((size_t)b * T + t) * H + h) * K, 4 * K);
-                    }
+                    turn_all(n, K, x + (size_t)first * ld + h * K, ld, cos + first * K,
+                             sin + first * K, scale, q, Kp);
+                    for (int i = 0; i < n; i++)
+                        memcpy(go + i * Kp, grad + (((size_t)b * T + first + i) * H + h) * K, 4 * K);
                     multiply(n, Jp, K, q, Kp, 1, kt, Tp, p, Tp, 0);
                     multiply(n, Jp, K, go, Kp, 1, vt, Tp, ds, Tp, 0);
                     for (int i = 0; i < n; i++) {

@@ -19,8 +19,17 @@ DIGITS = 5  # of a number in the data of a page
 ATTENTION = re.compile(r"(?<![\w*])\*([A-Za-z][\w ]*)\*(?![\w*])")  # *word* in a text
 
 
-def page(title: str, parts: Iterable[str], data: Any, scripts: Sequence[str]) -> str:
+def page(
+    title: str,
+    headline: str,
+    parts: Iterable[str],
+    command: str,
+    data: Any,
+    scripts: Sequence[str],
+) -> str:
     """Assemble a page of parts in HTML, with the named scripts of this folder and their data.
+
+    It begins with the headline, and ends with the command that makes it again.
 
     The policy of the page lets nothing run or load but what its hashes name: a text that somehow
     became a tag would do nothing.
@@ -39,7 +48,12 @@ def page(title: str, parts: Iterable[str], data: Any, scripts: Sequence[str]) ->
             '<meta name="color-scheme" content="light dark">',
             '<link rel="icon" href="data:,">',
             f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>",
+            f"<header><h1>{escape(title)}</h1>",
+            f'<p class="answer">{escape(headline)}</p></header>',
+            "<main>",
             *parts,
+            f"</main><footer><p>Made by <code>{escape(command)}</code>. One file: no network, no "
+            "script of others.</p></footer>",
             f'<script type="application/json" id="data">{write_data(data)}</script>',
             f"<script>{script}</script>\n</body>\n</html>\n",
         ]

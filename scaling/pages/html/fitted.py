@@ -16,6 +16,7 @@ from scaling.laws.frontier import FRONTIERS, QUANTITIES
 from scaling.laws.table import LAWS
 from scaling.pages.html.assemble import to_numbers
 from scaling.pages.text import tell
+from scaling.planning.search import find_crossing
 from scaling.tables.observations import N_COLUMNS, N_MEANING, Convention, observations
 
 BOWLS = {kind.method: kind for kind in (PARABOLA, POWERS)}
@@ -210,11 +211,11 @@ def measure_interpolation(fit: Fit, C: np.ndarray) -> float:
 def list_contours(fit: Fit) -> list[dict[str, Any]]:
     """Lines of equal loss over N and C, somewhat beyond the runs; the loss falls in D."""
     (N_low, N_high), (C_low, C_high) = fit.sampled["N"], fit.sampled["C"]
-    N = np.geomspace(N_low / 1.5, N_high * 1.5, CONTOUR_POINTS)
+    N, law = np.geomspace(N_low / 1.5, N_high * 1.5, CONTOUR_POINTS), LAWS[fit.law]
     worst, least = (float(fit.L_opt(C).value) for C in (C_low, C_high))
     found = []
     for level in round_levels(least, worst * 1.03):
-        D = _tokens_for(fit, N, level)
+        D = find_crossing(lambda D, at=level: law.loss(fit.params, N=N, D=D) - at, *LOG_TOKENS)
         C = D * np.exp(fit.compute.tangent(np.log(N))[0])
         kept = np.isfinite(C) & (C_low / 3 < C) & (C_high * 6 > C)
         if kept.sum() > 2:
@@ -230,15 +231,3 @@ def round_levels(low: float, high: float) -> list[float]:
             levels = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
             return [float(f"{level:.6g}") for level in levels]
     return []
-
-
-def _tokens_for(fit: Fit, N: np.ndarray, level: float) -> np.ndarray:
-    """Tokens on which N parameters reach a loss, by halving; NaN where none do."""
-    low, high = (np.full(len(N), end) for end in LOG_TOKENS)
-    law = LAWS[fit.law]
-    for _ in range(60):
-        middle = (low + high) / 2
-        is_above = law.loss(fit.params, N=N, D=np.exp(middle)) > level
-        low, high = np.where(is_above, middle, low), np.where(is_above, high, middle)
-    is_reached = law.loss(fit.params, N=N, D=np.exp(LOG_TOKENS[1] * np.ones(len(N)))) <= level
-    return np.where(is_reached, np.exp(low), np.nan)

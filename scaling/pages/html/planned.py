@@ -10,7 +10,6 @@ from scaling.hardware.devices import DEVICES, Device
 from scaling.hardware.memory import USABLE
 from scaling.laws.frontier import QUANTITIES
 from scaling.pages.html.assemble import (
-    escape,
     page,
     show_chart,
     show_choices,
@@ -72,15 +71,10 @@ def plan_page(
     data = tell_plan(plan, request, devices, precision=precision, n_sequences=n_sequences)
     data |= {"device": device.name, "count": n_devices}
     parts = [
-        f"<header><h1>{escape(title)}</h1>",
-        f'<p class="answer">{escape(tell_plan_headline(plan))}</p></header>',
-        "<main>",
         _show_controls(devices, device, data),
         show_sections(sections),
-        f"</main><footer><p>Made by <code>{escape(command)}</code>. One file: no network, no "
-        "script of others.</p></footer>",
     ]
-    return page(title, parts, data, SCRIPTS)
+    return page(title, tell_plan_headline(plan), parts, command, data, SCRIPTS)
 
 
 def tell_plan_headline(plan: Plan) -> str:

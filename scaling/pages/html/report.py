@@ -17,7 +17,6 @@ from scaling.pages.fits import (
     optima_section,
 )
 from scaling.pages.html.assemble import (
-    escape,
     fold,
     page,
     show_chart,
@@ -65,19 +64,15 @@ def report_page(
     by_title = {section.title: section for section in tables}
     first = [by_title.pop("Extrapolation audit"), excluded_section(runs)]
     parts = [
-        f"<header><h1>{escape(title)}</h1>",
-        f'<p class="answer">{escape(tell_headline(report))}</p></header>',
-        "<main>",
         _show_charts(reports, has_curves=curves is not None and len(curves) > 0),
         show_sections([_without_title(answer_section(report))]),
         show_sections(first),
         show_sections(by_title.values(), FOLDED),
         f"<section>{fold('Runs', show_table(_list_runs(runs)))}</section>",
         f"<section>{fold('Settings', show_table(_list_settings(settings)))}</section>",
-        f"</main><footer><p>Made by <code>{escape(command)}</code>. One file: no network, no "
-        "script of others.</p></footer>",
     ]
-    return page(title, parts, tell_report(runs, curves, reports), SCRIPTS)
+    data = tell_report(runs, curves, reports)
+    return page(title, tell_headline(report), parts, command, data, SCRIPTS)
 
 
 def tell_headline(report: Report) -> str:
