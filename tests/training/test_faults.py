@@ -29,6 +29,7 @@ SWEEP = [
     "grid=smoke",
     "data=synthetic",
     "data.synthetic_train_tokens=2000000",
+    "grid.budgets=[4e9,8e9,1.6e10]",  # long enough for a kill to find it at work
     "grid.widths=[8,16]",
     "optim.rules=shape",
     "model.seq_len=32",
