@@ -30,7 +30,7 @@ from rich.console import Console
 from scaling.completion import list_words
 from scaling.errors import INTERRUPTED, DataError, FitError
 from scaling.keys import help_text, list_keys, suggest
-from scaling.quantities import pass_tenth
+from scaling.quantities import parse_quantity, pass_tenth
 from scaling.tables.observations import RunsWarning
 
 Config = TypeVar("Config")
@@ -60,6 +60,8 @@ PLUGINS = str(PACKAGE / "plugins")
 CONF = str(next(f for f in (PACKAGE / "conf", PACKAGE.parent / "conf") if f.is_dir()))
 # Verbs that read tables: a group of Hydra's, such as family, cannot be a key of theirs as well.
 TABLES = f"{CONF}/tables"
+NUMBER = r"\d(?:[\d,.]*\d)?[kMBT]?"  # a word of its own, as "7,000", or "7 of 12":
+COUNT = re.compile(rf"(?<!\S)({NUMBER})(?: of ({NUMBER}))?(?=[,;)]?(?:\s|$))")
 KNOWN: dict[str, tuple[type, str]] = {}  # imported verbs: schema, and where its YAML is
 SETTINGS = {  # run where you are called, leave no folder behind, number and name jobs
     "run": {"dir": "."},
@@ -204,16 +206,24 @@ def spare(report: Callable[[str], None]) -> Callable[[str], None]:
     """
     told: dict[str, float] = {}  # a line without its numbers -> the share or number last told
 
+    def is_due(line: str) -> bool:
+        if not (found := COUNT.search(line)):
+            return True
+        try:
+            number, total = (parse_quantity(n or "0") for n in found.groups())
+        except ValueError:  # a version, 0.2.1, counts nothing
+            return True
+        kind, share = COUNT.sub("#", line), number / total if total else number
+        before = told.get(kind, 0.0)
+        passed = pass_tenth(before, share) if total else share >= 2 * before
+        if kind in told and not passed:
+            return False
+        told[kind] = share
+        return True
+
     def pass_on(line: str) -> None:
-        kind, before = re.sub(r"(?<!\w)[\d.,]+", "#", line), None
-        if found := re.search(r"(?<!\w)([\d.,]*\d)( of ([\d.,]*\d))?", line):
-            number, total = (float(n.replace(",", "")) if n else 0.0 for n in found.group(1, 3))
-            share, before = number / total if total else number, told.get(kind)
-            passed = pass_tenth(before or 0.0, share) if total else share >= 2 * (before or 0.0)
-            if before is not None and not passed:
-                return
-            told[kind] = share
-        report(line)
+        if is_due(line):
+            report(line)
 
     return pass_on
 

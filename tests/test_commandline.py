@@ -66,6 +66,31 @@ def test_of_lines_that_count_few_are_told():
     assert told[-2:] == ["enwik8: training a tokenizer"] * 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "enwik8: reading mingru_pytorch-0.2.1.tar.gz (minGRU-pytorch on the package index)",
+        "enwik8: http://127.0.0.1:8000/enwik8.zip failed",
+        "tokens: version 1.2.3 of 2026-11-26",
+        "x: ... , 1,,2 of 0 and 5. of",
+    ],
+)
+def test_a_line_with_numbers_that_count_nothing_is_passed_on(line):
+    told = []
+    pass_on = spare(told.append)
+    pass_on(line)
+    pass_on(line)
+    assert told[0] == line
+
+
+def test_counts_with_a_suffix_double_too():
+    told = []
+    pass_on = spare(told.append)
+    for done in ("900k", "1M", "1.8M", "2.1M"):
+        pass_on(f"hf: encoded {done} tokens, 300k a second")
+    assert [line.split()[2] for line in told] == ["900k", "1.8M"]
+
+
 def test_the_command_of_all_verbs(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["scaling", "--help"])
     command.main()
