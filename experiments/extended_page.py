@@ -15,7 +15,7 @@ from scaling.files import write_text
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.prepared import prepare
-from scaling.fitting.report import convention_table
+from scaling.fitting.conventions import convention_table, fit_conventions
 from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
@@ -165,7 +165,7 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
         within = pd.DataFrame(
             runs[~(runs.flops_budget > 1.01 * top)]
         )  # no bowl stands for what has none
-        conventions = convention_table(within, "counted", settings)
+        conventions = convention_table(fit_conventions(within, "counted", settings))
     write_text(folder / "conventions.csv", conventions.to_csv(index=False))
     write_text(folder / "minima.csv", minima.to_csv(index=False))
     yield Section("The answer", items=tuple(answer(conventions)))

@@ -24,6 +24,7 @@ from scaling.pages.gain import detection_section, gain_sections, tell_gain
 from scaling.pages.text import Section, code, markdown
 from scaling.quantities import FLOPS, positive_quantity
 from scaling.results import read_tables
+from scaling.tables import comparable
 from scaling.tables.comparable import refuse_conventions
 from scaling.tables.runs import check_where
 
@@ -101,7 +102,10 @@ def read_budgets(at: Any) -> tuple[float, ...]:
 
 
 def refuse_other_text(a: Path, b: Path) -> None:
-    """Refuse sweeps whose own config.yaml tells of another held-out text; silent without one."""
+    """Refuse sweeps whose own config.yaml tells of another held-out text; silent without one.
+
+    What a row of their tables says is left to these: in a configuration null is a default.
+    """
     configs = [path / "config.yaml" for path in (a, b)]
     if not all(config.is_file() for config in configs):
         return
@@ -109,7 +113,8 @@ def refuse_other_text(a: Path, b: Path) -> None:
     for name in HELD_OUT:
         left, right = one.get(name), other.get(name)  # pyright: ignore
         if isinstance(left, dict) and isinstance(right, dict):
-            apart = {k for k in {*left} & {*right} if left[k] != right[k]}
+            shared = {*left} & {*right} - {*comparable.HELD_OUT}
+            apart = {key for key in shared if left[key] != right[key]}
             left, right = ({key: side[key] for key in sorted(apart)} for side in (left, right))
         if left != right:
             raise ValueError(

@@ -6,6 +6,7 @@ import pytest
 from sweep_pairs import sweep
 from verbs import SCREEN, count_lines
 
+from scaling.compare import refuse_other_text
 from scaling.tables.runs import runs_to_csv
 
 
@@ -39,6 +40,21 @@ def test_a_page_says_the_answer_first_and_what_a_test_takes(verb, folder, tmp_pa
     assert done.stdout.startswith("better is ahead: plain needs 1.")
     assert "What it takes to see a gain of 1." in done.stdout
     assert count_lines(done.stdout) <= SCREEN
+
+
+def test_a_default_of_the_configuration_is_no_other_text(tmp_path):
+    """The tables state a vocabulary, as of every run; a text is of the configuration alone."""
+    told = {
+        "old": "data: {name: enwik8, path: null, vocab_size: 1024}",
+        "new": "data: {name: enwik8, path: null, vocab_size: null, dtype: null}",
+        "mine": "data: {name: enwik8, path: /books, vocab_size: 1024}",
+    }
+    for name, config in told.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(config)
+    refuse_other_text(tmp_path / "old", tmp_path / "new")
+    with pytest.raises(ValueError, match=r"data=\{'path': None\}, b with data=\{'path': '/books'\}"):
+        refuse_other_text(tmp_path / "old", tmp_path / "mine")
 
 
 def test_before_any_run_it_says_what_a_test_takes(verb, folder):

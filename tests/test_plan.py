@@ -178,7 +178,7 @@ def test_the_sweep_takes_the_recipe_of_a_tiny_plan(plan, verb, tmp_path):
 
 
 def test_training_in_8_bits_and_serving_in_4(plan):
-    law = "law=results/demo-enwik8-cpu"
+    law = "law=results/synthetic-cpu"
     done = plan("budget=1e13", law, "train_bits=8", "serve_bits=4", "compare=false", "verbose=true")
     assert done.returncode == 0, done.stderr
     assert "With weights of few bits" in done.stdout

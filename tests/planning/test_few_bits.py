@@ -92,7 +92,7 @@ def test_where_nothing_near_was_measured_there_is_no_answer(monkeypatch):
     told = r"up to 1.32e\+05 parameters; this budget asks for 2.79e\+09, 2.1e\+04 times as many"
     with pytest.raises(ValueError, match=told):
         make_plan(1e21, train_bits=8, serve_bits=4)
-    near = make_plan(1e13, "results/demo-enwik8-cpu", train_bits=8, serve_bits=4).bits
+    near = make_plan(1e13, "results/synthetic-cpu", train_bits=8, serve_bits=4).bits
     assert near is not None and near.N < 100 * 132_432
 
 
