@@ -144,7 +144,7 @@ def our_stepper(cell):
     """Return a function that does one step as a sweep does it, by the fastest kernels."""
     training = random_training(cell, "cpu")
     seconds = race_kernels(training, candidates(cell, "cpu"))
-    training.use(min(seconds, key=seconds.get))
+    training.use(min(seconds, key=seconds.__getitem__))
 
     return partial(take_steps, training, 1)
 

@@ -155,7 +155,7 @@ def write_page(rates, tables, planned):
             continue
         page = (FOLDER / name / "README.md").read_text()
         parts.append(page.split("## The answer\n")[1].split("\n## ")[0].strip())
-        told = expected[expected.arm == name].to_dict("records")
+        told = pd.DataFrame(expected[expected.arm == name]).to_dict("records")
         parts += [
             f"Expected: {e['gain']} [{e['gain_low']}, {e['gain_high']}], {e['says']}." for e in told
         ]

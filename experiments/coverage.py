@@ -17,6 +17,7 @@ import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def true_loss(law, C, N):
 
 def optimum_of(law, C):
     """N of the lowest loss at C, by search."""
-    found = minimize_scalar(
+    found: Any = minimize_scalar(
         lambda x: true_loss(law, C, np.exp(x)), bounds=(7, 19), method="bounded"
     )
     return np.exp(found.x)

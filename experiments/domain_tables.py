@@ -40,11 +40,11 @@ def pool(rows: pd.DataFrame, by: list[str], *names: str) -> pd.DataFrame:
     mean +- t(df) s / sqrt(n), s^2 the mean variance between the seeds of a group, of df degrees.
     """
     groups = rows.groupby(by, sort=False)[[*names]]
-    mean, n, spread = groups.mean(), groups.count(), groups.var()
+    mean, n, spread = (pd.DataFrame(g) for g in (groups.mean(), groups.count(), groups.var()))
     freedom = (n - 1).clip(lower=0)
     found = {}
     for name in names:
-        df = freedom[name].sum()
+        df = float(freedom[name].sum())
         variance = (spread[name].fillna(0) * freedom[name]).sum() / df if df else np.nan
         half = student.ppf((1 + LEVEL) / 2, max(df, 1)) * np.sqrt(variance / n[name])
         found |= {name: mean[name], f"{name}_low": mean[name] - half}
@@ -121,7 +121,7 @@ def compare_orders(table: pd.DataFrame) -> pd.DataFrame:
         [beside(rows, mixed, AT, *LOSSES).assign(name=name) for name, rows in kinds.items()],
         ignore_index=True,
     )
-    found["above"] = [height(row, lines.get((row.N, row.seed))) for row in found.itertuples()]
+    found["above"] = [height(row, lines.get((row.N, row.seed))) for _, row in found.iterrows()]
     names = [*LOSSES, *(f"{name}_added" for name in LOSSES), "above"]
     return pool(found, ["N", "name"], *names).sort_values("N", kind="stable")
 
@@ -161,7 +161,7 @@ def compare_repeats(table: pd.DataFrame, law: Fit | None, expected: pd.DataFrame
     found["foretold"] = [
         read_loss(curves[row.N, row.seed], LIMIT * effective(1, row.passes - 1, PAPER_R["R_D"]))
         - row.domain_other
-        for row in found.itertuples()
+        for _, row in found.iterrows()
     ]
     names = ["domain", "domain_other", "domain_added", "foretold", "worth"]
     found = pool(found, ["N", "passes"], *names).sort_values(["N", "passes"], ignore_index=True)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.files import write_text
+from scaling.fitting.conventions import convention_table, fit_conventions
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.prepared import prepare
-from scaling.fitting.conventions import convention_table, fit_conventions
 from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.pages.text import Section, make_section, markdown, shown, shown_interval

@@ -134,9 +134,8 @@ def main():
     rows = [compare(b, theirs[(theirs[keys] == b[keys]).all(axis=1)]) for _, b in ours.iterrows()]
     table = pd.DataFrame(rows)
     print(table.to_string())
-    write_text(
-        FOLDER / "runs.csv", runs_to_csv(pd.concat([ours, theirs]).drop_duplicates("run_id"))
-    )
+    both = pd.concat([ours, pd.DataFrame(theirs)]).drop_duplicates("run_id")
+    write_text(FOLDER / "runs.csv", runs_to_csv(both))
     write_text(FOLDER / "comparison.csv", table.to_csv(index=False))
     write_text(FOLDER / "README.md", page(table, reference_trunks(data)))
 

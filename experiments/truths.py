@@ -4,6 +4,7 @@ Every form is of n = ln(N / 1e5) and d = ln(D / 2e6), for ln L, from starts near
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares, minimize_scalar
@@ -104,7 +105,7 @@ def true_optimum(name, C):
 
     coarse = np.linspace(np.log(1e4), np.log(2e7), 600)
     near = coarse[np.argmin([loss(x) for x in coarse])]
-    found = minimize_scalar(loss, bounds=(near - 0.02, near + 0.02), method="bounded")
+    found: Any = minimize_scalar(loss, bounds=(near - 0.02, near + 0.02), method="bounded")
     return float(np.exp(found.x)), float(np.exp(found.fun))
 
 

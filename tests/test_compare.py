@@ -53,7 +53,7 @@ def test_a_default_of_the_configuration_is_no_other_text(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(config)
     refuse_other_text(tmp_path / "old", tmp_path / "new")
-    with pytest.raises(ValueError, match=r"data=\{'path': None\}, b with data=\{'path': '/books'\}"):
+    with pytest.raises(ValueError, match=r"'path': None.*'path': '/books'"):
         refuse_other_text(tmp_path / "old", tmp_path / "mine")
 
 
