@@ -160,7 +160,7 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
     minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
     known = runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
     new = pd.DataFrame(minima[minima.budget > 1.01 * known])
-    top = new.budget[new.status == "ok"].max() if len(new) else np.nan
+    top = max(new.budget[new.status == "ok"], default=known)
     with warnings.catch_warnings(action="ignore"):
         within = pd.DataFrame(
             runs[~(runs.flops_budget > 1.01 * top)]
