@@ -1,8 +1,11 @@
 """What lies under results/ in git: complete, readable, and what the code of today says of it."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from test_readme import ROOT
 
 from scaling.fitting.isoflop import fit_isoflop
@@ -10,6 +13,7 @@ from scaling.fitting.optima import optima_table
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import load_fit
 from scaling.fitting.settings import FitConfig, FitSettings
+from scaling.pages.cards import write_sweep_card
 from scaling.results import fit_tables, read_tables
 from scaling.shapes.rules import lr_rule
 from scaling.tables.observations import observations, refuse_mixed_objectives
@@ -38,6 +42,17 @@ def test_a_record_is_complete_and_holds_no_debris(record):
     tables = {"config.yaml", "runs.csv", "curves.csv", "fits.csv", "optima.csv", "README.md"}
     assert figures | tables | {"audit.csv", "fit.json"} <= names
     assert {n.rsplit(".")[-1] for n in names} <= {"csv", "json", "yaml", "md", "png", "html"}
+
+
+def test_its_card_is_that_of_its_runs(record):
+    """As the sweep writes it with its tables; older ones were written later, from the same."""
+    runs, _ = read_tables(record)
+    made = re.search(r"Made by `(.*?)`", (record / "README.md").read_text())
+    data = {"parts": None, **OmegaConf.load(record / "config.yaml").data}
+    title = f"Models of {record.name}"
+    assert made is not None
+    card = write_sweep_card(title, runs, data, made[1])
+    assert (record / "MODEL_CARD.md").read_text() == card
 
 
 @pytest.mark.parametrize("name", [*RECORDS[:2], "published/epoch2024"])
