@@ -12,8 +12,9 @@ from scaling.fitting.bowl import OWN, WINDOW, Bowl, BudgetRuns
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit, lack_of_fit
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.lines import power_laws, weigh
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit
+from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitSettings
 
 DOUBT = 3.0  # times the noise that a bowl may lie below all of its runs

@@ -21,8 +21,9 @@ from scaling.fitting.diagnosis import (
     explain_unidentified,
     lack_of_fit,
 )
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit, Status
+from scaling.fitting.result import Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import Solution, objective, solve
 from scaling.laws.table import Law, get_law

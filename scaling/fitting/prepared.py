@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.result import Data, Fit
+from scaling.fitting.origin import Data
+from scaling.fitting.result import Fit
 from scaling.laws.frontier import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
 from scaling.tables.noise import SeedNoise, seed_noise

@@ -1,7 +1,6 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import pandas as pd
 
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit
 from scaling.fitting.estimate import LEVEL, Estimate, Status
+from scaling.fitting.frozen import Frozen
+from scaling.fitting.origin import Bootstrap, Data, read_version
 from scaling.fitting.serial import read_parts, structure, unstructure, write_parts
 from scaling.laws.frontier import FRONTIERS, ComputeModel, exponents, optimum
 from scaling.laws.table import LAWS
@@ -19,80 +20,6 @@ from scaling.tables.observations import Convention
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
 INFLATED = "intervals x{:.2f} wider, as the law's earlier extrapolations missed"
 FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
-
-
-class Frozen(Mapping[str, Any]):
-    """Values by name that cannot be changed; numbers with draws are printed with intervals."""
-
-    def __init__(self, values: Mapping[str, Any], drawn: Mapping[str, np.ndarray] | None = None):
-        self._values, self._drawn = dict(values), drawn
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return self._values | dict(other)
-
-    def __repr__(self) -> str:
-        if self._drawn is None:
-            return repr(self._values)
-        found = {n: Estimate.of(v, self._drawn.get(n), "ok") for n, v in self.items()}
-        return ", ".join(f"{name} {number!r}" for name, number in found.items())
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a fit was made from.
-
-    Attributes
-    ----------
-    source : str
-        File, registry name or "DataFrame".
-    sha256 : str
-        Of N, D, C, L and weight of the fitted rows, in the order of the table.
-    filter : str
-        Which rows its reader left out, in words.
-    """
-
-    source: str = ""
-    sha256: str = ""
-    filter: str = ""
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How the draws were made.
-
-    Attributes
-    ----------
-    kind : str
-        "seed", "wild" or "pairs" (see `scaling.fitting.bootstrap`); "none" without draws.
-    n : int
-        Resamples asked for.
-    converged : int
-        Refits that reached an optimum; the others are no draws.
-    noise : float
-        Standard deviation of ln L between runs that differ in their seed only, as the fit
-        estimates it.
-    """
-
-    kind: str = "none"
-    n: int = 0
-    converged: int = 0
-    noise: float = float("nan")
-
-
-@functools.cache
-def _version() -> str:
-    from importlib import metadata  # here, so that `import scaling` stays fast
-
-    return metadata.version("scaling-laboratory")
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +78,7 @@ class Fit:
     data: Data = field(default_factory=Data)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     inflation: float = 1.0
-    version: str = field(default_factory=_version)
+    version: str = field(default_factory=read_version)
     _drawn: dict[str, np.ndarray] = field(init=False, repr=False)
 
     def __post_init__(self):

@@ -184,7 +184,7 @@ def _norm_bytes(r: float, kept: Counting) -> float:
     return 2 * STATISTIC_BYTES if kept.unfused_norm else r
 
 
-def cross_bytes_per_token(
+def _cross_bytes_per_token(
     network: Network,
     counting: str = "gpt",
     element_bytes: float = 2,
@@ -255,7 +255,7 @@ def activation_bytes(
         encoder = replace(network, seq_len=network.encoder_len, encoder_len=None)
         n_read = n_sequences * encoder.seq_len
         read = n_read * (norm + (STATISTIC_BYTES + TOKEN_BYTES) * counts.statistics)
-        queries, keys = cross_bytes_per_token(network, *options)
+        queries, keys = _cross_bytes_per_token(network, *options)
         cross = tokens * queries + n_read * keys
         own, own_again = (n_read * size for size in _layer_bytes(encoder, recompute, options))
         kept += own + (0.0 if recompute == "full" else cross)

@@ -52,14 +52,14 @@ def farseer_loss(N, D, *, a_1, b_1, alpha, a_2, b_2, beta, a_3, b_3, gamma):
 def _log_loss(given: Mapping[str, Any], N, D, centre: tuple[float, float]):
     n, d = np.log(N) - centre[0], np.log(D) - centre[1]
     level, rise = np.exp(given["b_1"]), given["a_1"]
-    slope = level * np.exp(rise * n * relative_exp(given["alpha"] * n))
-    risen = (given["a_2"] + level * rise * centre[1]) * n * relative_exp(given["beta"] * n)
+    slope = level * np.exp(rise * n * _relative_exp(given["alpha"] * n))
+    risen = (given["a_2"] + level * rise * centre[1]) * n * _relative_exp(given["beta"] * n)
     in_D = given["b_2"] + risen - slope * d - (slope - level) * centre[1]
-    in_N = given["b_3"] + given["a_3"] * n * relative_exp(given["gamma"] * n)
+    in_N = given["b_3"] + given["a_3"] * n * _relative_exp(given["gamma"] * n)
     return np.log(np.exp(in_N) + np.exp(in_D))
 
 
-def relative_exp(z):
+def _relative_exp(z):
     """(exp(z) - 1) / z, of an array or a jet."""
     x = z.value if isinstance(z, Jet) else np.asarray(z)
     near = np.abs(x) < SERIES

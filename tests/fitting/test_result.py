@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.fitting.estimate import LEVEL, Estimate, interval
-from scaling.fitting.result import Bootstrap, Data, Diagnosis, Fit, load_fit
+from scaling.fitting.origin import Bootstrap, Data
+from scaling.fitting.result import Diagnosis, Fit, load_fit
 from scaling.laws.frontier import ComputeModel
 from scaling.tables.observations import Convention
 
