@@ -18,7 +18,8 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.laws.table import LAWS, Law, get_law
+from scaling.laws.law import Law
+from scaling.laws.table import LAWS, get_law
 
 FIRST = 2  # budgets that the first origin has seen
 MAX_ORIGINS = 9  # of tables with more budgets, spread evenly

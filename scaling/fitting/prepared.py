@@ -10,7 +10,7 @@ import pandas as pd
 
 from scaling.fitting.origin import Data
 from scaling.fitting.result import Fit
-from scaling.laws.frontier import ComputeModel, fit_compute
+from scaling.laws.compute import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
 from scaling.tables.noise import SeedNoise, seed_noise
 from scaling.tables.observations import (

@@ -13,7 +13,8 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import solve
-from scaling.laws.table import Parameter, get_law
+from scaling.laws.law import Parameter
+from scaling.laws.table import get_law
 
 FURTHEST = 1e6  # times a scale's value: where a search gives up and the interval is open
 FIRST_STEP = 0.02  # of the parameter's logarithm, or of the scale of what may be negative

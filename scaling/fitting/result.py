@@ -13,7 +13,8 @@ from scaling.fitting.estimate import LEVEL, Estimate, Status
 from scaling.fitting.frozen import Frozen
 from scaling.fitting.origin import Bootstrap, Data, read_version
 from scaling.fitting.serial import read_parts, structure, unstructure, write_parts
-from scaling.laws.frontier import FRONTIERS, ComputeModel, exponents, optimum
+from scaling.laws.compute import ComputeModel
+from scaling.laws.frontier import FRONTIERS, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention
 
