@@ -65,7 +65,7 @@ def run_examples(thing, names):
     """How many examples the docstring of a thing has, all of which hold."""
     [test] = doctest.DocTestFinder(recurse=False, exclude_empty=False).find(thing, thing.__name__)
     test.globs = names
-    failed, tried = doctest.DocTestRunner().run(test, clear_globs=False)
+    failed, tried = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
     assert not failed
     return tried
 

@@ -70,7 +70,9 @@ class ComputeModel:
 
         Examples
         --------
-        >>> dear = ComputeModel(kappa=60.0, gamma=0.9, sizes=(1e6, 1e8))  # crosses 6N at 10B parameters
+        A curve that crosses 6N at 1e10 parameters:
+
+        >>> dear = ComputeModel(kappa=60.0, gamma=0.9, sizes=(1e6, 1e8))
         >>> heights = (curve(np.log(1e12))[0] for curve in (dear.uncrossed, dear.tangent))
         >>> print(*(f"{np.exp(height):.3g}" for height in heights))
         3.79e+12 6e+12
