@@ -1,4 +1,12 @@
-"""One step of training on devices of one kind, and the ways to split it over them."""
+"""One step of training on devices of one kind, and the ways to split it over them.
+
+Examples
+--------
+For the other examples:
+
+>>> from scaling.hardware.devices import get_device
+>>> gpt3 = Network(n_layers=96, width=12_288, n_heads=96, vocab_size=51_200, seq_len=2048)
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +23,17 @@ BACKWARD = 2  # forward passes that a backward pass costs
 
 
 class Split(NamedTuple):
-    """How devices share a training, one number or an array for each way."""
+    """How devices share a training, one number or an array for each way.
+
+    Examples
+    --------
+    Pipelines of 8 stages on machines of 8 devices, one sequence at a time:
+
+    >>> split = Split(1, tensor=8, pipeline=8, context=1, zero=0, shards=1, micro_batch=1,
+    ...               interleave=1, recompute="full")
+    >>> split.data * split.tensor * split.pipeline * split.context  # devices
+    64
+    """
 
     data: Any  # times that the batch is divided
     tensor: Any  # matrices
@@ -30,7 +48,14 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> "Split":
-        """All splits of a table."""
+        """All splits of a table.
+
+        Examples
+        --------
+        >>> table = pd.DataFrame([split._asdict(), split._replace(data=2)._asdict()])
+        >>> Split.of(table).data.tolist()
+        [1, 2]
+        """
         return cls(*(table[name].to_numpy() for name in cls._fields))
 
 
@@ -43,6 +68,12 @@ class Job:
     ValueError
         An unknown precision or counting, a batch below one sequence, a network with an encoder, or
         a device whose memory bandwidth or links nobody knows.
+
+    Examples
+    --------
+    >>> job = Job(gpt3, get_device("A100"), n_devices=64, sequences=64)
+    >>> print(f"{job.flops:.3g} FLOPs a step, {job.flops / 64 / job.peak_flops:.1f} s at the peak")
+    1.41e+17 FLOPs a step, 7.1 s at the peak
     """
 
     network: Network
