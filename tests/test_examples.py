@@ -26,18 +26,18 @@ def list_modules():
 
 
 def list_public():
-    """What help() is asked for: its full name, itself, and what its examples may use."""
+    """What help() is asked for: its full name, its module, and itself after its class."""
     places = [(scaling, name) for name in scaling.__all__]
     for module in list_modules():
         own = (name for name, value in vars(module).items() if is_defined_in(value, module))
         places += [(module, name) for name in own if not name.startswith("_")]
     for module, name in places:
         thing = getattr(module, name)
-        yield f"{module.__name__}.{name}", thing, (module,)
+        yield f"{module.__name__}.{name}", module, thing
         for method, value in vars(thing).items() if inspect.isclass(thing) else ():
             if not method.startswith("_") and is_function(value):
                 told = f"{module.__name__}.{name}.{method}"
-                yield told, getattr(thing, method), (module, thing)
+                yield told, module, thing, getattr(thing, method)
 
 
 def is_function(value):
@@ -50,36 +50,31 @@ def is_defined_in(value, module):
 
 
 @functools.cache
-def known_to(*owners):
-    """Names that examples of these owners' docstrings define, after `from module import *`."""
-    *outer, owner = owners
-    if outer:
-        names = dict(known_to(*outer))
-    else:
-        names = {name: value for name, value in vars(owner).items() if not name.startswith("_")}
-    run_examples(owner, names)
-    return names
+def shown_by(*owners):
+    """Examples that the last of these docstrings has, all of which hold, and the names they leave.
 
-
-def run_examples(thing, names):
-    """How many examples the docstring of a thing has, all of which hold."""
+    A module's use what `from module import *` gives, those of a thing inside what its owner leaves.
+    """
+    *outer, thing = owners
+    names = {name: value for name, value in vars(thing).items() if not name.startswith("_")}
+    names = dict(shown_by(*outer)[1]) if outer else names
     [test] = doctest.DocTestFinder(recurse=False, exclude_empty=False).find(thing, thing.__name__)
     test.globs = names
-    failed, tried = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    failed, tried = runner.run(test, clear_globs=False)
     assert not failed
-    return tried
+    return tried, names
 
 
-PUBLIC = {name: rest for name, *rest in list_public()}
+PUBLIC = {name: owners for name, *owners in list_public()}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_it_shows_an_example_that_holds(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCALING_DATA_DIR", raising=False)
-    thing, owners = PUBLIC[name]
-    assert run_examples(thing, dict(known_to(*owners))), f"{name} shows no example"
-    assert SECTION.findall(inspect.getdoc(thing))[-1:] == ["Examples"], f"{name}: they stand last"
-    assert (
-        "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
-    )
+    assert shown_by(*PUBLIC[name])[0], f"{name} shows no example"
+    sections = SECTION.findall(inspect.getdoc(PUBLIC[name][-1]))
+    assert sections[-1:] == ["Examples"], f"{name}: its examples stand in no section, or not last"
+    drawn = sys.modules.get("matplotlib.pyplot")
+    assert drawn is None or not drawn.get_fignums()

@@ -38,6 +38,15 @@ class Profile:
     objective : float
         At the optimum.
     cutoff : float
+
+    Examples
+    --------
+    `runs` of help(scaling), whose beta is 0.3, with noise of about 0.2 %:
+
+    >>> noisy = runs.assign(loss=runs.loss * ([1.002, 0.998, 1.001] * 5))
+    >>> profile = scaling.profile_law(noisy, "beta")
+    >>> f"beta from {profile.estimate.low:.2f} to {profile.estimate.high:.2f}"
+    'beta from 0.27 to 0.31'
     """
 
     name: str

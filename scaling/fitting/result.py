@@ -57,6 +57,17 @@ class Fit:
         said (`scaling.fitting.audit`); intervals of predictions are that much wider. 1 if unknown.
     version : str
         Of this package.
+
+    Examples
+    --------
+    `fit` of help(scaling) knows the law that made its runs, and where they lie:
+
+    >>> fit.method, fit.law, fit.status, fit.n_runs
+    ('parametric', 'chinchilla', 'ok', 15)
+    >>> [f"{C:.0e}" for C in fit.sampled["C"]]
+    ['1e+17', '1e+19']
+    >>> fit.convention.describe()
+    'N: parameters as the table gives them; C: 6*N*D FLOPs'
     """
 
     method: str
@@ -95,28 +106,58 @@ class Fit:
         return self.diagnosis.lack_of_fit
 
     def N_opt(self, C) -> Estimate:
-        """Compute-optimal parameters at C FLOPs; arrays of C give arrays."""
+        """Compute-optimal parameters at C FLOPs; arrays of C give arrays.
+
+        Examples
+        --------
+        >>> fit.N_opt(1e19), fit.N_opt(1e20)
+        (4.231e+08, 1.245e+09 (extrapolated))
+        """
         return self._optimum("N_opt", C)
 
     def D_opt(self, C) -> Estimate:
-        """Compute-optimal tokens at C FLOPs."""
+        """Compute-optimal tokens at C FLOPs.
+
+        Examples
+        --------
+        >>> fit.D_opt(1e19)
+        3.939e+09
+        """
         return self._optimum("D_opt", C)
 
     def L_opt(self, C, *, prediction: bool = False) -> Estimate:
         """Loss (nats/token) of the compute-optimal model at C FLOPs.
 
         The interval is that of the law; with `prediction`, that of one more run.
+
+        Examples
+        --------
+        >>> fit.L_opt(1e18), fit.L_opt(1e19)
+        (3.137, 2.696)
         """
         return self._optimum("L_opt", C, prediction)
 
     def tokens_per_param(self, C) -> Estimate:
-        """Tokens per parameter of the compute-optimal model at C FLOPs."""
+        """Tokens per parameter of the compute-optimal model at C FLOPs.
+
+        Examples
+        --------
+        >>> fit.tokens_per_param([1e17, 1e19]).value.round(1).tolist()
+        [7.0, 9.3]
+        """
         return self._optimum("tokens_per_param", C)
 
     def exponents(self) -> dict[str, Estimate]:
         """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b.
 
         Where these change with C, at the geometric middle of the sampled compute.
+
+        Examples
+        --------
+        beta / (alpha + beta) and alpha / (alpha + beta), of 0.34 and 0.3:
+
+        >>> fit.exponents()
+        {'N_exponent': 0.4688, 'D_exponent': 0.5312}
         """
         C = float(np.exp(np.mean(np.log(self.sampled["C"])))) if "C" in self.sampled else None
         values = exponents(self.law, self.params, self.compute, C)
@@ -127,7 +168,13 @@ class Fit:
         }
 
     def param(self, name: str) -> Estimate:
-        """One parameter of the law with its interval."""
+        """One parameter of the law with its interval.
+
+        Examples
+        --------
+        >>> fit.param("alpha"), fit.param("E")
+        (0.34, 1.7)
+        """
         if name not in self.params:
             raise ValueError(f"{self.law} has no parameter {name!r}; it has {[*self.params]}")
         return Estimate.of(self.params[name], self._drawn.get(name), self.status)
@@ -146,6 +193,11 @@ class Fit:
         ------
         ValueError
             The method predicts the optimum only, or keeps no residuals to predict with.
+
+        Examples
+        --------
+        >>> fit.loss(N=1e8, D=1e10), fit.loss(N=70e9, D=1.4e12)
+        (2.862, 1.873 (extrapolated))
         """
         if self.law not in LAWS:
             raise ValueError(f"{self.law} predicts the optimum only; use L_opt(C)")
@@ -194,7 +246,14 @@ class Fit:
         return (np.asarray(values) >= low / SLACK) & (np.asarray(values) <= high * SLACK)
 
     def save(self, path: str | Path) -> None:
-        """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly."""
+        """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly.
+
+        Examples
+        --------
+        >>> fit.save("fit.json")
+        >>> scaling.load_fit("fit.json").params == fit.params
+        True
+        """
         parts = {"format": FORMAT} | unstructure(self)
         parts |= parts.pop("diagnosis")
         write_parts(Path(path), parts)

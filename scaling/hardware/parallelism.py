@@ -162,7 +162,7 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
 
     Examples
     --------
-    Full recomputation against selective, at the datasheet's peaks; the paper measured 18.13 s against
+    Full recomputation against selective, at the datasheet's peaks; the paper measured 18.13 s and
     13.75 s, x1.32:
 
     >>> _, selective, full = weigh_seconds(job, splits).total_s
