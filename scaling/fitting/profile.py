@@ -44,7 +44,7 @@ class Profile:
     `runs` of help(scaling), whose beta is 0.3, with noise of about 0.2 %:
 
     >>> noisy = runs.assign(loss=runs.loss * ([1.002, 0.998, 1.001] * 5))
-    >>> profile = scaling.profile_law(noisy, "beta")
+    >>> profile = scaling.profile_law(noisy, "beta", loss="mse")
     >>> f"beta from {profile.estimate.low:.2f} to {profile.estimate.high:.2f}"
     'beta from 0.27 to 0.31'
     """
