@@ -200,7 +200,7 @@ def _refuse_too_few(minima: pd.DataFrame, fitted: list, spare: int, shared: int,
     if interior < 2:
         raise FitError(
             f"{kind.method} needs 2 budgets with an interior minimum, {interior} of "
-            f"{len(minima)} have one: {_list_refusals(minima)}"
+            f"{len(minima)} have one: {_list_refusals(minima) or 'train at more budgets'}"
         )
     if spare < 1:
         raise FitError(
