@@ -56,8 +56,8 @@ def shown_by(*owners):
     A module's use what `from module import *` gives, those of a thing inside what its owner leaves.
     """
     *outer, thing = owners
-    names = {name: value for name, value in vars(thing).items() if not name.startswith("_")}
-    names = dict(shown_by(*outer)[1]) if outer else names
+    given = shown_by(*outer)[1] if outer else vars(thing)
+    names = {name: value for name, value in given.items() if not name.startswith("_")}
     [test] = doctest.DocTestFinder(recurse=False, exclude_empty=False).find(thing, thing.__name__)
     test.globs = names
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

@@ -286,7 +286,7 @@ def activation_bytes(
 
     Examples
     --------
-    GB of one sequence of GPT-3: selective recomputation keeps 30 %:
+    GB of one sequence of GPT-3 as in the paper: selective recomputation keeps 30 %, full 2 %.
 
     >>> for recompute in RECOMPUTE:
     ...     found = activation_bytes(gpt3, recompute=recompute, counting="korthikanti")

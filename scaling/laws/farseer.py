@@ -37,6 +37,8 @@ class Local(NamedTuple):
 
     Examples
     --------
+    To the coordinates and back; exp(b_1) is then the exponent of D at the centre:
+
     >>> centre, law = (np.log(1e9), np.log(2e10)), {"a_1": 0.06, "b_1": -1.95, "alpha": 0.05}
     >>> law |= {"a_2": 3.0, "b_2": 0.5, "beta": -0.02, "a_3": -0.02, "b_3": 0.9, "gamma": 0.17}
     >>> local = FARSEER.theta(pd.DataFrame([law]), centre)

@@ -18,11 +18,12 @@ from scaling.laws.farseer import Local
 
 
 class Parameter(NamedTuple):
-    """Bounds are in raw units; what may be anything above zero is fitted as its logarithm.
+    """A parameter: its unit, its bounds in raw units, what it means and where to look for it.
 
-    `start` is where a law that is no sum of power terms looks for it first, and every law for what
-    may change its sign. An exponent that varies has no bounds in raw units: it is that of models
-    and data of one parameter and token.
+    What may be anything above zero is fitted as its logarithm. `start` is where a law that is no
+    sum of power terms looks for it first, and every law for what may change its sign. An exponent
+    that varies has no bounds in raw units: it is that of models and data of one parameter and
+    token.
 
     Examples
     --------

@@ -10,6 +10,8 @@ def base_params(U, *, A, B, alpha, beta):
 
     Examples
     --------
+    For 25B tokens, by the paper's law:
+
     >>> print(f"{base_params(25e9, A=520.8, B=1487.7, alpha=0.35266, beta=0.35266):.3g}")
     1.27e+09
     """
@@ -39,6 +41,8 @@ def needed(unique, worth, decay):
 
     Examples
     --------
+    To be worth 373B, 100B unique tokens take 4 passes; they are never worth 2T:
+
     >>> print(f"{needed(100e9, 373e9, decay=15.39):.3g} {needed(100e9, 2e12, decay=15.39)}")
     4.01e+11 nan
     """
@@ -56,7 +60,7 @@ def repeated_loss(N, D, U, *, E, A, B, alpha, beta, R_D, R_N):
 
     Examples
     --------
-    The model that the paper trained on 25B tokens for 9.7 passes, and what it were of new ones:
+    The model that the paper trained on 25B tokens for 9.7 passes, and what new ones would give:
 
     >>> from scaling.laws.papers import PUBLISHED_LAWS
     >>> params = PUBLISHED_LAWS["muennighoff2023"].params
@@ -77,6 +81,8 @@ def as_fresh(R_D, D, U, **others):
 
     Examples
     --------
+    400B tokens of which 100B are unique, as the law for fresh ones has to read them:
+
     >>> fresh = as_fresh(15.39, D=400e9, U=100e9, N=1e9)
     >>> print(f"N {fresh['N']:.3g}, D {fresh['D']:.3g}")
     N 1e+09, D 3.73e+11

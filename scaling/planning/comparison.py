@@ -32,7 +32,7 @@ def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def beside_published(law: LawSource) -> Iterator[LawSource]:
+def gather_laws(law: LawSource) -> Iterator[LawSource]:
     """All published laws, and before them this one where it is not among them."""
     if law.name not in SOURCES:
         yield law

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scaling.fitting.result import Estimate
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
-from scaling.planning.comparison import beside_published, compare_laws
+from scaling.planning.comparison import compare_laws, gather_laws
 from scaling.planning.constraints import Wanted, settle
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
@@ -217,7 +217,7 @@ def make_plan(
     batch_tokens : float or str, tokens, optional
         Of a step: of the recipe and of layouts; by a published rule if omitted.
     seq_len, vocab_size, ffn, tied : optional
-        Of the buildable shape, a `scaling.shapes.shape.Shape`; derived from N_opt if omitted.
+        Of the buildable shape, as in `scaling.shapes.buildable.build`.
     factors : iterable of float, default (0.5, 1, 2)
         Sizes over N_opt whose loss is told.
     compare : bool, default False
@@ -278,7 +278,7 @@ def answer(request: PlanRequest) -> Plan:
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         given=given,
         recipe=_plan_recipe(request, C, given, shape),
-        comparison=compare_laws(C, beside_published(law)) if request.compare else None,
+        comparison=compare_laws(C, gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
 
