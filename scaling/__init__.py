@@ -8,7 +8,8 @@ Training grids is the work of `python -m scaling.sweep`. Nothing here imports to
 
 Examples
 --------
-Three budgets of five sizes each, on a law that is known; `runs` of the other examples:
+Three budgets of five sizes each, on a law that is known; `runs`, `fit`, `report` and `plan` of the
+other examples:
 
 >>> import pandas as pd
 >>> import scaling
@@ -23,6 +24,8 @@ Three budgets of five sizes each, on a law that is known; `runs` of the other ex
 (0.34, 'ok')
 >>> fit.N_opt(1e19), fit.tokens_per_param(1e19), fit.L_opt(1e21)
 (4.231e+08, 9.311, 2.178 (extrapolated))
+>>> report = scaling.fit_all(runs, bootstrap=0, audit=False)
+>>> plan = scaling.make_plan("1e21", law=fit)
 """
 
 from scaling.errors import FitError
@@ -46,14 +49,27 @@ def _show_card(value) -> str:
 
 
 def _plot_fit(self: Fit, runs=None):
-    """Draw the fit; see `scaling.figures.plotting.plot_fit`."""
+    """Draw the fit over its runs, or its optima alone; see `scaling.figures.plotting.plot_fit`.
+
+    Examples
+    --------
+    >>> figure = fit.plot()  # of matplotlib; a notebook shows it, .savefig("fit.png") writes it
+    >>> figure.axes[0].get_xlabel()
+    'Training compute C (FLOPs)'
+    """
     from scaling.figures.plotting import plot_fit
 
     return plot_fit(self, runs)
 
 
 def _plot_report(self: Report, name: str = "isoflop"):
-    """Draw one figure of the report; see `scaling.figures.plotting.plot_report`."""
+    """Draw one figure of the report; see `scaling.figures.plotting.plot_report`.
+
+    Examples
+    --------
+    >>> report.plot("isoflop").axes[0].get_xlabel()
+    'Parameters N'
+    """
     from scaling.figures.plotting import plot_report
 
     return plot_report(self, name)

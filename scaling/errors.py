@@ -14,7 +14,17 @@ class DataError(Exception):
 
 
 class FitError(Exception):
-    """No usable estimate exists: the data cannot identify the law."""
+    """No usable estimate exists: the data cannot identify the law.
+
+    Examples
+    --------
+    Four runs of a law with five parameters, of `runs` of help(scaling):
+
+    >>> scaling.fit_law(runs.iloc[[0, 4, 10, 14]])
+    Traceback (most recent call last):
+        ...
+    scaling.errors.FitError: 5 parameters of L(N, D) = E + A / N^alpha + B / D^beta need ...
+    """
 
 
 class PublishedDataError(OSError):

@@ -39,6 +39,13 @@ def parse_quantity(
     ------
     ValueError
         The text is no number with a known suffix, or its unit is another one.
+
+    Examples
+    --------
+    >>> parse_quantity("1.4T tokens") / parse_quantity("70B")  # tokens per parameter of Chinchilla
+    20.0
+    >>> parse_quantity("5,76"), parse_quantity("5,760")
+    (5.76, 5760.0)
     """
     if isinstance(text, int | float | np.number) and not isinstance(text, bool):
         try:
@@ -57,7 +64,17 @@ def parse_quantity(
 
 
 def positive_quantity(text: str | float, name: str, units: tuple[str, ...] = UNITS) -> float:
-    """Read a quantity that must be positive and finite; ValueError names it."""
+    """Read a quantity that must be positive and finite; ValueError names it.
+
+    Examples
+    --------
+    >>> positive_quantity("300B tokens", "data_limit")
+    300000000000.0
+    >>> positive_quantity("-1B", "data_limit")
+    Traceback (most recent call last):
+        ...
+    ValueError: data_limit must be positive and finite, got '-1B'
+    """
     value = parse_quantity(text, name, units)
     if not (value > 0 and np.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite, got {text!r}")
@@ -65,7 +82,13 @@ def positive_quantity(text: str | float, name: str, units: tuple[str, ...] = UNI
 
 
 def format_quantity(value: float, digits: int = 3) -> str:
-    """Write a number with the suffix of a model size: 1.4T; '-' for NaN."""
+    """Write a number with the suffix of a model size: 1.4T; '-' for NaN.
+
+    Examples
+    --------
+    >>> format_quantity(124_439_808), format_quantity(1.4e12), format_quantity(999_999)
+    ('124M', '1.4T', '1M')
+    """
     if not np.isfinite(value):
         return "-" if np.isnan(value) else "inf"
     rounded = float(f"{value:.{digits - 1}e}")
@@ -78,7 +101,13 @@ def format_quantity(value: float, digits: int = 3) -> str:
 
 
 def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """Write a number of things: '1 cell', '12 cells', '0 boxes'."""
+    """Write a number of things: '1 cell', '12 cells', '0 boxes'.
+
+    Examples
+    --------
+    >>> count(1, "cell"), count(1200, "cell"), count(0, "box", "boxes")
+    ('1 cell', '1,200 cells', '0 boxes')
+    """
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
@@ -86,11 +115,22 @@ def pass_tenth(before: float, now: float) -> int | None:
     """Percent of the last tenth that a share has passed since it was `before`; None if none.
 
     `before` is negative where nothing has been told yet.
+
+    Examples
+    --------
+    >>> [pass_tenth(before, now) for before, now in ((0.58, 0.61), (0.61, 0.69), (-1, 0.02))]
+    [60, None, 0]
     """
     reached = int(10 * now + 1e-9)
     return 10 * reached if reached > int(10 * before + 1e-9) or before < 0 else None
 
 
 def write_bare(value: float, digits: int = 3) -> str:
-    """Write a number as one types it: 3.2e12 for 3.2e+12."""
+    """Write a number as one types it: 3.2e12 for 3.2e+12.
+
+    Examples
+    --------
+    >>> write_bare(5.76e23), write_bare(0.34)
+    ('5.76e23', '0.34')
+    """
     return f"{value:.{digits}g}".replace("e+", "e")

@@ -18,7 +18,8 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.laws.table import LAWS, Law, get_law
+from scaling.laws.law import Law
+from scaling.laws.table import LAWS, get_law
 
 FIRST = 2  # budgets that the first origin has seen
 MAX_ORIGINS = 9  # of tables with more budgets, spread evenly
@@ -64,6 +65,18 @@ class Audit:
         One row per law, origin and held-out run: law, origin (FLOPs, the largest budget seen),
         budget, run_id, N, D, C, L, predicted, low, high, inflation (what earlier origins said),
         error, z (ln L_predicted - ln L in its claimed standard deviations), held.
+
+    Examples
+    --------
+    `runs` of help(scaling) come from a Chinchilla law; the largest of three budgets is held out:
+
+    >>> from scaling.fitting.audit import audit_laws
+    >>> from scaling.fitting.prepared import prepare
+    >>> audit = audit_laws(prepare(runs), laws=("chinchilla", "kaplan"))
+    >>> audit.recommended, audit.rivals
+    ('chinchilla', ())
+    >>> audit.ranking.set_index("law").rms_error.map("{:.2%}".format).to_dict()
+    {'chinchilla': '0.00%', 'kaplan': '4.70%'}
     """
 
     ranking: pd.DataFrame
@@ -90,7 +103,13 @@ class Audit:
         return tuple(law for law in as_good if law != self.recommended)
 
     def inflation(self, law: str) -> float:
-        """By how much intervals of the law's predictions have to be wider; 1 if unknown."""
+        """By how much intervals of the law's predictions have to be wider; 1 if unknown.
+
+        Examples
+        --------
+        >>> audit.inflation("chinchilla")  # unknown: it takes two origins that have been judged
+        1.0
+        """
         known = self.ranking.inflation[self.ranking.law == law].dropna()
         return float(known.iloc[0]) if len(known) else 1.0
 

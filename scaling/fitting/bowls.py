@@ -12,8 +12,9 @@ from scaling.fitting.bowl import OWN, WINDOW, Bowl, BudgetRuns
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit, lack_of_fit
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.lines import power_laws, weigh
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit
+from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitSettings
 
 DOUBT = 3.0  # times the noise that a bowl may lie below all of its runs
@@ -199,7 +200,7 @@ def _refuse_too_few(minima: pd.DataFrame, fitted: list, spare: int, shared: int,
     if interior < 2:
         raise FitError(
             f"{kind.method} needs 2 budgets with an interior minimum, {interior} of "
-            f"{len(minima)} have one: {_list_refusals(minima)}"
+            f"{len(minima)} have one: {_list_refusals(minima) or 'train at more budgets'}"
         )
     if spare < 1:
         raise FitError(

@@ -5,7 +5,7 @@ import pandas as pd
 
 from scaling.fitting.formula_coordinates import FormulaCoordinates
 from scaling.fitting.power_coordinates import Constraints, PowerCoordinates
-from scaling.laws.table import Law
+from scaling.laws.law import Law
 
 
 def coordinates(

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from scaling.laws.frontier import ComputeModel, optimum
-from scaling.laws.table import Law
+from scaling.laws.compute import ComputeModel
+from scaling.laws.frontier import optimum
+from scaling.laws.law import Law
 
 REJECTED = 0.01  # p-value below which a law is rejected
 PERMUTATIONS = 999

@@ -7,8 +7,9 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.lines import power_laws
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit
+from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.tables.noise import SeedNoise
 

@@ -29,6 +29,14 @@ class Estimate:
     status : Status, or array of them
         "extrapolated" outside of the sampled compute or sizes.
     level : float
+
+    Examples
+    --------
+    >>> estimate = scaling.Estimate(20.1, 17.3, 24.0, "extrapolated")
+    >>> estimate
+    20.1 [17.3, 24] (extrapolated)
+    >>> float(estimate), estimate.level
+    (20.1, 0.9)
     """
 
     value: Any
@@ -39,7 +47,15 @@ class Estimate:
 
     @classmethod
     def of(cls, value, drawn, status) -> "Estimate":
-        """Value with the interval of its draws; NaN where that has no width or excludes it."""
+        """Value with the interval of its draws; NaN where that has no width or excludes it.
+
+        Examples
+        --------
+        >>> scaling.Estimate.of(20.1, [24.0, 19.0, 17.3, 21.2], "ok")
+        20.1 [17.3, 24]
+        >>> scaling.Estimate.of(20.1, None, "ok")
+        20.1
+        """
         return cls(value, *interval(drawn, value), status)
 
     def __float__(self) -> float:

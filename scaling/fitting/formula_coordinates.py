@@ -13,7 +13,7 @@ from scaling.fitting.power_coordinates import (
     target_of,
 )
 from scaling.fitting.predictors import Formula
-from scaling.laws.table import Law
+from scaling.laws.law import Law
 
 LOCAL_POWER = (-3.0, 3.0)  # bounds of a power of N in local coordinates
 

@@ -12,7 +12,8 @@ from scaling.fitting.parabolas import parabolas
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
-from scaling.laws.frontier import ComputeModel, optimum
+from scaling.laws.compute import ComputeModel
+from scaling.laws.frontier import optimum
 
 BOUNDS = (0.05, 3.0)  # of both exponents
 START_EXPONENTS = (0.1, 0.3, 0.8)  # of each; the best pair of every data set is refined

@@ -42,8 +42,7 @@ def optima_table(report: Report, budgets: list[float] | None = None) -> pd.DataF
 
     Examples
     --------
-    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
-    >>> table = scaling.optima_table(report, budgets=[1e19])
+    >>> table = scaling.optima_table(report, budgets=[1e19])  # `report` of help(scaling)
     >>> table.set_index("method").tokens_per_param.round(2).to_dict()
     {'isoflop': 9.2, 'isoflop_power': 9.31, 'parametric': 9.31}
     """
@@ -74,8 +73,7 @@ def disagreement_table(report: Report, budgets: list[float] | None = None) -> pd
 
     Examples
     --------
-    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
-    >>> apart = scaling.disagreement_table(report, budgets=[1e19])
+    >>> apart = scaling.disagreement_table(report, budgets=[1e19])  # `report` of help(scaling)
     >>> apart.set_index("quantity").ratio.round(3).to_dict()
     {'N_opt': 1.006, 'D_opt': 1.006, 'L_opt': 1.006, 'tokens_per_param': 1.012}
     """
@@ -112,8 +110,7 @@ def fits_table(report: Report) -> pd.DataFrame:
 
     Examples
     --------
-    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
-    >>> table = scaling.fits_table(report)
+    >>> table = scaling.fits_table(report)  # `report` of help(scaling)
     >>> table[(table.method == "parametric") & table.C.isna()].quantity.tolist()
     ['E', 'A', 'B', 'alpha', 'beta', 'N_exponent', 'D_exponent']
     """

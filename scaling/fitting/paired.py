@@ -9,7 +9,7 @@ from scaling.fitting.bootstrap import WIDEST, measure_residuals, shared_variance
 from scaling.fitting.bowl import OWN, BudgetRuns
 from scaling.fitting.isoflop_power import fit_isoflop_power, power_bowls
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Fit
+from scaling.fitting.result import SLACK, Fit
 from scaling.fitting.settings import FitSettings
 
 SHARED_EXPONENTS = 2  # of all power bowls of a sweep
@@ -109,6 +109,19 @@ class Sweep:
         weights = np.broadcast_to(obs.weight.to_numpy(float), log_L.shape)
         bowls = power_bowls(budgets, log_L, weights).each
         return np.stack([np.broadcast_to(bowl.log_L, len(log_L)) for bowl in bowls], axis=1)
+
+
+def match_budgets(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the budgets that both have, to 2 %; ValueError lists both where there are none."""
+    near = np.abs(np.log(a)[:, None] - np.log(b)[None]) <= np.log(SLACK)
+    of_a, of_b = np.nonzero(near)
+    if not len(of_a):
+        lists = [", ".join(f"{C:.3g}" for C in budgets) for budgets in (a, b)]
+        raise ValueError(
+            f"a and b have no common budget: {lists[0]} and {lists[1]} FLOPs; train both at two or "
+            "more of the same budgets"
+        )
+    return of_a, of_b
 
 
 def _budgets(data: Prepared) -> list[BudgetRuns]:

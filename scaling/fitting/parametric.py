@@ -21,11 +21,13 @@ from scaling.fitting.diagnosis import (
     explain_unidentified,
     lack_of_fit,
 )
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
-from scaling.fitting.result import Bootstrap, Fit, Status
+from scaling.fitting.result import Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import Solution, objective, solve
-from scaling.laws.table import Law, get_law
+from scaling.laws.law import Law
+from scaling.laws.table import get_law
 
 N_STARTS = 256
 FEWER_STARTS = 64  # of a law that is no sum of power terms

@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.fitting.criterion import root_weights
 from scaling.fitting.predictors import PowerSum, Predictor
 from scaling.fitting.solver import Problem
-from scaling.laws.table import Law, Term
+from scaling.laws.law import Law, Term
 
 TERM_SHARE = (1e-4, 10.0)  # bounds of one term at the centre of the data, in typical losses
 INNER_SHARE = (1e-8, 1e4)  # the same where the sum is raised to a power

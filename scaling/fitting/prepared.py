@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.result import Data, Fit
-from scaling.laws.frontier import ComputeModel, fit_compute
+from scaling.fitting.origin import Data
+from scaling.fitting.result import Fit
+from scaling.laws.compute import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
 from scaling.tables.noise import SeedNoise, seed_noise
 from scaling.tables.observations import (

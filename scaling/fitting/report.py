@@ -57,6 +57,15 @@ class Report:
         What the table holds that is seldom meant.
     runs, curves : DataFrame or None
         The tables that were fitted, for figures of them.
+
+    Examples
+    --------
+    Of `report` of help(scaling):
+
+    >>> report.recommended.method, [fit.method for fit in report.fits if fit.status == "ok"][:3]
+    ('isoflop_power', ['parametric', 'isoflop', 'isoflop_power'])
+    >>> report["isoflop"].N_opt(1e19)
+    4.257e+08
     """
 
     fits: tuple[Fit, ...]
@@ -249,10 +258,10 @@ def fit_all(
 
     Examples
     --------
-    >>> report = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
-    >>> report.recommended.method, report["isoflop"].N_opt(1e19)
+    >>> found = scaling.fit_all(runs, bootstrap=0, audit=False)  # `runs` of help(scaling)
+    >>> found.recommended.method, found["isoflop"].N_opt(1e19)
     ('isoflop_power', 4.257e+08)
-    >>> [method for method, reason in report.refusals]
+    >>> [method for method, reason in found.refusals]
     ['envelope']
     """
     settings = FitSettings(Criterion(residual, loss, huber_delta), bootstrap, kind, seed)

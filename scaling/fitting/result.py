@@ -1,7 +1,6 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,88 +10,17 @@ import pandas as pd
 
 from scaling.fitting.diagnosis import Diagnosis, LackOfFit
 from scaling.fitting.estimate import LEVEL, Estimate, Status
+from scaling.fitting.frozen import Frozen
+from scaling.fitting.origin import Bootstrap, Data, read_version
 from scaling.fitting.serial import read_parts, structure, unstructure, write_parts
-from scaling.laws.frontier import FRONTIERS, ComputeModel, exponents, optimum
+from scaling.laws.compute import ComputeModel
+from scaling.laws.frontier import FRONTIERS, exponents, optimum
 from scaling.laws.table import LAWS
 from scaling.tables.observations import Convention
 
 SLACK = 1.02  # a budget this close to the sampled range counts as inside
 INFLATED = "intervals x{:.2f} wider, as the law's earlier extrapolations missed"
 FORMAT = "scaling fit 1"  # of the JSON file; raised when an older reader would misread it
-
-
-class Frozen(Mapping[str, Any]):
-    """Values by name that cannot be changed; numbers with draws are printed with intervals."""
-
-    def __init__(self, values: Mapping[str, Any], drawn: Mapping[str, np.ndarray] | None = None):
-        self._values, self._drawn = dict(values), drawn
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return self._values | dict(other)
-
-    def __repr__(self) -> str:
-        if self._drawn is None:
-            return repr(self._values)
-        found = {n: Estimate.of(v, self._drawn.get(n), "ok") for n, v in self.items()}
-        return ", ".join(f"{name} {number!r}" for name, number in found.items())
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a fit was made from.
-
-    Attributes
-    ----------
-    source : str
-        File, registry name or "DataFrame".
-    sha256 : str
-        Of N, D, C, L and weight of the fitted rows, in the order of the table.
-    filter : str
-        Which rows its reader left out, in words.
-    """
-
-    source: str = ""
-    sha256: str = ""
-    filter: str = ""
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How the draws were made.
-
-    Attributes
-    ----------
-    kind : str
-        "seed", "wild" or "pairs" (see `scaling.fitting.bootstrap`); "none" without draws.
-    n : int
-        Resamples asked for.
-    converged : int
-        Refits that reached an optimum; the others are no draws.
-    noise : float
-        Standard deviation of ln L between runs that differ in their seed only, as the fit
-        estimates it.
-    """
-
-    kind: str = "none"
-    n: int = 0
-    converged: int = 0
-    noise: float = float("nan")
-
-
-@functools.cache
-def _version() -> str:
-    from importlib import metadata  # here, so that `import scaling` stays fast
-
-    return metadata.version("scaling-laboratory")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +57,17 @@ class Fit:
         said (`scaling.fitting.audit`); intervals of predictions are that much wider. 1 if unknown.
     version : str
         Of this package.
+
+    Examples
+    --------
+    `fit` of help(scaling) knows the law that made its runs, and where they lie:
+
+    >>> fit.method, fit.law, fit.status, fit.n_runs
+    ('parametric', 'chinchilla', 'ok', 15)
+    >>> [f"{C:.0e}" for C in fit.sampled["C"]]
+    ['1e+17', '1e+19']
+    >>> fit.convention.describe()
+    'N: parameters as the table gives them; C: 6*N*D FLOPs'
     """
 
     method: str
@@ -151,7 +90,7 @@ class Fit:
     data: Data = field(default_factory=Data)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     inflation: float = 1.0
-    version: str = field(default_factory=_version)
+    version: str = field(default_factory=read_version)
     _drawn: dict[str, np.ndarray] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -167,28 +106,58 @@ class Fit:
         return self.diagnosis.lack_of_fit
 
     def N_opt(self, C) -> Estimate:
-        """Compute-optimal parameters at C FLOPs; arrays of C give arrays."""
+        """Compute-optimal parameters at C FLOPs; arrays of C give arrays.
+
+        Examples
+        --------
+        >>> fit.N_opt(1e19), fit.N_opt(1e20)
+        (4.231e+08, 1.245e+09 (extrapolated))
+        """
         return self._optimum("N_opt", C)
 
     def D_opt(self, C) -> Estimate:
-        """Compute-optimal tokens at C FLOPs."""
+        """Compute-optimal tokens at C FLOPs.
+
+        Examples
+        --------
+        >>> fit.D_opt(1e19)
+        3.939e+09
+        """
         return self._optimum("D_opt", C)
 
     def L_opt(self, C, *, prediction: bool = False) -> Estimate:
         """Loss (nats/token) of the compute-optimal model at C FLOPs.
 
         The interval is that of the law; with `prediction`, that of one more run.
+
+        Examples
+        --------
+        >>> fit.L_opt(1e18), fit.L_opt(1e19)
+        (3.137, 2.696)
         """
         return self._optimum("L_opt", C, prediction)
 
     def tokens_per_param(self, C) -> Estimate:
-        """Tokens per parameter of the compute-optimal model at C FLOPs."""
+        """Tokens per parameter of the compute-optimal model at C FLOPs.
+
+        Examples
+        --------
+        >>> fit.tokens_per_param([1e17, 1e19]).value.round(1).tolist()
+        [7.0, 9.3]
+        """
         return self._optimum("tokens_per_param", C)
 
     def exponents(self) -> dict[str, Estimate]:
         """N_exponent a and D_exponent b of N_opt ~ C^a, D_opt ~ C^b.
 
         Where these change with C, at the geometric middle of the sampled compute.
+
+        Examples
+        --------
+        beta / (alpha + beta) and alpha / (alpha + beta), of 0.34 and 0.3:
+
+        >>> fit.exponents()
+        {'N_exponent': 0.4688, 'D_exponent': 0.5312}
         """
         C = float(np.exp(np.mean(np.log(self.sampled["C"])))) if "C" in self.sampled else None
         values = exponents(self.law, self.params, self.compute, C)
@@ -199,7 +168,13 @@ class Fit:
         }
 
     def param(self, name: str) -> Estimate:
-        """One parameter of the law with its interval."""
+        """One parameter of the law with its interval.
+
+        Examples
+        --------
+        >>> fit.param("alpha"), fit.param("E")
+        (0.34, 1.7)
+        """
         if name not in self.params:
             raise ValueError(f"{self.law} has no parameter {name!r}; it has {[*self.params]}")
         return Estimate.of(self.params[name], self._drawn.get(name), self.status)
@@ -218,6 +193,11 @@ class Fit:
         ------
         ValueError
             The method predicts the optimum only, or keeps no residuals to predict with.
+
+        Examples
+        --------
+        >>> fit.loss(N=1e8, D=1e10), fit.loss(N=70e9, D=1.4e12)
+        (2.862, 1.873 (extrapolated))
         """
         if self.law not in LAWS:
             raise ValueError(f"{self.law} predicts the optimum only; use L_opt(C)")
@@ -266,7 +246,14 @@ class Fit:
         return (np.asarray(values) >= low / SLACK) & (np.asarray(values) <= high * SLACK)
 
     def save(self, path: str | Path) -> None:
-        """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly."""
+        """Write the fit as JSON: everything, draws included; `load_fit` reads it back exactly.
+
+        Examples
+        --------
+        >>> fit.save("fit.json")
+        >>> scaling.load_fit("fit.json").params == fit.params
+        True
+        """
         parts = {"format": FORMAT} | unstructure(self)
         parts |= parts.pop("diagnosis")
         write_parts(Path(path), parts)

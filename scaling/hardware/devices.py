@@ -36,6 +36,12 @@ class Device:
     ------
     ValueError
         No peak at all, a format that nobody knows, or a number that is not positive.
+
+    Examples
+    --------
+    >>> a100 = get_device("A100")
+    >>> print(f"{a100.peak_flops['bf16']:.3g} FLOP/s, {a100.memory_bytes / GB:.0f} GB")
+    3.12e+14 FLOP/s, 80 GB
     """
 
     name: str
@@ -92,6 +98,11 @@ class Device:
         ------
         ValueError
             The device has no such format.
+
+        Examples
+        --------
+        >>> print(f"{a100.training_flops():.3g} {a100.training_flops('fp32'):.3g}")
+        3.12e+14 1.95e+13
         """
         precision = self.training_format if precision is None else precision
         if precision not in self.peak_flops:
@@ -148,6 +159,12 @@ def device_from(name: str, fields: Device | Mapping[str, Any]) -> Device:
     ------
     ValueError
         A field is missing or unknown, or its value is refused by `Device`.
+
+    Examples
+    --------
+    >>> mine = device_from("mine", {"peak_flops": {"bf16": 1.5e14}, "memory_bytes": 24e9})
+    >>> mine.training_format, mine.memory_bytes
+    ('bf16', 24000000000.0)
     """
     if isinstance(fields, Device):
         return fields
@@ -177,6 +194,15 @@ def get_device(name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None
     ------
     ValueError
         Nobody knows the name, or the user's own device is refused.
+
+    Examples
+    --------
+    >>> get_device("NVIDIA H100 SXM5 80GB").name
+    'H100'
+    >>> get_device("H9000")
+    Traceback (most recent call last):
+        ...
+    ValueError: device 'H9000' is unknown; use one of ['V100', 'A100', ...
     """
     if (device := find_device(name, extra)) is None:
         known = [*DEVICES, *(key for key in extra or {} if key not in DEVICES)]
@@ -190,6 +216,11 @@ def find_device(
     """A device by name in any case, with or without maker, spaces, SXM and memory; None if unknown.
 
     "NVIDIA H100 SXM5 80GB" is the H100 and "A100 40GB" the A100-40GB; an H100 PCIe is neither.
+
+    Examples
+    --------
+    >>> find_device("A100 40GB").name, find_device("H100 PCIe")
+    ('A100-40GB', None)
     """
     table = {_squeeze(key): (key, fields) for key, fields in (DEVICES | dict(extra or {})).items()}
     wanted = _squeeze(str(name))

@@ -18,6 +18,15 @@ def layout_table(setups: dict[str, Setup]) -> pd.DataFrame:
     -------
     DataFrame with columns strategy, moment, device, part, shard, held ("", "own" or "summed"; of
         parameters and optimizer states "summed" where they lie)
+
+    Examples
+    --------
+    Shards of gradients that one of four devices holds after the backward pass:
+
+    >>> setups = {name: Setup(strategy=name, n_devices=4) for name in ("ddp", "zero1", "zero2")}
+    >>> table = layout_table(setups).query("moment == 'after' and device == 0 and held != ''")
+    >>> table[table.part == "gradients"].groupby("strategy").shard.count().to_dict()
+    {'ddp': 4, 'zero1': 4, 'zero2': 1}
     """
     rows = []
     for name, setup in setups.items():

@@ -23,7 +23,16 @@ PREFETCHED_LAYERS = 2  # the layer at work and the one that is gathered next
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device at the peak of a step; the components as in `Precision`."""
+    """Bytes on one device at the peak of a step; the components as in `Precision`.
+
+    Examples
+    --------
+    >>> memory = training_memory(7e9)  # 16-bit weights, Adam in fp32
+    >>> [size / 1e9 for size in (memory.weights, memory.gradients, memory.moments, memory.master)]
+    [14.0, 14.0, 56.0, 28.0]
+    >>> memory.total / 1e9
+    112.0
+    """
 
     weights: float = 0.0
     gradients: float = 0.0
@@ -74,6 +83,14 @@ def training_memory(
     All gradients are counted beside all activations: so it is where they are summed over several
     passes; `step_peak` counts one pass a step. ZeRO-2 is counted as releasing a gradient when it is
     computed; torch has FSDP without resharding in its place, which gathers all weights.
+
+    Examples
+    --------
+    Figure 1 of Rajbhandari et al. 2020 has 120, 31.4, 16.6 and 1.9 GB for 7.5B on 64 devices:
+
+    >>> setups = (Setup(strategy=name, n_devices=64) for name in ("ddp", "zero1", "zero2", "zero3"))
+    >>> [round(training_memory(7.5e9, setup).total / 1e9, 1) for setup in setups]
+    [120.0, 31.4, 16.6, 1.9]
     """
     setup = Setup() if setup is None else setup
     if not params > 0:
@@ -115,6 +132,16 @@ def step_peak(params: float, setup: Setup, network: Network, n_sequences: float 
     The largest of the end of the forward pass (all activations and the logits twice), the backward
     pass of the last layer, of the one before it (while its neighbour's gradients are on their way)
     and of the first, and that of the token table. Parameters and errors as in `training_memory`.
+
+    Examples
+    --------
+    GB of GPT-2 with 8 sequences; beside the gradients of several passes it takes more:
+
+    >>> gpt2 = Network(n_layers=12, width=768, n_heads=12, vocab_size=50_257, seq_len=1024)
+    >>> setup = Setup("bf16_autocast")
+    >>> one, several = (f(gpt2.params, setup, gpt2, 8) for f in (step_peak, training_memory))
+    >>> print(f"{one / 1e9:.1f} {several.total / 1e9:.1f}")
+    7.0 8.6
     """
     memory = training_memory(params, setup, network, n_sequences)
     deeper = replace(network, n_layers=network.n_layers + 1)
@@ -157,6 +184,14 @@ def fits(device: Device, memory: Memory, usable: float = USABLE) -> bool:
     ------
     ValueError
         `usable` is not in (0, 1].
+
+    Examples
+    --------
+    Sixteen bytes a parameter, and 72 of the A100's 80 GB are free for them:
+
+    >>> from scaling.hardware.devices import get_device
+    >>> [fits(get_device("A100"), training_memory(params)) for params in (4.4e9, 4.6e9)]
+    [True, False]
     """
     if not 0 < usable <= 1:
         raise ValueError(f"usable must be a share in (0, 1], got {usable}")
@@ -178,6 +213,15 @@ def devices_needed(
     int, or None where no number of devices up to 2^20 is enough: what the strategy keeps whole,
         with activations and gathered layers, is too much for one device. Then shard more,
         recompute, offload or take fewer sequences.
+
+    Examples
+    --------
+    For GPT-3 without its activations, 2.8 TB, and with weights that every device keeps whole:
+
+    >>> from scaling.hardware.devices import get_device
+    >>> a100, setups = get_device("A100"), (Setup(strategy="zero3"), Setup(strategy="zero2"))
+    >>> [devices_needed(a100, 175e9, setup) for setup in setups]
+    [39, None]
     """
     setup = Setup() if setup is None else setup
 
@@ -201,7 +245,19 @@ def sequences_that_fit(
     network: Network,
     usable: float = USABLE,
 ) -> int:
-    """Most whole sequences that can pass at once on each device; 0 where none can."""
+    """Most whole sequences that can pass at once on each device; 0 where none can.
+
+    Examples
+    --------
+    For 8B parameters sharded among 64 devices, without and with recomputation:
+
+    >>> from scaling.hardware.devices import get_device
+    >>> sizes = dict(kv_heads=8, ffn_width=14_336, gated=True, tied=False)
+    >>> llama = Network(32, 4096, 32, vocab_size=128_256, seq_len=8192, **sizes)
+    >>> setups = [Setup(strategy="fsdp", n_devices=64, recompute=r) for r in ("none", "full")]
+    >>> [sequences_that_fit(get_device("A100"), llama.params, setup, llama) for setup in setups]
+    [1, 5]
+    """
 
     def too_many(n_sequences: int) -> bool:
         memory = training_memory(params, setup, network, n_sequences)

@@ -6,136 +6,33 @@ Narayanan et al. 2021, arXiv:2104.04473, for the splits and the bubble; Korthika
 arXiv:2205.05198, for activations; Rajbhandari et al. 2020, arXiv:1910.02054, for ZeRO; Liu et al.
 2025, arXiv:2504.14960, for experts, which lie whole on the devices that elsewhere divide tensors,
 context and batch.
+
+Examples
+--------
+GPT-3 on 64 A100, split as in Korthikanti et al. 2022; `job` and `splits` of the other examples:
+
+>>> from scaling.hardware.activations import Network
+>>> from scaling.hardware.devices import get_device
+>>> gpt3 = Network(n_layers=96, width=12_288, n_heads=96, vocab_size=51_200, seq_len=2048)
+>>> job = Job(gpt3, get_device("A100"), n_devices=64, sequences=64, counting="korthikanti")
+>>> split = Split(1, 8, 8, 1, zero=0, shards=1, micro_batch=1, interleave=3, recompute="none")
+>>> kept = ("none", "selective", "full")
+>>> splits = pd.DataFrame([split._replace(recompute=recompute) for recompute in kept])
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scaling.hardware.activations import COUNTINGS, LOGIT_BYTES, Network, layer_bytes_per_token
-from scaling.hardware.devices import Device
+from scaling.hardware.activations import COUNTINGS, LOGIT_BYTES, layer_bytes_per_token
+from scaling.hardware.job import BACKWARD, Job, Split
 from scaling.hardware.memory import PREFETCHED_LAYERS
-from scaling.hardware.setup import PRECISION_BYTES, SHARDED, Precision
-from scaling.hardware.speed import Links
+from scaling.hardware.setup import SHARDED
 
 STAGES = ("ddp", "zero1", "zero2", "zero3")  # of ZeRO, by number
 PASSES = 5  # of a kept byte over the memory: written, read; read again, its gradient both ways
 AGAIN = 2  # of one computed again: written and read once more
-BACKWARD = 2  # forward passes that a backward pass costs
-
-
-class Split(NamedTuple):
-    """How devices share a training, one number or an array for each way."""
-
-    data: Any  # times that the batch is divided
-    tensor: Any  # matrices
-    pipeline: Any  # layers
-    context: Any  # sequences
-    zero: Any  # stage of ZeRO, 0 to 3
-    shards: Any  # devices that ZeRO shards among: data * context, or fewer (hybrid)
-    micro_batch: Any  # sequences that pass at once
-    interleave: Any  # virtual stages of the pipeline on a device
-    recompute: Any  # none, selective, full
-    expert: Any = 1  # experts; 1: each is divided like any matrix
-
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> "Split":
-        """All splits of a table."""
-        return cls(*(table[name].to_numpy() for name in cls._fields))
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step of training: a batch of sequences through a network on devices of one kind.
-
-    Raises
-    ------
-    ValueError
-        An unknown precision or counting, a batch below one sequence, a network with an encoder, or
-        a device whose memory bandwidth or links nobody knows.
-    """
-
-    network: Network
-    device: Device
-    n_devices: int
-    sequences: int  # in the global batch
-    precision: str = "bf16_mixed"
-    counting: str = "gpt"  # of activations, see `COUNTINGS`
-    sequence_parallel: bool = True  # tensor parallelism divides norms and dropout too
-    peak: str | None = None  # number format of the peak; None: the device's for training
-
-    def __post_init__(self):
-        """Refuse what cannot be weighed; see Raises of the class."""
-        for name, table in (("precision", PRECISION_BYTES), ("counting", COUNTINGS)):
-            if (value := getattr(self, name)) not in table:
-                raise ValueError(f"{name} {value!r} is unknown; use one of {[*table]}")
-        for name in ("n_devices", "sequences"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.network.encoder_len:
-            raise ValueError("a network with an encoder cannot be split here; take a decoder")
-        if self.device.memory_bandwidth is None:
-            raise ValueError(
-                f"device {self.device.name!r} has no memory_bandwidth; set it in devices, bytes/s"
-            )
-        _ = self.links
-
-    @cached_property
-    def links(self) -> Links:
-        """Of the device; the network is missed beyond one machine, nothing by a device alone."""
-        node, network = self.device.node_bandwidth, self.device.network_bandwidth
-        if self.n_devices <= Links.per_machine:
-            network = network or node
-        if self.n_devices > 1 and (node is None or network is None):
-            raise ValueError(
-                f"device {self.device.name!r} has no links for {self.n_devices} of them; set "
-                "node_bandwidth and network_bandwidth, bytes/s one way, in devices"
-            )
-        return Links(node or 1.0, network or 1.0, self.device.host_bandwidth or 1.0)
-
-    @property
-    def bytes_of(self) -> Precision:
-        """The row of `PRECISION_BYTES`."""
-        return PRECISION_BYTES[self.precision]
-
-    @property
-    def peak_flops(self) -> float:
-        """FLOP/s that a device has at most."""
-        return self.device.training_flops(self.peak)
-
-    @property
-    def attention_flops(self) -> float:
-        """Of a forward pass over one sequence: 2*L*T^2*(a + a_v), the full square.
-
-        Flash attention skips half of a causal square and reaches about half of the rate.
-        """
-        n = self.network
-        values = n.n_heads * n.value_width if n.value_width else n.attention
-        return 2.0 * n.n_layers * n.seq_len**2 * (n.attention + values)
-
-    @property
-    def layer_flops(self) -> float:
-        """Of a forward pass of all layers over one sequence: 2*T*L*P and the attention.
-
-        P is what a token passes of a layer: of a mixture not all experts.
-        """
-        n = self.network
-        multiplied = n.n_layers * n.layer_params if n.multiplied is None else n.multiplied
-        return 2.0 * n.seq_len * multiplied + self.attention_flops
-
-    @property
-    def forward_flops(self) -> float:
-        """Of a forward pass over one sequence, as `scaling.shapes.flops` counts them."""
-        n = self.network
-        return self.layer_flops + 2.0 * n.seq_len * n.vocab_size * n.width
-
-    @property
-    def flops(self) -> float:
-        """Of a step over the batch: what MFU counts, nothing computed again."""
-        return (1 + BACKWARD) * self.forward_flops * self.sequences
 
 
 def _stage(job: Job, s: Split) -> tuple[Any, Any, Any]:
@@ -190,6 +87,13 @@ def weigh_memory(job: Job, splits: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame with columns state (weights, gradients, moments, master copy), gathered (whole layers,
         ZeRO-3), activations, logits, total
+
+    Examples
+    --------
+    Selective recomputation fits into 80 GB, and keeping everything does not:
+
+    >>> (weigh_memory(job, splits).total / 1e9).round().tolist()
+    [89.0, 58.0, 46.0]
     """
     n, of, s = job.network, job.bytes_of, Split.of(splits)
     layers, params, routed = _stage(job, s)
@@ -255,6 +159,15 @@ def weigh_seconds(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.Da
     Notes
     -----
     What the head costs is spread over the stages; Adam's own pass over the memory is left out.
+
+    Examples
+    --------
+    Full recomputation against selective, at the datasheet's peaks; the paper measured 18.13 s and
+    13.75 s, x1.32:
+
+    >>> _, selective, full = weigh_seconds(job, splits).total_s
+    >>> print(f"{full:.1f} s, {selective:.1f} s: x{full / selective:.2f}")
+    12.2 s, 9.3 s: x1.31
     """
     n, of, s = job.network, job.bytes_of, Split.of(splits)
     layers = _stage(job, s)[0]

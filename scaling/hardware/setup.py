@@ -7,7 +7,15 @@ from scaling.hardware.activations import COUNTINGS, RECOMPUTE
 
 
 class Precision(NamedTuple):
-    """Bytes per parameter, and per activation."""
+    """Bytes per parameter, and per activation.
+
+    Examples
+    --------
+    Sixteen bytes a parameter, with fp32 gradients eighteen:
+
+    >>> PRECISION_BYTES["bf16_mixed"].state, PRECISION_BYTES["bf16_mixed_fp32_gradients"].state
+    (16, 18)
+    """
 
     weights: float
     gradients: float
@@ -70,6 +78,16 @@ class Setup:
         A name that nobody knows, a sharding factor that does not divide the devices or belongs to
         no FSDP, or what only sharded weights can do: be offloaded, gathered in another format, or
         kept gathered.
+
+    Examples
+    --------
+    >>> hybrid = Setup(strategy="fsdp", n_devices=64, sharding_factor=8)
+    >>> hybrid.shards, Setup(strategy="ddp", n_devices=64).shards
+    (8, 1)
+    >>> Setup(strategy="fsdp", n_devices=64, sharding_factor=7)
+    Traceback (most recent call last):
+        ...
+    ValueError: sharding_factor 7 must divide n_devices 64; 1 replicates, ...
     """
 
     precision: str = "bf16_mixed"

@@ -34,6 +34,16 @@ class Local(NamedTuple):
         Parameters of the law from coordinates, and back.
     guess : callable, (DataFrame of the simpler law's parameters, centre) -> DataFrame
         Coordinates in which the law is as near to the simpler one as it can be.
+
+    Examples
+    --------
+    To the coordinates and back; exp(b_1) is then the exponent of D at the centre:
+
+    >>> centre, law = (np.log(1e9), np.log(2e10)), {"a_1": 0.06, "b_1": -1.95, "alpha": 0.05}
+    >>> law |= {"a_2": 3.0, "b_2": 0.5, "beta": -0.02, "a_3": -0.02, "b_3": 0.9, "gamma": 0.17}
+    >>> local = FARSEER.theta(pd.DataFrame([law]), centre)
+    >>> print(f"{np.exp(local.b_1[0]):.3f}, {FARSEER.raw(local, centre).b_1[0]:.2f}")
+    0.168, -1.95
     """
 
     same: tuple[str, ...]
@@ -44,7 +54,19 @@ class Local(NamedTuple):
 
 
 def farseer_loss(N, D, *, a_1, b_1, alpha, a_2, b_2, beta, a_3, b_3, gamma):
-    """exp(a_3 N^gamma + b_3) + exp(a_2 N^beta + b_2) / D^exp(a_1 N^alpha + b_1)."""
+    """Loss, nats/token: exp(a_3 N^gamma + b_3) + exp(a_2 N^beta + b_2) / D^exp(a_1 N^alpha + b_1).
+
+    D in tokens; Li et al. 2025, arXiv:2506.10972.
+
+    Examples
+    --------
+    With a_1 = a_2 = 0 its term in D is B / D^beta of Chinchilla, B = exp(b_2) and beta = exp(b_1):
+
+    >>> flat = dict(a_1=0, b_1=np.log(0.28), alpha=1, a_2=0, b_2=np.log(410.7), beta=1)
+    >>> loss = farseer_loss(70e9, 1.4e12, **flat, a_3=0, b_3=np.log(1.69), gamma=1)
+    >>> print(f"{loss:.4f} {1.69 + 410.7 / 1.4e12**0.28:.4f}")
+    1.8532 1.8532
+    """
     slope = np.exp(a_1 * N**alpha + b_1)
     return np.exp(a_3 * N**gamma + b_3) + np.exp(a_2 * N**beta + b_2 - slope * np.log(D))
 
@@ -52,14 +74,14 @@ def farseer_loss(N, D, *, a_1, b_1, alpha, a_2, b_2, beta, a_3, b_3, gamma):
 def _log_loss(given: Mapping[str, Any], N, D, centre: tuple[float, float]):
     n, d = np.log(N) - centre[0], np.log(D) - centre[1]
     level, rise = np.exp(given["b_1"]), given["a_1"]
-    slope = level * np.exp(rise * n * relative_exp(given["alpha"] * n))
-    risen = (given["a_2"] + level * rise * centre[1]) * n * relative_exp(given["beta"] * n)
+    slope = level * np.exp(rise * n * _relative_exp(given["alpha"] * n))
+    risen = (given["a_2"] + level * rise * centre[1]) * n * _relative_exp(given["beta"] * n)
     in_D = given["b_2"] + risen - slope * d - (slope - level) * centre[1]
-    in_N = given["b_3"] + given["a_3"] * n * relative_exp(given["gamma"] * n)
+    in_N = given["b_3"] + given["a_3"] * n * _relative_exp(given["gamma"] * n)
     return np.log(np.exp(in_N) + np.exp(in_D))
 
 
-def relative_exp(z):
+def _relative_exp(z):
     """(exp(z) - 1) / z, of an array or a jet."""
     x = z.value if isinstance(z, Jet) else np.asarray(z)
     near = np.abs(x) < SERIES

@@ -1,15 +1,23 @@
-"""Compute-optimal allocation: law parameters -> N_opt(C), D_opt(C), L_opt(C)."""
+"""Compute-optimal allocation: law parameters -> N_opt(C), D_opt(C), L_opt(C).
+
+Examples
+--------
+Parameters that people published, `params` of the other examples:
+
+>>> from scaling.laws.papers import PUBLISHED_LAWS
+>>> params = PUBLISHED_LAWS["besiroglu2024"].params
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from scaling.laws.compute import ComputeModel
 from scaling.laws.jets import Jet
-from scaling.laws.table import LAWS, Law
+from scaling.laws.law import Law
+from scaling.laws.table import LAWS
 
 QUANTITIES = {  # of a compute-optimal model, with their units
     "N_opt": "parameters",
@@ -23,103 +31,6 @@ GRID = 56  # sizes tried first
 ROUNDS = 90  # at most, of which every third halves the bracket
 SETTLED = 1e-12  # step in ln N
 NUDGE = 1e-3  # in ln C, for a slope of the frontier
-
-
-@dataclass(frozen=True)
-class ComputeModel:
-    """Training FLOPs per token as a curve in N: C/D = kappa * N**gamma where it does not bend.
-
-    ln(C/D) = ln kappa + gamma ln N + bend u^2 / 2 with u = ln(N / centre), continued along its
-    tangents outside of the sampled sizes, but from `crossing` on as 6N: head and attention make
-    small models dearer than that and large ones never cheaper. 6ND is kappa = 6, gamma = 1,
-    bend = 0.
-
-    Attributes
-    ----------
-    kappa : float, FLOPs per token
-    gamma : float
-        Slope at `centre`; below 1 where small models pay more than 6 FLOPs per parameter.
-    bend : float
-    centre : float, parameters
-    sizes : tuple of float, parameters
-        Smallest and largest sampled size.
-    rms : float
-        Root mean square relative deviation of the runs from this curve.
-    """
-
-    kappa: float = 6.0
-    gamma: float = 1.0
-    bend: float = 0.0
-    centre: float = 1.0
-    sizes: tuple[float, float] = (1.0, 1.0)
-    rms: float = 0.0
-
-    @property
-    def crossing(self) -> float:
-        """Logarithm of the N above the sampled sizes where the tangent meets 6N; else infinite."""
-        if self.sizes[0] == self.sizes[1]:
-            return np.inf
-        edge = np.log(self.sizes[1])
-        height, slope = self._bent(edge)
-        above = height - np.log(6.0) - edge
-        return float(edge + above / (1 - slope)) if slope < 1 and above >= 0 else np.inf
-
-    def tangent(self, log_N):
-        """ln(C/D) at N, and its slope in ln N there."""
-        height, slope = self._bent(log_N)
-        large = log_N > self.crossing
-        return np.where(large, np.log(6.0) + log_N, height), np.where(large, 1.0, slope)
-
-    def _bent(self, log_N):
-        u, (low, high) = log_N - np.log(self.centre), np.log(self.sizes) - np.log(self.centre)
-        bent = np.clip(u, low, high)
-        height = np.log(self.kappa) + self.gamma * log_N + self.bend * bent * (u - bent / 2)
-        return height, self.gamma + self.bend * bent
-
-    def bend_at(self, log_N):
-        """Second derivative of ln(C/D) in ln N: `bend` inside of the sampled sizes, else 0."""
-        low, high = np.log(self.sizes)
-        return np.where((log_N > low) & (log_N < high), self.bend, 0.0)
-
-    def tokens(self, C, N):
-        """Tokens that spend C FLOPs on a model of N parameters."""
-        return C / np.exp(self.tangent(np.log(N))[0])
-
-
-def fit_compute(obs: pd.DataFrame) -> ComputeModel:
-    """Least-squares parabola of ln(C/D) in ln N.
-
-    Parameters
-    ----------
-    obs : DataFrame with columns N (parameters), D (tokens), C (FLOPs); one row per run
-
-    Returns
-    -------
-    ComputeModel; exactly 6ND where C is 6ND. From fewer than 4 sizes no bend, from one gamma = 1.
-
-    Notes
-    -----
-    Counted FLOPs per token are no multiple of N: head and attention weigh more in small models.
-    On 6N + 190 sqrt(N) FLOPs per token a straight line (1 % off the runs) moves N_opt by
-    2-3 %, more than its interval is wide; the parabola follows within 0.1 %.
-    """
-    per_token = np.log((obs.C / obs.D).to_numpy(float))
-    x = np.log(obs.N.to_numpy(float))
-    if np.allclose(per_token, x + np.log(6.0), rtol=0, atol=1e-9):
-        return ComputeModel()
-    sizes, middle = len(np.unique(x)), x.mean()
-    u = x - middle
-    degree = 2 if sizes >= 4 else min(sizes - 1, 1)
-    curve = np.polynomial.Polynomial.fit(u, per_token, degree, domain=[-1, 1])
-    height, gamma, half_bend = [*curve.coef, *(0.0, 1.0, 0.0)[degree + 1 :]]
-    return ComputeModel(
-        kappa=float(np.exp(height - gamma * middle)),
-        gamma=float(gamma),
-        bend=float(2 * half_bend),
-        centre=float(np.exp(middle)),
-        sizes=(float(np.exp(x.min())), float(np.exp(x.max()))),
-        rms=float(np.sqrt(np.mean(np.expm1(per_token - curve(u)) ** 2))),
-    )
 
 
 def chinchilla_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
@@ -138,13 +49,21 @@ def chinchilla_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     Where the compute model bends, this is the first of the Newton steps in ln N that set the
     logarithms of alpha A / N^alpha and gamma beta B / D^beta equal. Above its crossing with 6N
     the optimum is that of 6ND, or the crossing itself where neither side has one.
+
+    Examples
+    --------
+    For the compute of Gopher, which Chinchilla was given (70B parameters, 1.4T tokens):
+
+    >>> best = chinchilla_optimum(params, 5.76e23, ComputeModel())
+    >>> print(f"{best['N']:.3g} parameters, {best['D']:.3g} tokens, {best['L']:.3f} nats/token")
+    7.22e+10 parameters, 1.33e+12 tokens, 1.974 nats/token
     """
     A, B, alpha = params["A"], params["B"], params["alpha"]
     beta, log_C = params.get("beta", alpha), np.log(C)
     balance = np.log(alpha) + np.log(A) - np.log(beta) - np.log(B)
     log_N = np.log(compute.centre)
     for _ in range(NEWTON_STEPS if compute.bend else 1):
-        height, gamma = compute._bent(log_N)
+        height, gamma = compute.uncrossed(log_N)
         excess = balance - np.log(gamma) - alpha * log_N + beta * (log_C - height)
         log_N = log_N + excess / (alpha + beta * gamma + compute.bend_at(log_N) / gamma)
     if np.isfinite(crossing := compute.crossing):
@@ -160,6 +79,14 @@ def search_optimum(name: str, params: Mapping, C, compute: ComputeModel) -> dict
 
     NaN where the loss has no minimum between the `RATIOS`. The lowest of `GRID` sizes brackets the
     minimum, Newton's method on the slope of ln L in ln N finds it.
+
+    Examples
+    --------
+    It finds what `chinchilla_optimum` says:
+
+    >>> best = search_optimum("chinchilla", params, 5.76e23, ComputeModel())
+    >>> print(f"{best['N']:.3g} parameters, {best['D']:.3g} tokens, {best['L']:.3f} nats/token")
+    7.22e+10 parameters, 1.33e+12 tokens, 1.974 nats/token
     """
     law, params = LAWS[name], {key: np.asarray(value, float) for key, value in params.items()}
     log_C = np.broadcast_arrays(np.log(np.asarray(C, float)), *params.values())[0]
@@ -206,6 +133,14 @@ def power_optimum(params: Mapping, C, compute: ComputeModel) -> dict:
     With x = ln(C / C_ref), N_curvature x^2 is added to ln N_opt where it is given, and likewise of
     D and of the loss above its floor; beyond C_edge, and as far below C_ref, their tangents go on.
     The exponents are those at C_ref.
+
+    Examples
+    --------
+    >>> frontier = dict(C_ref=1e21, N_ref=2.8e9, N_exponent=0.5, D_ref=6e10, D_exponent=0.5)
+    >>> frontier |= dict(L_ref=0.45, L_exponent=-0.16, L_floor=1.8)
+    >>> best = power_optimum(frontier, 4e21, ComputeModel())  # four times the compute
+    >>> print(f"{best['N']:.3g} parameters, {best['D']:.3g} tokens, {best['L']:.3f} nats/token")
+    5.6e+09 parameters, 1.2e+11 tokens, 2.160 nats/token
     """
     log_C = np.log(C) - np.log(params["C_ref"])
     logs = {symbol: params[f"{symbol}_exponent"] * log_C for symbol in "NDL"}
@@ -250,6 +185,16 @@ def optimum(law: str, params: Mapping, C, compute: ComputeModel | None = None) -
     ------
     ValueError
         The law has no compute-optimal frontier, or C is not positive.
+
+    Examples
+    --------
+    >>> for name in ("hoffmann2022", "besiroglu2024", "kaplan2020"):
+    ...     law = PUBLISHED_LAWS[name]
+    ...     best = optimum(law.law, law.params, 5.76e23)
+    ...     print(f"{name}: {best['tokens_per_param']:.1f} tokens per parameter")
+    hoffmann2022: 58.9 tokens per parameter
+    besiroglu2024: 18.4 tokens per parameter
+    kaplan2020: 1.6 tokens per parameter
     """
     _refuse_other(law)
     if not np.all(np.asarray(C, float) > 0):
@@ -266,6 +211,13 @@ def exponents(
 
     Of a bent compute model those at its centre; of a law whose frontier is no power of C, its
     slopes at C.
+
+    Examples
+    --------
+    Table 2 of Hoffmann et al. 2022 has 0.50, 0.49 and 0.46 for N:
+
+    >>> print({name: round(value, 3) for name, value in exponents("chinchilla", params).items()})
+    {'N_exponent': 0.513, 'D_exponent': 0.487}
     """
     _refuse_other(law)
     if law == "power_frontier":

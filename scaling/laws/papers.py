@@ -17,7 +17,16 @@ TOKENS_PER_PARAM_RULE = 20.0  # the rule of thumb drawn from Hoffmann et al. 202
 
 
 class PublishedLaw(NamedTuple):
-    """A loss law as its authors fitted it."""
+    """A loss law as its authors fitted it.
+
+    Examples
+    --------
+    >>> law = PUBLISHED_LAWS["hoffmann2022_rounded"]
+    >>> law.law, law.params
+    ('chinchilla', {'E': 1.69, 'A': 406.4, 'B': 410.7, 'alpha': 0.34, 'beta': 0.28})
+    >>> law.N
+    'all parameters, embeddings included'
+    """
 
     law: str  # key of `scaling.laws.table.LAWS`
     params: dict[str, float]  # in parameters, tokens, FLOPs and nats/token
@@ -27,7 +36,14 @@ class PublishedLaw(NamedTuple):
 
 
 class Allocation(NamedTuple):
-    """A printed power law of compute: quantity = coefficient * (C / C_unit)**exponent."""
+    """A printed power law of compute: quantity = coefficient * (C / C_unit)**exponent.
+
+    Examples
+    --------
+    >>> kaplan = PUBLISHED_ALLOCATIONS["kaplan2020_N"]
+    >>> kaplan.coefficient, kaplan.exponent, kaplan.unit
+    (1300000000.0, 0.73, 'parameters, no embeddings')
+    """
 
     quantity: str  # N_opt, D_opt, S_min, B or M_opt
     unit: str
@@ -37,7 +53,16 @@ class Allocation(NamedTuple):
     source: str
 
     def at(self, C):
-        """The quantity at a compute of C FLOPs."""
+        """The quantity at a compute of C FLOPs.
+
+        Examples
+        --------
+        Parameters and tokens of Kaplan et al. for 1000 PF-days, 0.6 tokens per parameter:
+
+        >>> names = ("kaplan2020_N", "kaplan2020_D")
+        >>> [f"{PUBLISHED_ALLOCATIONS[name].at(1000 * PF_DAY):.3g}" for name in names]
+        ['2.01e+11', '1.29e+11']
+        """
         return self.coefficient * (np.asarray(C) / self.C_unit) ** self.exponent
 
 
@@ -125,6 +150,12 @@ def cerebras_models() -> pd.DataFrame:
     Notes
     -----
     Dey et al. 2023, arXiv:2304.03208.
+
+    Examples
+    --------
+    >>> models = cerebras_models()
+    >>> (models.tokens / models.params).round(1).tolist()
+    [20.0, 20.0, 20.0, 20.2, 19.6, 19.9, 19.8]
     """
     return _read("cerebras_models")
 
@@ -142,5 +173,11 @@ def hoffmann_optima() -> pd.DataFrame:
     -----
     Hoffmann et al. 2022, arXiv:2203.15556, tables 3 and A3. The first two approaches publish no
     constants; a line through log C and log N of these rows stands for them.
+
+    Examples
+    --------
+    >>> optima = hoffmann_optima().query("params == 6.7e10").set_index("approach")
+    >>> (optima.tokens / optima.params).round(1).to_dict()
+    {'envelope': 22.4, 'isoflop': 25.4, 'parametric': 61.2}
     """
     return _read("hoffmann_optima")

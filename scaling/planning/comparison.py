@@ -1,11 +1,11 @@
 """All laws side by side at one budget."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
 from scaling.laws.frontier import QUANTITIES
-from scaling.planning.sources import LawSource, spread
+from scaling.planning.sources import SOURCES, LawSource, spread
 
 
 def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
@@ -30,3 +30,10 @@ def compare_laws(C: float, laws: Iterable[LawSource]) -> pd.DataFrame:
         row |= {"status": law.status(C), "note": law.note, "citation": law.citation}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def gather_laws(law: LawSource) -> Iterator[LawSource]:
+    """All published laws, and before them this one where it is not among them."""
+    if law.name not in SOURCES:
+        yield law
+    yield from (law if name == law.name else load() for name, load in SOURCES.items())

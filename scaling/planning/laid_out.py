@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.hardware.devices import Device
-from scaling.hardware.parallelism import Job
+from scaling.hardware.job import Job
 from scaling.planning.budgets import ASSUMED_UTILISATION, DEFAULT_UTILISATION
 from scaling.planning.layouts import KEYS, rank
 from scaling.planning.placement import network_of

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.hardware.job import Job, Split
 from scaling.hardware.memory import USABLE
-from scaling.hardware.parallelism import Job, Split, weigh_memory, weigh_seconds
+from scaling.hardware.parallelism import weigh_memory, weigh_seconds
 from scaling.hardware.speed import PER_MACHINE
 
 KEYS = ("tensor", "pipeline", "context", "expert", "zero", "micro_batch", "interleave", "recompute")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scaling.files import read_table
 from scaling.hardware.devices import get_device
-from scaling.hardware.parallelism import Job
+from scaling.hardware.job import Job
 from scaling.planning.layouts import rank
 from scaling.planning.placement import network_of
 from scaling.planning.utilisation import Calibration, layout_of, reported_mfu

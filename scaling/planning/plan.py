@@ -9,7 +9,7 @@ import pandas as pd
 
 from scaling.fitting.result import Estimate
 from scaling.planning.budgets import ASSUMED_UTILISATION, Budget, conversions
-from scaling.planning.comparison import compare_laws
+from scaling.planning.comparison import compare_laws, gather_laws
 from scaling.planning.constraints import Wanted, settle
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.departures import departures
@@ -21,7 +21,7 @@ from scaling.planning.plain import to_plain
 from scaling.planning.recipe import TrainingRecipe, plan_recipe
 from scaling.planning.request import PlanRequest, Quantity, read_request
 from scaling.planning.serving import Serving
-from scaling.planning.sources import SOURCES, LawLike, LawSource
+from scaling.planning.sources import LawLike
 from scaling.planning.verdicts import Verdict, judge
 from scaling.quantities import format_quantity
 from scaling.shapes.architecture import Architecture, architecture_of
@@ -83,6 +83,13 @@ class Plan:
         All laws side by side, on request; as `compare_laws`.
     notes : tuple of str
         Assumptions and conditions.
+
+    Examples
+    --------
+    >>> plan  # of help(scaling)
+    1e21: 3.66B parameters on 40.7B tokens, by DataFrame (extrapolated)
+    >>> plan.shape.shape.label, plan.binding, plan.tokens_per_param
+    ('2688x41', ('budget',), 12.42 (extrapolated))
     """
 
     budget: Budget
@@ -142,11 +149,23 @@ class Plan:
         return self.D * self.shape.flops_per_token / self.budget.flops if self.shape else 1.0
 
     def hours_on(self, device: str) -> float:
-        """Device-hours of the plan on a device of `conversions`."""
+        """Device-hours of the plan on a device of `conversions`.
+
+        Examples
+        --------
+        >>> round(plan.hours_on("H100"))
+        702
+        """
         return float(self.conversions.set_index("device").device_hours[device]) * self.spent
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything by name in JSON's types; tables as lists of rows, NaN as None."""
+        """Everything by name in JSON's types; tables as lists of rows, NaN as None.
+
+        Examples
+        --------
+        >>> plan.to_dict()["shape"]["total_params"]
+        3641108352
+        """
         return to_plain(self)
 
     def __repr__(self) -> str:
@@ -171,9 +190,7 @@ def make_plan(
     columns, where, best_of
         Of a runs table, as `scaling.load_runs` takes them.
     data_limit : float or str, unique tokens, optional
-        "709B"; see `scaling.planning.data_limits.plan_data`.
-    repeat : bool, default True
-        Whether the data may be repeated.
+        "709B", repeated unless `repeat` is False; see `scaling.planning.data_limits.plan_data`.
     kept_share : float in (0, 1], optional
         Share of raw text that curation keeps: how much of it D takes.
     target_loss : float, nats/token, optional
@@ -199,18 +216,12 @@ def make_plan(
         What the architecture is trained on; what the budget buys if omitted.
     batch_tokens : float or str, tokens, optional
         Of a step: of the recipe and of layouts; by a published rule if omitted.
-    seq_len, vocab_size : int, tokens, optional
-        Of the buildable shape; derived from N_opt if omitted.
-    ffn, tied
-        As in `scaling.shapes.shape.Shape`.
+    seq_len, vocab_size, ffn, tied : optional
+        Of the buildable shape, as in `scaling.shapes.buildable.build`.
     factors : iterable of float, default (0.5, 1, 2)
         Sizes over N_opt whose loss is told.
     compare : bool, default False
         Put all published laws beside it.
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------
@@ -267,7 +278,7 @@ def answer(request: PlanRequest) -> Plan:
         verdict=None if model is None else judge(*model, law=law, name="your model"),
         given=given,
         recipe=_plan_recipe(request, C, given, shape),
-        comparison=compare_laws(C, _gather_laws(law)) if request.compare else None,
+        comparison=compare_laws(C, gather_laws(law)) if request.compare else None,
         notes=tuple(_note_conditions(request, wanted, shape, why, vocabulary)),
     )
 
@@ -337,10 +348,3 @@ def _describe_cost(request: PlanRequest, wanted: Wanted, shape: BuildableShape) 
         f"size: attention over {s.seq_len:,} tokens is {attention:.0%} of it, the head over "
         f"{s.vocab_size:,} tokens {head:.0%}; so the law was asked at {C:.3g} FLOPs"
     )
-
-
-def _gather_laws(law: LawSource) -> Iterator[LawSource]:
-    """All published laws, and before them one that is not among them."""
-    if law.name not in SOURCES:
-        yield law
-    yield from (law if name == law.name else load() for name, load in SOURCES.items())

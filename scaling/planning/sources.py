@@ -14,7 +14,8 @@ from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import prepare
 from scaling.fitting.result import Estimate, Fit, load_fit
 from scaling.laws import papers
-from scaling.laws.frontier import ComputeModel, optimum
+from scaling.laws.compute import ComputeModel
+from scaling.laws.frontier import optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
 from scaling.tables.observations import C_MEANING, N_MEANING, Convention

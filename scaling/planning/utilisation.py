@@ -18,7 +18,7 @@ import pandas as pd
 from scaling.files import read_table
 from scaling.hardware.activations import Network
 from scaling.hardware.devices import GB, get_device
-from scaling.hardware.parallelism import Job
+from scaling.hardware.job import Job
 from scaling.planning.layouts import KEYS, rank
 from scaling.quantities import ENDS
 

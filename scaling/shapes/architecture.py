@@ -2,6 +2,15 @@
 
 A multiply-add is 2 FLOPs and attention is the full square, as in `scaling.shapes.flops`; biases and
 norms are parameters but no FLOPs.
+
+Examples
+--------
+Llama 3 8B, `llama` of the other examples:
+
+>>> from dataclasses import replace
+>>> heads = dict(n_heads=32, kv_heads=8, head_width=128)
+>>> sizes = dict(vocab_size=128_256, seq_len=8192, n_layers=32, width=4096, ffn_width=14_336)
+>>> llama = Architecture("Llama 3 8B", **sizes, **heads)
 """
 
 from dataclasses import dataclass
@@ -31,6 +40,13 @@ class Architecture:
     ValueError
         A size that is not positive, key heads that do not divide, a mixture without experts or
         one whose token passes more than there are.
+
+    Examples
+    --------
+    Bytes that a token of 16-bit numbers leaves in the cache, and without grouped heads:
+
+    >>> 2 * llama.cached_numbers, 2 * replace(llama, kv_heads=32).cached_numbers
+    (131072, 524288)
     """
 
     name: str
@@ -102,7 +118,14 @@ class Architecture:
 
 
 def architecture_of(shape: Shape) -> Architecture:
-    """Return one of our own decoders as an architecture; ValueError for another family."""
+    """Return one of our own decoders as an architecture; ValueError for another family.
+
+    Examples
+    --------
+    >>> gpt2 = architecture_of(Shape(50_257, 1024, n_layers=12, width=768, n_heads=12))
+    >>> f"{count_params(gpt2):,}"  # GPT-2's without its positions and biases
+    '123,551,232'
+    """
     if shape.family != "gpt":
         raise ValueError(f"a {shape.family} is no decoder alone; its counts are those of its shape")
     return Architecture(
@@ -134,6 +157,11 @@ def count_groups(a: Architecture) -> pd.DataFrame:
     -------
     DataFrame with columns group, total (all parameters), active (those that a token passes) and
         multiplied (those of its matrix products: a tied head again, no table, bias or norm)
+
+    Examples
+    --------
+    >>> count_groups(llama).set_index("group").total.div(1e9).round(2).to_dict()  # billions
+    {'token table': 0.53, 'attention': 1.34, 'feed-forward': 5.64, 'norms': 0.0, 'head': 0.53}
     """
     dense, sparse, d = a.n_layers - a.sparse_layers, a.sparse_layers, a.width
     chosen, table = sparse * a.experts_per_token, a.vocab_size * d
@@ -202,22 +230,65 @@ def _count_norms(a: Architecture) -> int:
 
 
 def count_params(a: Architecture, convention: str = "total", *, active: bool = False) -> int:
-    """Parameters as a law counts them ("as_given": all), all or those that a token passes."""
+    """Parameters as a law counts them: all, or those that a token passes.
+
+    Parameters
+    ----------
+    a : Architecture
+    convention : {"total", "non_embedding", "blocks", "as_given"}
+        What N counts; "as_given" is taken as all of them.
+    active : bool
+        Of a mixture, the experts that a token passes instead of all.
+
+    Examples
+    --------
+    >>> f"{count_params(llama):,}", f"{count_params(llama, 'non_embedding'):,}"
+    ('8,030,261,248', '7,504,924,672')
+
+    Mixtral 8x7B has as many layers, each with 8 experts of which a token passes 2:
+
+    >>> experts = dict(mixture=True, n_experts=8, experts_per_token=2, expert_width=14_336)
+    >>> mixtral = replace(llama, vocab_size=32_000, **experts)
+    >>> [round(count_params(mixtral, active=active) / 1e9, 1) for active in (False, True)]
+    [46.7, 12.9]
+    """
     groups = count_groups(a)
     kept = groups.loc[~groups.group.isin(LEFT_OUT.get(convention, ()))]
     return int(kept["active" if active else "total"].sum())
 
 
 def attention_flops(a: Architecture) -> int:
-    """FLOPs of one forward pass over one context in attention's products: 2*L*T^2*H*(d_k + d_v)."""
+    """FLOPs of one forward pass over one context in attention's products: 2*L*T^2*H*(d_k + d_v).
+
+    Examples
+    --------
+    Its share of a forward pass over the whole context:
+
+    >>> print(f"{attention_flops(llama) / forward_flops(llama):.0%}")
+    22%
+    """
     return 2 * a.n_layers * a.seq_len**2 * a.n_heads * (a.head_width + a.values)
 
 
 def forward_flops(a: Architecture) -> int:
-    """FLOPs of one forward pass over one context: 2*T*(multiplied parameters) and attention."""
+    """FLOPs of one forward pass over one context: 2*T*(multiplied parameters) and attention.
+
+    Examples
+    --------
+    >>> print(f"{forward_flops(llama) / llama.seq_len:.3g} FLOPs a token, {2 * 8.03e9:.3g} by 2N")
+    1.93e+10 FLOPs a token, 1.61e+10 by 2N
+    """
     return 2 * a.seq_len * int(count_groups(a).multiplied.sum()) + attention_flops(a)
 
 
 def training_flops_per_token(a: Architecture) -> float:
-    """Counted training FLOPs for one token: 3 * forward_flops / T."""
+    """Counted training FLOPs for one token: 3 * forward_flops / T.
+
+    Examples
+    --------
+    Counted against 6N; what 6N leaves out is attention, what it has too much is the token table:
+
+    >>> print(f"{training_flops_per_token(llama) / (6 * count_params(llama)):.2f}")
+    1.20
+    """
     return TRAINING_OVER_FORWARD * forward_flops(a) / a.seq_len

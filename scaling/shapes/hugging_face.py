@@ -18,7 +18,15 @@ NEEDED = object()
 
 @dataclass(frozen=True)
 class Key:
-    """Where a configuration has a size."""
+    """Where a configuration has a size.
+
+    Examples
+    --------
+    As many key heads as are told, else as many as heads:
+
+    >>> LLAMA["kv_heads"].names
+    'num_key_value_heads|num_attention_heads'
+    """
 
     names: str  # of its keys: "a|b" the first that is there, "a*b" a product, "a+b" a sum
     default: Any = NEEDED  # where none is there; None: derived from the other sizes
@@ -145,7 +153,14 @@ NOT_COUNTED = {  # keys of something that is not counted, and what that is
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a config.json, or that of a folder; ValueError where it is no object of names."""
+    """Read a config.json, or that of a folder; ValueError where it is no object of names.
+
+    Examples
+    --------
+    >>> _ = Path("config.json").write_text('{"model_type": "llama", "hidden_size": 4096}')
+    >>> read_config("config.json")
+    {'model_type': 'llama', 'hidden_size': 4096}
+    """
     file = Path(path)
     file = file / "config.json" if file.is_dir() else file
     try:
@@ -168,6 +183,14 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture:
     ------
     ValueError
         An unknown model_type, a key that is missing or of the wrong type, or sizes that cannot be.
+
+    Examples
+    --------
+    >>> gpt2 = dict(model_type="gpt2", vocab_size=50_257, n_embd=768, n_layer=12, n_head=12)
+    >>> found = read_architecture(gpt2 | {"n_positions": 1024})
+    >>> from scaling.shapes.architecture import count_params
+    >>> f"{count_params(found):,}"
+    '124,439,808'
     """
     family, part = config.get("model_type"), config.get("text_config")
     if family not in FAMILIES and isinstance(part, Mapping):
@@ -214,5 +237,11 @@ def _read(config: Mapping[str, Any], name: str, kind: Any) -> Any:
 
 
 def describe_uncounted(config: Mapping[str, Any]) -> list[str]:
-    """Name what a configuration has beside the decoder that is counted."""
+    """Name what a configuration has beside the decoder that is counted.
+
+    Examples
+    --------
+    >>> describe_uncounted({"model_type": "gemma3", "vision_config": {"hidden_size": 1152}})
+    ['the part that sees (vision_config): not counted']
+    """
     return [f"{what} ({key}): not counted" for key, what in NOT_COUNTED.items() if config.get(key)]

@@ -25,6 +25,12 @@ def shapes_between(
     ------
     ValueError
         There are fewer; the message names those that there are.
+
+    Examples
+    --------
+    >>> shapes = shapes_between(1e5, 1e6, n=4, vocab_size=1024, model=ModelConfig())
+    >>> [(shape.label, total_params(shape)) for shape in shapes]
+    [('48x3', 132432), ('72x3', 260856), ('92x4', 501308), ('120x5', 988200)]
     """
     tried = itertools.count(WIDTH_STEP, WIDTH_STEP) if widths is None else sorted(widths)
     shapes = (shape_for_width(width, vocab_size, model) for width in tried)

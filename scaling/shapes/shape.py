@@ -12,7 +12,16 @@ WIDTH_STEP = 4  # of the ladder
 
 @dataclass
 class ModelConfig:
-    """What all shapes of a grid share; the rest follows from a width (see `shape_for_width`)."""
+    """What all shapes of a grid share; the rest follows from a width (see `shape_for_width`).
+
+    Examples
+    --------
+    Three matrices of SwiGLU cost what two of GELU do, nearly:
+
+    >>> shapes = [shape_for_width(64, 1024, ModelConfig(ffn=ffn)) for ffn in ("swiglu", "gelu")]
+    >>> 3 * shapes[0].hidden, 2 * shapes[1].hidden
+    (504, 512)
+    """
 
     family: str = "gpt"  # gpt, bert, t5
     objective: str | None = None  # clm; mlm, mlm_mask; span; None: the family's first
@@ -33,6 +42,15 @@ class Window:
     | gpt    | causal LM       | T    | T      | T              | 0              |
     | bert   | masked LM       | T    | T      | round(.15 * T) | 1, the mask    |
     | t5     | span corruption | n    | Te = T | Td             | its sentinels  |
+
+    Examples
+    --------
+    BERT predicts 77 of 512 tokens; T5 reads 568 tokens of text as an input of 512:
+
+    >>> Shape(30_522, 512, n_layers=12, width=768, n_heads=12, family="bert").window
+    Window(text=512, inputs=512, targets=77, added_ids=1)
+    >>> Shape(32_000, 512, n_layers=12, width=768, n_heads=12, family="t5").window.text
+    568
     """
 
     text: int  # tokens of the corpus
@@ -54,6 +72,12 @@ class Shape:
     ------
     ValueError
         A size that is not positive, or heads that do not divide.
+
+    Examples
+    --------
+    >>> llama = Shape(32_000, 4096, n_layers=32, width=4096, n_heads=32, ffn="swiglu", tied=False)
+    >>> llama.head_width, llama.hidden, llama.label
+    (128, 10920, '4096x32')
     """
 
     vocab_size: int  # ids of the tokenizer; the table has `table_rows`
@@ -138,6 +162,11 @@ def span_counts(n_text: int) -> tuple[int, int]:
     """Hidden tokens, round(.15 * n), and the spans that they form, round(hidden / 3).
 
     Raffel et al. 2020, section 3.3.4 and their released code, which keeps both at least 1.
+
+    Examples
+    --------
+    >>> span_counts(568)  # of an input of 512 tokens
+    (85, 28)
     """
     n_hidden = max(1, round(CORRUPTED * n_text))
     return n_hidden, max(1, round(n_hidden / MEAN_SPAN))
@@ -147,7 +176,12 @@ def span_counts(n_text: int) -> tuple[int, int]:
 def span_text(n_inputs: int) -> int:
     """Longest text n whose corrupted form has `n_inputs` tokens: shown, sentinels, an end mark.
 
-    n - hidden + spans + 1 = n_inputs. 512 -> 568 (targets: 114), 128 -> 141 (targets: 29).
+    n - hidden + spans + 1 = n_inputs.
+
+    Examples
+    --------
+    >>> span_text(512), span_text(128)
+    (568, 141)
     """
 
     def shortened(n_text: int) -> int:
@@ -165,12 +199,28 @@ def layers_for_width(width: int) -> int:
 
     The two-thirds power runs through the tiny shapes that gave clean IsoFLOP bowls (16/1, 32/2,
     64/3, 128/5) and through the large ones of Hoffmann et al. 2022, table A9 (1024/20, 8192/80).
+
+    Examples
+    --------
+    >>> [layers_for_width(width) for width in (16, 128, 1024, 8192)]
+    [1, 5, 20, 81]
     """
     return max(1, round(2 * (width / 32) ** (2 / 3)))
 
 
 def heads_for_width(width: int) -> int:
-    """Heads whose width is even and, as a ratio, nearest to 16 (64 from width 1024 up)."""
+    """Heads of even width, that as a ratio is nearest to 16 (64 from width 1024 up).
+
+    Raises
+    ------
+    ValueError
+        An odd width.
+
+    Examples
+    --------
+    >>> heads_for_width(128), heads_for_width(1024)
+    (8, 16)
+    """
     target = HEAD_WIDTH if width < 1024 else 4 * HEAD_WIDTH
     heads = [h for h in range(1, width + 1) if width % h == 0 and (width // h) % 2 == 0]
     if not heads:
@@ -179,7 +229,14 @@ def heads_for_width(width: int) -> int:
 
 
 def shape_for_width(width: int, vocab_size: int, config: ModelConfig) -> Shape:
-    """Build the shape of the ladder at `width`: its depth and heads follow from the width."""
+    """Build the shape of the ladder at `width`: its depth and heads follow from the width.
+
+    Examples
+    --------
+    >>> shape = shape_for_width(128, vocab_size=1024, config=ModelConfig())
+    >>> shape.label, shape.n_heads, shape.hidden
+    ('128x5', 8, 512)
+    """
     return Shape(
         vocab_size=vocab_size,
         seq_len=config.seq_len,

@@ -46,7 +46,19 @@ MIN_RUNS = 4  # no law of two variables shows its shape in fewer
 
 
 class RunsWarning(UserWarning):
-    """A runs table can be fitted, but something about it looks wrong."""
+    """A runs table can be fitted, but something about it looks wrong.
+
+    Examples
+    --------
+    A run without a loss is left out, and told:
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always", scaling.RunsWarning)
+    ...     loaded = scaling.load_runs(table.assign(loss=table.loss.where(table.N > 1e7)))
+    >>> loaded.status[0], str(told[0].message)[:27]
+    ('failed', '1 of 15 runs are left out: ')
+    """
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,15 @@ class Convention:
     ----------
     N : {"total", "non_embedding", "blocks", "as_given"}
     C : {"counted", "6ND", "as_given"}
+
+    Examples
+    --------
+    >>> scaling.Convention(N="blocks", C="6ND")
+    Convention(N='blocks', C='6ND')
+    >>> scaling.Convention(N="trainable")
+    Traceback (most recent call last):
+        ...
+    ValueError: convention N='trainable' is unknown; use one of ['total', ...
     """
 
     N: str = "total"
@@ -70,7 +91,13 @@ class Convention:
                 )
 
     def describe(self, symbols: Iterable[str] = "NC") -> str:
-        """One line to print beside any ratio; of the symbols that are asked for."""
+        """One line to print beside any ratio; of the symbols that are asked for.
+
+        Examples
+        --------
+        >>> scaling.Convention().describe()
+        'N: all parameters, tied head once; C: counted training FLOPs, forward + backward'
+        """
         meaning = {"N": N_MEANING[self.N], "C": C_MEANING[self.C]}
         return "; ".join(f"{symbol}: {meaning[symbol]}" for symbol in symbols)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scaling.figures.paper import SHADES, finish, interval_note, paper_figure
+from scaling.fitting.origin import Bootstrap
 from scaling.fitting.report import fit_all
-from scaling.fitting.result import Bootstrap
 from scaling.tables.observations import Convention
 
 

@@ -18,7 +18,7 @@ from scaling.fitting.parametric import fit_parametric, objective_at
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.fitting.solver import solve
-from scaling.laws.frontier import ComputeModel
+from scaling.laws.compute import ComputeModel
 from scaling.laws.papers import KAPLAN_CONSTANTS, PUBLISHED_LAWS
 from scaling.laws.steps import minimum_steps
 from scaling.laws.table import LAWS

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.fitting.estimate import LEVEL, Estimate, interval
-from scaling.fitting.result import Bootstrap, Data, Diagnosis, Fit, load_fit
-from scaling.laws.frontier import ComputeModel
+from scaling.fitting.origin import Bootstrap, Data
+from scaling.fitting.result import Diagnosis, Fit, load_fit
+from scaling.laws.compute import ComputeModel
 from scaling.tables.observations import Convention
 
 PARAMS = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

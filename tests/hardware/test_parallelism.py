@@ -6,8 +6,9 @@ import pytest
 from scaling.hardware.activations import Experts, Network, layer_bytes_per_token
 from scaling.hardware.communication import communication
 from scaling.hardware.devices import get_device
+from scaling.hardware.job import Job, Split
 from scaling.hardware.memory import training_memory
-from scaling.hardware.parallelism import Job, Split, weigh_memory, weigh_seconds
+from scaling.hardware.parallelism import weigh_memory, weigh_seconds
 from scaling.hardware.setup import Setup
 
 GPT3 = Network(n_layers=96, width=12_288, n_heads=96, vocab_size=51_200, seq_len=2048)

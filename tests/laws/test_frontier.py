@@ -2,10 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scaling.laws.compute import ComputeModel, fit_compute
 from scaling.laws.frontier import (
-    ComputeModel,
     exponents,
-    fit_compute,
     optimum,
     search_optimum,
 )
@@ -110,7 +109,7 @@ def test_large_models_cost_6N(surface, C):
     """The optimum under a cost per token that is the dearer of a flat tangent and 6N, by search."""
     compute = ComputeModel(60.0, 0.85, 0.01, 1e5, (2e4, 5e5))
     N = np.geomspace(1e1, 1e14, 500_001)
-    height = np.maximum(compute._bent(np.log(N))[0], np.where(N > 5e5, np.log(6 * N), 0))
+    height = np.maximum(compute.uncrossed(np.log(N))[0], np.where(N > 5e5, np.log(6 * N), 0))
     loss = LAWS["chinchilla"].loss(surface, N=N, D=C / np.exp(height))
     found = optimum("chinchilla", surface, C, compute)
     assert found["N_opt"] == pytest.approx(N[np.argmin(loss)], rel=1e-4)

@@ -2,8 +2,8 @@ import pytest
 
 from scaling.hardware.activations import Network
 from scaling.hardware.devices import get_device
+from scaling.hardware.job import Job
 from scaling.hardware.memory import USABLE
-from scaling.hardware.parallelism import Job
 from scaling.planning.layouts import list_splits, rank
 
 NETWORK = Network(n_layers=40, width=5120, n_heads=40, vocab_size=50_000, seq_len=2048)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import prepare
 from scaling.fitting.settings import FitSettings
-from scaling.laws.frontier import ComputeModel
+from scaling.laws.compute import ComputeModel
 from scaling.pages.pilot import pilot_sections
 from scaling.pages.text import markdown
 from scaling.planning import rehearsal
