@@ -23,7 +23,7 @@ from scaling.pages.answer import name_files, print_answer
 from scaling.pages.gain import detection_section, gain_sections, tell_gain
 from scaling.pages.text import Section, code, markdown
 from scaling.quantities import FLOPS, positive_quantity
-from scaling.results import read_tables
+from scaling.results import name_table, read_tables
 from scaling.tables.comparable import refuse_conventions
 from scaling.tables.runs import check_where
 
@@ -120,9 +120,8 @@ def refuse_other_text(a: Path, b: Path) -> None:
 
 def name_sweeps(command: CompareCommand) -> tuple[str, str]:
     """Names of both sweeps: those of their folders or files, a and b where these are alike."""
-    one, other = (Path(path) for path in (command.a, str(command.b)))
-    names = [path.stem if path.suffix else path.name for path in (one, other)]
-    return (names[0], names[1]) if names[0] != names[1] else ("a", "b")
+    a, b = (name_table(Path(path)) for path in (command.a, str(command.b)))
+    return (a, b) if a != b else ("a", "b")
 
 
 def write(
@@ -139,7 +138,10 @@ def write(
     tables |= {} if test is None else {"test.csv": test.designs}
     for name, table in tables.items():
         write_table(folder / name, table)
-    files, title = [*tables, "README.md"], f"What a test against {Path(command.a).stem} takes"
+    files, title = (
+        [*tables, "README.md"],
+        f"What a test against {name_table(Path(command.a))} takes",
+    )
     if found is not None:
         from scaling.figures.gain import gain_figure  # here: a wrong option is told at once
         from scaling.figures.saving import save_figure

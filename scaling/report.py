@@ -45,8 +45,7 @@ def main(command: ReportCommand) -> None:
     asked = retell("report")
     settings = _read_settings(path) | {"fit": asdict(command.fit)}
     products.claim(folder, [results.REPORT], overwrite=command.overwrite)
-    name = path.resolve().stem if path.suffix else path.resolve().name
-    title = f"Scaling laws of {name}"
+    title = f"Scaling laws of {results.name_table(path)}"
     page = results.write_report(folder, title, asked, runs, curves, [report, *others], settings)
     products.settle(folder, [results.REPORT], [page])
     answer = replace(tell_report(report, convention_table(others)), steps=())

@@ -37,6 +37,14 @@ def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any
     return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
 
 
+def name_table(path: Path) -> str:
+    """Name of a table: that of its file, or of the results folder that it lies in."""
+    path = path.resolve()
+    if path.name == "runs.csv":
+        return path.parent.name
+    return path.name if path.is_dir() else path.stem
+
+
 def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:
     """Write runs.csv and curves.csv."""
     write_text(folder / "runs.csv", runs_to_csv(runs))

@@ -29,7 +29,7 @@ LOG_TOKENS = np.log([1.0, 1e20])  # between which a contour is sought
 LOSS_DIGITS = 5
 
 
-def tell_report(
+def collect_data(
     runs: pd.DataFrame, curves: pd.DataFrame | None, reports: Sequence[Report]
 ) -> dict[str, Any]:
     """Everything that the page of a report draws; the first report is the one to quote."""

@@ -18,7 +18,9 @@ from scaling.pages.html.assemble import (
     to_numbers,
 )
 from scaling.pages.html.fitted import read_quantity
-from scaling.pages.text import Section, tell
+from scaling.pages.plan_answer import tell_plan
+from scaling.pages.text import Section
+from scaling.pages.words import name_sizes
 from scaling.planning.allocation import is_sum
 from scaling.planning.budgets import HOURS
 from scaling.planning.ladder import Rung, build_ladder
@@ -27,7 +29,6 @@ from scaling.planning.plan import Plan
 from scaling.planning.request import PlanRequest
 from scaling.planning.sources import LawSource
 from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, read_decays
-from scaling.quantities import format_quantity as short
 
 SCRIPTS = ("chart.js", "law.js", "plan.js")
 STEP = 8  # positions of a slider per decade
@@ -68,26 +69,17 @@ def plan_page(
     """
     title = f"Plan for {plan.budget.text}"
     devices = {name: DEVICES[name] for name in SHOWN} | {device.name: device}
-    data = tell_plan(plan, request, devices, precision=precision, n_sequences=n_sequences)
+    data = _collect_data(plan, request, devices, precision=precision, n_sequences=n_sequences)
     data |= {"device": device.name, "count": n_devices}
+    found = tell_plan(plan, request.law.fit.exponents()["N_exponent"]).found
     parts = [
         _show_controls(devices, device, data),
         show_sections(sections),
     ]
-    return page(title, tell_plan_headline(plan), parts, command, data, SCRIPTS)
+    return page(title, " ".join(found[:2]), parts, command, data, SCRIPTS)
 
 
-def tell_plan_headline(plan: Plan) -> str:
-    """What to train, in one sentence."""
-    return (
-        f"With {plan.budget.flops:.3g} FLOPs, train {short(plan.N)} parameters on {short(plan.D)} "
-        f"tokens: {short(plan.D / plan.N)} tokens per parameter. The law {plan.law} by itself asks "
-        f"for {tell(plan.N_opt, short)} on {tell(plan.D_opt, short)}, status {plan.status}; "
-        "brackets are 90 % intervals."
-    )
-
-
-def tell_plan(
+def _collect_data(
     plan: Plan,
     request: PlanRequest,
     devices: dict[str, Device],
@@ -172,10 +164,8 @@ def _tell_optima(fit: Fit, C: np.ndarray) -> dict[str, Any]:
 
 
 def _tell_rung(rung: Rung) -> dict[str, Any]:
-    s = rung.shape
     return {
-        "label": f"{s.n_layers} layers x {s.width}, vocabulary {s.vocab_size:,}, context "
-        f"{s.seq_len:,}",
+        "label": name_sizes(rung.shape),
         "N": to_numbers(rung.params, 7),
         "total": rung.total_params,
         "bytes": {name: to_numbers(lines, 7) for name, lines in rung.bytes_on.items()},
