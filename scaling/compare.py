@@ -138,15 +138,12 @@ def write(
     tables |= {} if test is None else {"test.csv": test.designs}
     for name, table in tables.items():
         write_table(folder / name, table)
-    files, title = (
-        [*tables, "README.md"],
-        f"What a test against {name_table(Path(command.a))} takes",
-    )
+    files, names = [*tables, "README.md"], name_sweeps(command)
+    title = f"What a test against {name_table(Path(command.a))} takes"
     if found is not None:
         from scaling.figures.gain import gain_figure  # here: a wrong option is told at once
         from scaling.figures.saving import save_figure
 
-        names = name_sweeps(command)
         save_figure(gain_figure(found, names, reach), folder / "gain.png")
         files.append("gain.png")
         title = f"{names[1]} against {names[0]}"

@@ -46,8 +46,8 @@ def test_its_answers_are_those_of_the_committed_sweeps():
         page = (ROOT / "results" / f"{name}-enwik8-cpu" / "README.md").read_text()
         line = page.split("## The answer\n")[1].split("\n")[0]
         found = re.search(
-            r"^(.*\]) tokens per parameter at (\S+) FLOPs, .* N_opt (.*\]) parameters, D_opt (.*\]) "
-            r"tokens; N_opt grows as C\^a with a = (.*\]) \(isoflop_power, ok;",
+            r"^(.*\]) tokens per parameter at (\S+) FLOPs, .* N_opt (.*\]) parameters, "
+            r"D_opt (.*\]) tokens; N_opt grows as C\^a with a = (.*\]) \(isoflop_power, ok;",
             line,
         )
         ratio, C, N, D, a = found.groups()
