@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from scaling import products
 from scaling.commandline import TABLES, job_folder, make_console, retell, verb
@@ -23,7 +23,7 @@ from scaling.pages.answer import name_files, print_answer
 from scaling.pages.gain import detection_section, gain_sections, tell_gain
 from scaling.pages.text import Section, code, markdown
 from scaling.quantities import FLOPS, positive_quantity
-from scaling.results import name_table, read_tables
+from scaling.results import name_table, read_config, read_tables
 from scaling.tables.comparable import refuse_conventions
 from scaling.tables.runs import check_where
 
@@ -102,12 +102,9 @@ def read_budgets(at: Any) -> tuple[float, ...]:
 
 def refuse_other_text(a: Path, b: Path) -> None:
     """Refuse sweeps whose own config.yaml tells of another held-out text; silent without one."""
-    configs = [path / "config.yaml" for path in (a, b)]
-    if not all(config.is_file() for config in configs):
-        return
-    one, other = (OmegaConf.to_container(OmegaConf.load(config)) for config in configs)
-    for name in HELD_OUT:
-        left, right = one.get(name), other.get(name)  # pyright: ignore
+    one, other = read_config(a), read_config(b)
+    for name in HELD_OUT if one and other else ():
+        left, right = one.get(name), other.get(name)
         if isinstance(left, dict) and isinstance(right, dict):
             apart = {k for k in {*left} & {*right} if left[k] != right[k]}
             left, right = ({key: side[key] for key in sorted(apart)} for side in (left, right))

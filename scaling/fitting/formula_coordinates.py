@@ -5,13 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.power_coordinates import (
-    TERM_SHARE,
-    Coordinates,
-    pose,
-    spread_out,
-    target_of,
-)
+from scaling.fitting.power_coordinates import TERM_SHARE, Coordinates, pose, spread_out, target_of
 from scaling.fitting.predictors import Formula
 from scaling.laws.table import Law
 

@@ -8,6 +8,7 @@ import numpy as np
 from scaling.fitting.result import Fit
 from scaling.hardware.devices import DEVICES, Device
 from scaling.hardware.memory import USABLE
+from scaling.hardware.speed import PER_MACHINE
 from scaling.laws.frontier import QUANTITIES
 from scaling.pages.html.assemble import (
     page,
@@ -21,14 +22,12 @@ from scaling.pages.html.fitted import read_quantity
 from scaling.pages.plan_answer import tell_plan
 from scaling.pages.text import Section
 from scaling.pages.words import name_sizes
-from scaling.planning.allocation import is_sum
 from scaling.planning.budgets import HOURS
 from scaling.planning.ladder import Rung, build_ladder
-from scaling.planning.placement import PER_MACHINE
 from scaling.planning.plan import Plan
 from scaling.planning.request import PlanRequest
 from scaling.planning.sources import LawSource
-from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, read_decays
+from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, is_sum, read_decays
 
 SCRIPTS = ("chart.js", "law.js", "plan.js")
 STEP = 8  # positions of a slider per decade
