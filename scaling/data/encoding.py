@@ -1,6 +1,5 @@
 """Rows of documents encoded once into shards; an interrupted encoding goes on at its last shard."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer
 
 from scaling.data.archives import Report
 from scaling.data.config import DataConfig, open_tokenizer
+from scaling.data.corpora import SPLITS, split_by_hash
 from scaling.data.curation import Curator
 from scaling.data.rows import FileRows, HubRows, find_files, open_rows
 from scaling.data.tokenizer import (
@@ -32,9 +32,7 @@ from scaling.files import write_text
 from scaling.quantities import format_quantity
 
 SHARD_TOKENS = 100_000_000  # of training, at least, in every shard but the last
-HELD_OUT = 0.02  # share of the documents in the valid split, and in the test split
 SAMPLE_BYTES = 2**26  # of text from the start, on which a tokenizer of our own is trained
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -189,9 +187,7 @@ def _split(batch: list[str], config: DataConfig, source: str) -> dict[str, list[
         return {source: batch} if batch else {}
     found: dict[str, list[str]] = {}
     for document in batch:
-        draw = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8]) / 2**64
-        split = "valid" if draw < HELD_OUT else "test" if draw < 2 * HELD_OUT else "train"
-        found.setdefault(split, []).append(document)
+        found.setdefault(split_by_hash(document), []).append(document)
     return found
 
 
