@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import measure_residuals, resample
 from scaling.fitting.bowl import OWN, WINDOW, Bowl, BudgetRuns
-from scaling.fitting.diagnosis import Diagnosis, LackOfFit, lack_of_fit
+from scaling.fitting.diagnosis import Diagnosis, lack_of_fit
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.lines import power_laws, weigh
 from scaling.fitting.prepared import Prepared
@@ -116,6 +116,7 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
         bootstrap = replace(bootstrap, converged=len(draws))
         minima = _with_intervals(minima, drawn)
     lack = _test_bowls(data, fitted, log_fitted, spare)
+    rejection = lack.describe() if lack and lack.rejected else ""
     residuals = obs.L.to_numpy(float) - np.exp(log_fitted)
     params = curve.through(bowls).iloc[0].to_dict()
     cut = sum(b.cut for b in budgets)
@@ -128,8 +129,8 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
         method=kind.method,
         law="power_frontier",
         params=params,
-        status="rejected" if lack and lack.rejected else "ok",
-        reason="; ".join(filter(None, [_tell_rejection(lack), _list_refusals(minima)])),
+        status="rejected" if rejection else "ok",
+        reason="; ".join(filter(None, [rejection, _list_refusals(minima)])),
         objective=float((weights * residuals**2).sum()),
         objective_name=f"sum of (L_{kind.name} - L)^2, (nats/token)^2, over budgets with a bowl",
         n_runs=int(minima.n_runs[usable].sum()),
@@ -166,10 +167,6 @@ def _test_bowls(data: Prepared, fitted: list, log_fitted: np.ndarray, spare: int
     obs = data.obs.iloc[rows]
     residuals = log_fitted[rows] - np.log(obs.L.to_numpy(float))
     return lack_of_fit(residuals, obs, len(rows) - spare, data.noise)
-
-
-def _tell_rejection(lack: LackOfFit | None) -> str:
-    return lack.describe() if lack and lack.rejected else ""
 
 
 def _resample(

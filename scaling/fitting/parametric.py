@@ -15,7 +15,12 @@ from scaling.fitting.coordinates import (
     coordinates,
 )
 from scaling.fitting.criterion import Criterion
-from scaling.fitting.diagnosis import Diagnosis, condition_number, explain_unidentified, lack_of_fit
+from scaling.fitting.diagnosis import (
+    Diagnosis,
+    condition_number,
+    explain_unidentified,
+    lack_of_fit,
+)
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Bootstrap, Fit, Status
 from scaling.fitting.settings import DEFAULTS, FitSettings

@@ -191,11 +191,8 @@ def _guess(symbol: str, words: Mapping[str, set[str]]) -> str | None:
         steps = find_role(names, STEPS)
         batch = find_role(names, BATCH_TOKENS) or find_role(names, BATCH_SIZE)
         return f"{steps}*{batch}" if steps and batch else None
-    return min(found, key=lambda name: _rank(words[name]), default=None)
-
-
-def _rank(words: set[str]) -> tuple[bool, bool]:
-    return bool(words & PARTS), not words & WHOLE
+    ranks = {name: (bool(words[name] & PARTS), not words[name] & WHOLE) for name in found}
+    return min(found, key=ranks.__getitem__, default=None)
 
 
 def _explain_wide(names: list[str]) -> str | None:

@@ -205,7 +205,7 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
             "map its name to trunk_id instead, else give every row an id of its own"
         )
     finished = runs.loc[runs.status == "ok"]
-    for name in {*_list_checked(runs)}:
+    for name in {*CHECKED, "flops_budget", "weight"} & {*runs.columns}:
         rows = finished
         if name == "flops_budget":  # which a run may lack
             rows = finished.loc[finished.flops_budget.notna()]
@@ -328,10 +328,6 @@ def _derive_missing(runs: pd.DataFrame) -> pd.DataFrame:
     if lacking:
         raise ValueError(explain_lack(runs, lacking))
     return runs
-
-
-def _list_checked(runs: pd.DataFrame) -> list[str]:
-    return [name for name in (*CHECKED, "flops_budget", "weight") if name in runs]
 
 
 def few(values) -> str:

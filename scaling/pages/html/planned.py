@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from scaling.fitting.result import Fit
 from scaling.hardware.devices import DEVICES, Device
 from scaling.hardware.memory import USABLE
 from scaling.hardware.speed import PER_MACHINE
@@ -107,7 +106,9 @@ def _collect_data(
     tokens = 10.0 ** (np.arange(TOKENS_FROM * STEP, int(np.ceil(most)) * STEP + 1) / STEP)
     return {
         "law": _tell_law(law),
-        "grid": None if is_sum(law) else _tell_optima(law.fit, budgets),
+        "grid": None  # of what the script does not know
+        if is_sum(law)
+        else {name: to_numbers(read_quantity(law.fit, name, budgets)) for name in QUANTITIES},
         "budgets": to_numbers(budgets, 8),
         "first": AROUND * STEP,
         "tokens": to_numbers(tokens, 8),
@@ -155,11 +156,6 @@ def _tell_law(law: LawSource) -> dict[str, Any]:
         drawn = fit.draws.head(MOST_DRAWS)
         told["draws"] = {name: to_numbers(drawn[name], 7) for name in fit.params if name in drawn}
     return told
-
-
-def _tell_optima(fit: Fit, C: np.ndarray) -> dict[str, Any]:
-    """Optima at every position, for a law that the script does not know."""
-    return {name: to_numbers(read_quantity(fit, name, C)) for name in QUANTITIES}
 
 
 def _tell_rung(rung: Rung) -> dict[str, Any]:
