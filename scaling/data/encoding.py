@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def encode_rows(config: DataConfig, folder: Path, report: Report) -> dict[str, A
         folder.mkdir()
     progress = Progress(**json.loads(saved.read_text())) if saved.exists() else Progress()
     with threads_now_not_after_a_fork():
-        tokenizer = _find_tokenizer(config, folder, report)
+        tokenizer = _keep_tokenizer(config, folder / "tokenizer.json", report)
         assert config.vocab_size is not None
         separator = find_separator(tokenizer, config.separator, config.vocab_size)
         assert separator is not None
@@ -108,18 +108,23 @@ def sample_documents(config: DataConfig) -> Iterator[str]:
             return
 
 
-def _find_tokenizer(config: DataConfig, folder: Path, report: Report) -> Tokenizer:
-    path = folder / "tokenizer.json"
+def _keep_tokenizer(config: DataConfig, path: Path, report: Report) -> Tokenizer:
     if path.exists():
         return open_tokenizer(str(path))
-    assert config.vocab_size is not None
-    if config.tokenizer is not None:
-        tokenizer = open_tokenizer(config.tokenizer)
-    else:
-        report(f"hf: training a tokenizer of {config.vocab_size:,} tokens on the first documents")
-        tokenizer = train_tokenizer([*sample_documents(config)], config.vocab_size)
+    tokenizer = find_tokenizer(config, sample_documents(config), report, " on the first documents")
     tokenizer.save(str(path))
     return tokenizer
+
+
+def find_tokenizer(
+    config: DataConfig, documents: Iterable[str], report: Report, where: str = ""
+) -> Tokenizer:
+    """The tokenizer that a configuration names, else one of its vocabulary, trained here."""
+    if config.tokenizer is not None:
+        return open_tokenizer(config.tokenizer)
+    assert config.vocab_size is not None
+    report(f"{config.name}: training a tokenizer of {config.vocab_size:,} tokens{where}")
+    return train_tokenizer([*documents], config.vocab_size)
 
 
 def _open(config: DataConfig, source: str, state: dict | None) -> FileRows | HubRows:

@@ -187,6 +187,12 @@ def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     return curves
 
 
+def curves_by_run(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The curve of every run along its tokens, without points that have no logarithm."""
+    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
+    return dict(iter(known.sort_values("tokens").groupby("run_id")))  # pyright: ignore
+
+
 def runs_to_csv(table: pd.DataFrame) -> str:
     """Runs or curves as CSV text that reads back exactly; known columns first, in their order."""
     known = [name for name in COLUMNS | CURVE_COLUMNS if name in table.columns]

@@ -18,6 +18,7 @@ from scaling.pages.html.assemble import to_numbers
 from scaling.pages.text import tell
 from scaling.planning.search import find_crossing
 from scaling.tables.observations import N_MEANING, Convention, count_compute, observations
+from scaling.tables.runs import curves_by_run
 
 BOWLS = {kind.method: kind for kind in (PARABOLA, POWERS)}
 STEP = 4  # positions of the slider per doubling of the budget
@@ -60,8 +61,7 @@ def _tell_runs(runs: pd.DataFrame) -> dict[str, Any]:
 
 def _tell_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
     """Tokens and training losses along each run, at points spread evenly in ln D."""
-    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
-    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    by_run = curves_by_run(curves)
     told = {}
     for place, run_id in enumerate(runs.run_id):
         if run_id not in by_run:
