@@ -4,7 +4,7 @@ import importlib
 import sys
 from types import ModuleType
 
-from scaling.keys import suggest
+from scaling.errors import suggest
 
 VERBS = {
     "sweep": "train a grid of models, fit the laws, draw the figures",

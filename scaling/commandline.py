@@ -28,8 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from scaling.completion import list_words
-from scaling.errors import INTERRUPTED, DataError, FitError
-from scaling.keys import help_text, list_keys, suggest
+from scaling.errors import INTERRUPTED, DataError, FitError, suggest
+from scaling.keys import help_text, list_keys
 from scaling.quantities import parse_quantity, pass_tenth
 from scaling.tables.observations import RunsWarning
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from scaling import products
 from scaling.commandline import TABLES, job_folder, make_console, retell, verb
@@ -23,7 +23,7 @@ from scaling.pages.answer import name_files, print_answer
 from scaling.pages.gain import detection_section, gain_sections, tell_gain
 from scaling.pages.text import Section, code, markdown
 from scaling.quantities import FLOPS, positive_quantity
-from scaling.results import read_tables
+from scaling.results import name_table, read_config, read_tables
 from scaling.tables import comparable
 from scaling.tables.comparable import refuse_conventions
 from scaling.tables.runs import check_where
@@ -106,12 +106,9 @@ def refuse_other_text(a: Path, b: Path) -> None:
 
     What a row of their tables says is left to these: in a configuration null is a default.
     """
-    configs = [path / "config.yaml" for path in (a, b)]
-    if not all(config.is_file() for config in configs):
-        return
-    one, other = (OmegaConf.to_container(OmegaConf.load(config)) for config in configs)
-    for name in HELD_OUT:
-        left, right = one.get(name), other.get(name)  # pyright: ignore
+    one, other = read_config(a), read_config(b)
+    for name in HELD_OUT if one and other else ():
+        left, right = one.get(name), other.get(name)
         if isinstance(left, dict) and isinstance(right, dict):
             shared = {*left} & {*right} - {*comparable.HELD_OUT}
             apart = {key for key in shared if left[key] != right[key]}
@@ -125,9 +122,8 @@ def refuse_other_text(a: Path, b: Path) -> None:
 
 def name_sweeps(command: CompareCommand) -> tuple[str, str]:
     """Names of both sweeps: those of their folders or files, a and b where these are alike."""
-    one, other = (Path(path) for path in (command.a, str(command.b)))
-    names = [path.stem if path.suffix else path.name for path in (one, other)]
-    return (names[0], names[1]) if names[0] != names[1] else ("a", "b")
+    a, b = (name_table(Path(path)) for path in (command.a, str(command.b)))
+    return (a, b) if a != b else ("a", "b")
 
 
 def write(
@@ -144,12 +140,12 @@ def write(
     tables |= {} if test is None else {"test.csv": test.designs}
     for name, table in tables.items():
         write_table(folder / name, table)
-    files, title = [*tables, "README.md"], f"What a test against {Path(command.a).stem} takes"
+    files, names = [*tables, "README.md"], name_sweeps(command)
+    title = f"What a test against {name_table(Path(command.a))} takes"
     if found is not None:
         from scaling.figures.gain import gain_figure  # here: a wrong option is told at once
         from scaling.figures.saving import save_figure
 
-        names = name_sweeps(command)
         save_figure(gain_figure(found, names, reach), folder / "gain.png")
         files.append("gain.png")
         title = f"{names[1]} against {names[0]}"

@@ -1,5 +1,6 @@
 """Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
 
+import difflib
 import math
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterable
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+CLOSE = 0.75  # likeness of names from which one is suggested for the other
 
 
 class DataError(Exception):
@@ -47,6 +49,17 @@ def check_range(name: str, value: float | None, low: float, high: float = math.i
         return
     upper = "" if high == math.inf else f" and at most {high:g}"
     raise ValueError(f"{name}={value} must be at least {low:g}{upper}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known name an unknown one is like; empty if it is like none."""
+    known = [*known]
+    last = {key.rpartition(".")[2]: key for key in reversed(known)}
+    near = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
+    near += [
+        last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=CLOSE)
+    ]
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def is_command(started: list[str]) -> bool:

@@ -51,7 +51,7 @@ def main(command: FitCommand) -> None:
     others = results.fit_conventions(runs, command.fit)
     products.claim(folder, results.FOUND, overwrite=command.overwrite)
     made = {
-        "title": f"Fits of {name_table(Path(command.runs))}",
+        "title": f"Fits of {results.name_table(Path(command.runs))}",
         "command": retell("fit"),
         "facts": facts(command, runs),
         "settings": {"fit": asdict(command.fit)},
@@ -65,14 +65,9 @@ def main(command: FitCommand) -> None:
 def derived_folder(command: FitCommand) -> Path:
     """Name the folder after the table; never that of the table itself."""
     path = Path(command.runs)
-    folder = Path(command.results) / "try" / name_table(path)
+    folder = Path(command.results) / "try" / results.name_table(path)
     is_its = folder.resolve() in (path.resolve(), path.resolve().parent)
     return folder.with_name(f"{folder.name}-fit") if is_its else folder
-
-
-def name_table(path: Path) -> str:
-    """Name of a table: that of its file, or of the results folder that it lies in."""
-    return path.resolve().parent.name if path.name == "runs.csv" else path.stem
 
 
 def facts(command: FitCommand, runs: pd.DataFrame) -> list[str]:

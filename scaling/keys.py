@@ -1,7 +1,6 @@
 """The keys of a verb, read from its dataclass: what each means is the comment beside it."""
 
 import ast
-import difflib
 import functools
 import inspect
 import io
@@ -9,12 +8,11 @@ import shutil
 import textwrap
 import tokenize
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 WIDTH = 100  # of the help, at most
-CLOSE = 0.75  # likeness of names from which one is suggested for the other
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,6 @@ def _read_comments(schema: type) -> dict[str, str]:
             lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             found[node.target.id] = " ".join(told[line] for line in lines if line in told)
     return found
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known key an unknown one is like; empty if it is like none."""
-    known = [*known]
-    last = {key.rpartition(".")[2]: key for key in reversed(known)}
-    near = difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
-    near += [
-        last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=CLOSE)
-    ]
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def help_text(schema: type, verb: str, about: str, groups: dict[str, tuple[str, list]]) -> str:

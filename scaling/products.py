@@ -8,14 +8,18 @@ does not produce is removed, so that nothing stale is taken for new.
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from scaling.files import write_text
 
 MANIFEST = "manifest.json"
+Manifest = dict[str, Any]  # made_from, files, claimed
 
 
-def refuse_foreign(folder: Path, names: Iterable[str], *, overwrite: bool = False) -> None:
+def refuse_foreign(folder: Path, names: Iterable[str], *, overwrite: bool = False) -> Manifest:
     """Refuse to write over files that are not ours, unless they may be overwritten.
+
+    Returns the folder's manifest.
 
     Raises
     ------
@@ -32,12 +36,12 @@ def refuse_foreign(folder: Path, names: Iterable[str], *, overwrite: bool = Fals
                 f"{folder / name} was not written by this program; move it, choose another folder, "
                 "or give overwrite=true"
             )
+    return manifest
 
 
 def claim(folder: Path, names: Iterable[str], *, overwrite: bool = False) -> None:
     """Take note that these files are about to be written; raises as `refuse_foreign`."""
-    refuse_foreign(folder, names, overwrite=overwrite)
-    manifest = _read(folder)
+    manifest = refuse_foreign(folder, names, overwrite=overwrite)
     _write(folder, manifest | {"claimed": sorted({*manifest["claimed"], *names})})
 
 
@@ -64,7 +68,7 @@ def is_complete(folder: Path, made_from: str) -> bool:
     return all((folder / name).is_file() for name in manifest["files"])
 
 
-def _read(folder: Path) -> dict:
+def _read(folder: Path) -> Manifest:
     """The manifest; where it is none, or names what lies elsewhere, nothing is ours."""
     empty = {"made_from": None, "files": [], "claimed": []}
     try:
@@ -75,5 +79,5 @@ def _read(folder: Path) -> dict:
         return empty
 
 
-def _write(folder: Path, manifest: dict) -> None:
+def _write(folder: Path, manifest: Manifest) -> None:
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")

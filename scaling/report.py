@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from scaling import products, results
 from scaling.commandline import TABLES, job_folder, make_console, retell, verb
@@ -43,10 +43,9 @@ def main(command: ReportCommand) -> None:
     report = results.fit_tables(runs, curves, command.fit)
     others = results.fit_conventions(runs, command.fit) if command.conventions else ()
     asked = retell("report")
-    settings = _read_settings(path) | {"fit": asdict(command.fit)}
+    settings = results.read_config(path) | {"fit": asdict(command.fit)}
     products.claim(folder, [results.REPORT], overwrite=command.overwrite)
-    name = path.resolve().stem if path.suffix else path.resolve().name
-    title = f"Scaling laws of {name}"
+    title = f"Scaling laws of {results.name_table(path)}"
     page = results.write_report(folder, title, asked, runs, curves, [report, *others], settings)
     products.settle(folder, [results.REPORT], [page])
     answer = replace(tell_report(report, convention_table(others)), steps=())
@@ -61,15 +60,6 @@ def _choose_folder(command: ReportCommand, path: Path) -> Path:
     if path.is_dir():
         return path
     return path.parent if path.is_file() else Path(command.results) / "try" / path.name
-
-
-def _read_settings(path: Path) -> dict[Any, Any]:
-    """What a sweep was asked for, where the folder says."""
-    file = path / "config.yaml"
-    if not file.is_file():
-        return {}
-    found = OmegaConf.to_object(OmegaConf.load(file))
-    return dict(found) if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 
 from scaling.files import DIGITS, write_text
 from scaling.fitting import conventions
@@ -35,6 +36,21 @@ def read_tables(path: Path, columns: dict[str, str] | None = None, **chosen: Any
     runs = load_runs(file, columns, **chosen)
     beside = file.with_name("curves.csv")
     return runs, load_curves(beside) if file.name == "runs.csv" and beside.exists() else None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a sweep was asked for, as the config.yaml of its folder says; empty without one."""
+    file = folder / "config.yaml"
+    found = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else None
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def name_table(path: Path) -> str:
+    """Name of a table: that of its file, or of the results folder that it lies in."""
+    path = path.resolve()
+    if path.name == "runs.csv":
+        return path.parent.name
+    return path.name if path.is_dir() else path.stem
 
 
 def write_tables(folder: Path, runs: pd.DataFrame, curves: pd.DataFrame) -> None:

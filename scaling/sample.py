@@ -21,13 +21,7 @@ from scaling.data.shards import Ids
 from scaling.data.tokens import prepare_tokens
 from scaling.files import write_text
 from scaling.pages.answer import name_files, print_answer, tell_sections
-from scaling.pages.text import (
-    Section,
-    make_section,
-    markdown,
-    shown,
-    shown_interval,
-)
+from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
 from scaling.training.records import refuse_no_model
 
 if TYPE_CHECKING:

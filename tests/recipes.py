@@ -1,4 +1,4 @@
-"""What the tests that train something share; each says what is its own by `replace`."""
+"""What tests share: a recipe, of which each says what is its own by `replace`, and a text."""
 
 from scaling.training.optim import Recipe
 
@@ -14,3 +14,12 @@ TINY = Recipe(
     weight_decay=0.1,
     grad_clip=1.0,
 )
+
+
+def rebuild(tokens, spans, filled):
+    """Put what was written for each span in the place of what stood there."""
+    text, position = [], 0
+    for (start, stop), span in zip(spans, filled, strict=True):
+        text += [*tokens[position:start], *span]
+        position = stop
+    return [*text, *tokens[position:]]

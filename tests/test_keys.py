@@ -4,8 +4,9 @@ import pytest
 
 from scaling.commandline import complete_lists, offered_groups, refuse_flags
 from scaling.course.__main__ import CourseCommand
+from scaling.errors import suggest
 from scaling.fit import FitCommand
-from scaling.keys import help_text, list_keys, suggest
+from scaling.keys import help_text, list_keys
 from scaling.plan import PlanCommand
 from scaling.plot import PlotCommand
 from scaling.quantise import QuantiseCommand

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "reproduce": {"commandline", "products", "results"} | PAGES,
     "sample": {"commandline", "products"} | PAGES | TRAINING,
     "sweep": {"commandline", "products", "results"} | PAGES | TRAINING,
-    "__main__": {"commandline", "completion", "keys"},  # all of them by their names
+    "__main__": {"commandline", "completion", "errors"},  # all of them by their names
     "__init__": PLANNING | {"pages", "figures"},  # the notebook's, when they are shown
 }
 VERBS = {"compare", "course.__main__", "fit", "plan", "plot", "quantise", "reproduce", "sample"}

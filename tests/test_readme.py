@@ -46,12 +46,13 @@ def test_its_answers_are_those_of_the_committed_sweeps():
         page = (ROOT / "results" / f"{name}-enwik8-cpu" / "README.md").read_text()
         line = page.split("## The answer\n")[1].split("\n")[0]
         found = re.search(
-            r"^isoflop_power: at (\S+) FLOPs, .* N_opt (.*\]), D_opt (.*\]), (.*\]) tokens/param; "
-            r"N_opt grows as C\^a with a = (.*\])\.",
+            r"^(.*\]) tokens per parameter at (\S+) FLOPs, .* N_opt (.*\]) parameters, "
+            r"D_opt (.*\]) tokens; N_opt grows as C\^a with a = (.*\]) \(isoflop_power, ok;",
             line,
-        ).groups()
+        )
+        ratio, C, N, D, a = found.groups()
         [row] = [row for row in section.splitlines() if f"results/{name}-enwik8-cpu/" in row]
-        assert [cell.strip() for cell in row.split(" | ")[1:]] == [*found[:-1], f"{found[-1]} |"]
+        assert [cell.strip() for cell in row.split(" | ")[1:]] == [C, N, D, ratio, f"{a} |"]
         for said in re.findall(r"(\d+) GPTs|([\d.]+) minutes", row):
             kind = "{} runs on" if said[0] else "{} minutes of process time"
             assert kind.format(said[0] or said[1]) in page

@@ -5,7 +5,7 @@ import pytest
 from verbs import end_of
 
 from scaling import fit, report, results
-from scaling.report import _choose_folder, _read_settings
+from scaling.report import _choose_folder
 
 QUICK = ["fit.bootstrap=0", "fit.audit=false"]
 
@@ -44,6 +44,6 @@ def test_a_published_table_goes_where_things_are_tried(tmp_path):
 
 
 def test_what_a_sweep_was_asked_is_told(tmp_path):
-    assert _read_settings(tmp_path) == {}
+    assert results.read_config(tmp_path) == {}
     (tmp_path / "config.yaml").write_text("name: demo\ngrid: {sizes: 6}\n")
-    assert _read_settings(tmp_path) == {"name": "demo", "grid": {"sizes": 6}}
+    assert results.read_config(tmp_path) == {"name": "demo", "grid": {"sizes": 6}}

@@ -1,29 +1,17 @@
 """The figures of the course, drawn from the tables of `scaling.course.tables`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scaling.course.number import bits_figure
-from scaling.figures.paper import (
-    COLUMN,
-    PAGE,
-    SHADES,
-    STYLE,
-    finish,
-    hatched,
-    legend_above,
-    limits,
-    log_scale,
-    paper_figure,
-    powers_of_ten,
-    suffixed,
-)
+from scaling.figures import paper
+from scaling.files import read_table
 from scaling.hardware.devices import GB
 from scaling.tables.observations import Convention
 
@@ -42,46 +30,12 @@ PARTS = {
 }
 OPTIMA = {"besiroglu2024": ("D", "#1c7f86"), "hoffmann2022": ("^", "#6fb36b")}
 TOKENS = ["D", "D_for_N", "D_for_N_low", "D_for_N_high"]
-# Where the name of a model begins (or ends, left of its point), in points from it: N, then D.
-PLACES = {
-    "LaMDA": ((-6, 0), (-6, 0)),
-    "GPT-3": ((10, -16), (2, -20)),
-    "Jurassic-1": ((-14, -16), (-12, -10)),
-    "Gopher": ((8, 4), (8, -20)),
-    "MT-NLG": ((6, 0), (6, 0)),
-    "Chinchilla": ((22, -26), (12, -14)),
-    "PaLM": ((5, -8), (6, 0)),
-    "OPT": ((-6, 0), (6, 0)),
-    "BLOOM": ((6, 0), (6, 0)),
-    "GPT-NeoX": ((10, -20), (8, -12)),
-    "LLaMA": ((2, -30), (-20, 24)),
-    "BloombergGPT": ((-12, 6), (8, -3)),
-}
+# Where the name of a model begins (or ends, left of its point), in points from it, by the chart.
+PLACES = read_table(Path(__file__).with_name("label_places.csv")).set_index("model")
+BESIDE = (6.0, 0.0)  # where nothing else is said
 PAPER = {"fc": "white", "ec": "none", "pad": 0.8}  # behind what crosses a line
 NEAR = 8  # points between a name and its point that need no line
 FAMILIES = {"encoder": "s", "encoder-decoder": "^", "decoder": "o"}
-DATED = {  # the same in the chart of dates
-    "GPT": (-4, 8),
-    "BERT-Base": (6, -3),
-    "BERT-Large": (-5, 6),
-    "RoBERTa": (6, 0),
-    "GPT-2": (6, -6),
-    "Megatron-LM": (-6, 0),
-    "T5": (-3, 8),
-    "Turing-NLG": (6, -7),
-    "GPT-3": (-5, 6),
-    "Jurassic-1": (-6, -8),
-    "Gopher": (-6, 3),
-    "LaMDA": (-12, -10),
-    "MT-NLG": (-5, 5),
-    "Chinchilla": (-10, -10),
-    "PaLM": (6, 2),
-    "GPT-NeoX": (-6, -6),
-    "OPT": (6, 3),
-    "BLOOM": (6, 4),
-    "LLaMA": (6, 5),
-    "BloombergGPT": (-6, -8),
-}
 
 
 def course_figures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
@@ -112,11 +66,17 @@ def _name(ax: Axes, text: str, point: tuple, offset: tuple, **style: Any) -> Non
     _note(ax, text, point, offset, ha=side, va="center", **style)
 
 
-@rc_context(STYLE)
+def _find_place(model: str, chart: str) -> tuple[float, float]:
+    """Where a name stands in a chart of N or D against compute, or of dates."""
+    place = PLACES.reindex([model])[[f"{chart}_x", f"{chart}_y"]].iloc[0]
+    return BESIDE if place.isna().any() else (place.iloc[0], place.iloc[1])
+
+
+@paper.styled
 def tokens_figure(table: pd.DataFrame) -> Figure:
     """Tokens that models saw, and those for which their size is compute-optimal."""
     models = [*dict.fromkeys(table.model)]
-    fig = paper_figure(COLUMN, 1.5 + 0.4 * len(models))
+    fig = paper.paper_figure(paper.COLUMN, 1.5 + 0.4 * len(models))
     ax = fig.add_subplot()
     heights = {model: -i for i, model in enumerate(models)}
     lanes = np.linspace(0.22, -0.22, table.yardstick.nunique())
@@ -133,63 +93,65 @@ def tokens_figure(table: pd.DataFrame) -> Figure:
     seen = table.drop_duplicates("model")
     y = seen.model.map(heights)
     ax.vlines(seen.D, y - 0.32, y + 0.32, color="black", lw=2.2, label="seen in training")
-    log_scale(ax, "x", "D", *limits(table[TOKENS], 1.4))
-    labels = [f"{m}\n{suffixed(N)}" for m, N in zip(seen.model, seen.N, strict=True)]
+    paper.log_scale(ax, "x", "D", *paper.limits(table[TOKENS], 1.4))
+    labels = [f"{m}\n{paper.suffixed(N)}" for m, N in zip(seen.model, seen.N, strict=True)]
     ax.set_yticks([*heights.values()], labels)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-len(models) + 0.5, 0.5)
-    legend_above(fig, columns=2)
-    return finish(fig, SIX_ND, "below the names: N; bars: 90% bootstrap intervals")
+    paper.legend_above(fig, columns=2)
+    return paper.finish(fig, SIX_ND, "below the names: N; bars: 90% bootstrap intervals")
 
 
-@rc_context(STYLE)
+@paper.styled
 def pf_days_figure(table: pd.DataFrame) -> Figure:
     """PF-days of pretraining: computed bars, printed marks."""
-    fig = paper_figure(COLUMN, 4.2)
+    fig = paper.paper_figure(paper.COLUMN, 4.2)
     ax = fig.add_subplot()
     families = [*dict.fromkeys(table.family)]
-    shades = SHADES(np.linspace(0.0, 1.0, len(families)))
+    shades = paper.SHADES(np.linspace(0.0, 1.0, len(families)))
     order = table.assign(family=pd.Categorical(table.family, families))
     order = order.sort_values(["family", "pf_days"])
     y = pd.Series(-np.arange(len(order)), index=order.index)
     for i, (family, shade) in enumerate(zip(families, shades, strict=True)):
         rows = order[order.family == family]
         times = "3ND" if (rows.flops_per_param_token == 3).all() else "6ND"
-        bars = {"color": shade, "label": f"{family}, {times}"} | hatched(i)
+        bars = {"color": shade, "label": f"{family}, {times}"} | paper.hatched(i)
         ax.barh(y[rows.index], rows.pf_days, 0.7, **bars)
     ax.plot(order.printed_pf_days, y, "|", color="black", ms=9, mew=1.4, label="table D.1")
     for place, value in zip(y, order.pf_days, strict=True):
         text = f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
         _note(ax, text, (value, place), (5, 0), va="center")
-    log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4)
+    paper.log_scale(ax, "x", "D", 1.0, table.pf_days.max() * 4)
     ax.set_xlabel("Compute of pretraining (PF-days)")
     ax.set_yticks(y, order.model)
     ax.tick_params(axis="y", length=0, labelsize=7)
     ax.set_ylim(y.min() - 0.6, 0.6)
-    legend_above(fig, columns=2)
+    paper.legend_above(fig, columns=2)
     note = "1 PF-day = 8.64e19 FLOPs; T5: a token passes half of the parameters"
-    return finish(fig, SIX_ND, note)
+    return paper.finish(fig, SIX_ND, note)
 
 
-@rc_context(STYLE)
+@paper.styled
 def known_models_figure(lines: pd.DataFrame, models: pd.DataFrame) -> Figure:
     """N and D against compute: the lines of Kaplan and Hoffmann, the known models as points.
 
     Beyond the models' compute nothing is drawn.
     """
-    fig = paper_figure(PAGE, 3.9)
+    fig = paper.paper_figure(paper.PAGE, 3.9)
     panels = fig.subplots(1, 2)
-    C = limits(models.C, 2.0)
+    C = paper.limits(models.C, 2.0)
     shown = lines.loc[lines.C.between(C[0] / 1.5, C[1] * 1.5)]
     drawn = lines.loc[lines.C.between(*C)]
-    for i, (ax, symbol) in enumerate(zip(panels, "ND", strict=True)):
+    for ax, symbol in zip(panels, "ND", strict=True):
         _draw_lines(ax, shown, symbol)
         for row in models.to_dict("records"):
-            _draw_model(ax, row, symbol, i)
-        log_scale(ax, "x", "C", *C)
-        log_scale(ax, "y", symbol, *limits([*models[symbol], *drawn[f"{symbol}_opt"]], 1.2))
-    legend_above(fig, columns=4)
-    return finish(fig, SIX_ND, "points: N and D as reported, at 6ND")
+            _draw_model(ax, row, symbol)
+        paper.log_scale(ax, "x", "C", *C)
+        paper.log_scale(
+            ax, "y", symbol, *paper.limits([*models[symbol], *drawn[f"{symbol}_opt"]], 1.2)
+        )
+    paper.legend_above(fig, columns=4)
+    return paper.finish(fig, SIX_ND, "points: N and D as reported, at 6ND")
 
 
 def _draw_lines(ax: Axes, lines: pd.DataFrame, symbol: str) -> None:
@@ -198,20 +160,20 @@ def _draw_lines(ax: Axes, lines: pd.DataFrame, symbol: str) -> None:
         ax.plot(rows.C, rows[f"{symbol}_opt"], ls=dashes, color=colour, label=label)
 
 
-def _draw_model(ax: Axes, row: dict, symbol: str, panel: int) -> None:
+def _draw_model(ax: Axes, row: dict, symbol: str) -> None:
     ours = row["model"] == "BloombergGPT"
     style = {"marker": "*", "ms": 9} if ours else {"marker": "o", "ms": 4}
-    place = PLACES.get(row["model"], ((6, 0), (6, 0)))[panel]
+    place = _find_place(row["model"], symbol)
     point = (row["C"], row[symbol])
     ax.plot(*point, color="black", mec="white", mew=0.5, zorder=4, **style)
     style = {"weight": "bold" if ours else "normal", "gid": f"model:{row['model']}", "zorder": 5}
     _name(ax, row["model"], point, place, **style)
 
 
-@rc_context(STYLE)
+@paper.styled
 def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
     """N_opt and D_opt by Kaplan and by Hoffmann, and where they part; Kaplan's are marked."""
-    fig = paper_figure(PAGE, 3.5)
+    fig = paper.paper_figure(paper.PAGE, 3.5)
     marked = crossings[crossings.law == "kaplan2020"]
     for ax, symbol in zip(fig.subplots(1, 2), "ND", strict=True):
         _draw_lines(ax, lines, symbol)
@@ -219,26 +181,27 @@ def crossing_figure(lines: pd.DataFrame, crossings: pd.DataFrame) -> Figure:
         style = {"mfc": "white", "mec": "black", "mew": 1.0, "ms": 5, "ls": "", "zorder": 4}
         ax.plot(marked.C, marked[symbol], "o", label=label, **style)
         first = marked.iloc[0]
-        text = f"{suffixed(first[symbol])} at {powers_of_ten(float(f'{first.C:.1e}'))} FLOPs"
+        C = paper.powers_of_ten(float(f"{first.C:.1e}"))
+        text = f"{paper.suffixed(first[symbol])} at {C} FLOPs"
         offset = (14, -24) if symbol == "N" else (20, -26)
         line = {"arrowstyle": "-", "lw": 0.6, "shrinkB": 4}
         _note(ax, text, (first.C, first[symbol]), offset, arrowprops=line)
-        log_scale(ax, "x", "C", *limits(lines.C, 1.0))
-        log_scale(ax, "y", symbol, *limits(lines[f"{symbol}_opt"], 1.5))
-    legend_above(fig, columns=3)
-    return finish(fig, SIX_ND, "annotated: Kaplan against approach 1")
+        paper.log_scale(ax, "x", "C", *paper.limits(lines.C, 1.0))
+        paper.log_scale(ax, "y", symbol, *paper.limits(lines[f"{symbol}_opt"], 1.5))
+    paper.legend_above(fig, columns=3)
+    return paper.finish(fig, SIX_ND, "annotated: Kaplan against approach 1")
 
 
-@rc_context(STYLE)
+@paper.styled
 def memory_figure(table: pd.DataFrame) -> Figure:
     """Bytes on one device by what is sharded: weights, gradients, Adam's states."""
-    fig = paper_figure(COLUMN, 3.3)
+    fig = paper.paper_figure(paper.COLUMN, 3.3)
     ax = fig.add_subplot()
     y, left = -np.arange(len(table)), np.zeros(len(table))
-    shades = SHADES(np.linspace(0, 1, 4))
+    shades = paper.SHADES(np.linspace(0, 1, 4))
     for i, ((part, label), shade) in enumerate(zip(PARTS.items(), shades, strict=True)):
         size = table[part] / GB
-        ax.barh(y, size, 0.68, left=left, color=shade, label=label, **hatched(i))
+        ax.barh(y, size, 0.68, left=left, color=shade, label=label, **paper.hatched(i))
         left = left + size
     for place, row in zip(y, table.to_dict("records"), strict=True):
         text = f"{row['total'] / GB:.3g} GB"
@@ -250,18 +213,20 @@ def memory_figure(table: pd.DataFrame) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, 1.25 * table.total.max() / GB)  # the rest is for the numbers
     ax.set_xlabel("Memory on each device (GB)")
-    legend_above(fig, columns=2)
-    params = suffixed(table.params.iloc[0])
+    paper.legend_above(fig, columns=2)
+    params = paper.suffixed(table.params.iloc[0])
     note = f"{params} parameters on {table.n_devices.iloc[0]} devices, bf16 mixed precision; "
-    return finish(fig, SIX_ND, note + "without activations, which no stage shards")
+    return paper.finish(fig, SIX_ND, note + "without activations, which no stage shards")
 
 
-@rc_context(STYLE)
+@paper.styled
 def models_by_date_figure(table: pd.DataFrame) -> Figure:
     """Sizes of known models by date; filled where none before was as large."""
-    fig = paper_figure(PAGE, 3.9)
+    fig = paper.paper_figure(paper.PAGE, 3.9)
     ax = fig.add_subplot()
-    for (family, marker), shade in zip(FAMILIES.items(), SHADES([0.0, 0.5, 1.0]), strict=True):
+    for (family, marker), shade in zip(
+        FAMILIES.items(), paper.SHADES([0.0, 0.5, 1.0]), strict=True
+    ):
         rows = table.loc[table.family == family]
         style = {"ls": "", "marker": marker, "color": shade, "ms": 5, "zorder": 3}
         ax.plot(rows.year, rows.N, mfc="white", **style)
@@ -270,9 +235,10 @@ def models_by_date_figure(table: pd.DataFrame) -> Figure:
     records = table.loc[table.largest]
     ax.step(records.year, records.N, where="post", color="0.75", lw=0.8, label="the largest so far")
     for row in table.to_dict("records"):
-        _name(ax, row["model"], (row["year"], row["N"]), DATED.get(row["model"], (6, 0)), zorder=5)
-    log_scale(ax, "y", "N", *limits(table.N, 2.0))
+        place = _find_place(row["model"], "date")
+        _name(ax, row["model"], (row["year"], row["N"]), place, zorder=5)
+    paper.log_scale(ax, "y", "N", *paper.limits(table.N, 2.0))
     ax.set_xlim(table.year.min() - 0.35, table.year.max() + 0.35)
     ax.set_xlabel("Year")
-    legend_above(fig, columns=4)
-    return finish(fig, SIX_ND, "N as reported; hollow: not the largest of its day")
+    paper.legend_above(fig, columns=4)
+    return paper.finish(fig, SIX_ND, "N as reported; hollow: not the largest of its day")

@@ -1,11 +1,10 @@
 """One number bit by bit in every format, as the course draws it."""
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from scaling.figures.paper import PAGE, STYLE, paper_figure
+from scaling.figures import paper
 
 FIELDS = {"sign": "#f2c879", "exponent": "#6fb36b", "fraction": "#9db8e8"}  # apart in grey
 BOX, GAP = 1.0, 0.45  # widths of a bit, and between two fields
@@ -13,10 +12,10 @@ ROOM = 11.0  # for the name of a format
 LONGEST = 32 * BOX + 2 * GAP
 
 
-@rc_context(STYLE)
+@paper.styled
 def bits_figure(table: pd.DataFrame) -> Figure:
     """Boxes of every bit, and beside them what they say; `scaling.hardware.formats.bits_table`."""
-    fig = paper_figure(PAGE, 0.62 * len(table) + 0.75)
+    fig = paper.paper_figure(paper.PAGE, 0.62 * len(table) + 0.75)
     ax = fig.add_subplot()
     for i, row in enumerate(table.to_dict("records")):
         ax.text(-0.6, -2 * i, row["format"], ha="right", va="center", fontsize=8, weight="bold")

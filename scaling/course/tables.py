@@ -19,12 +19,7 @@ from scaling.course.claims import course_table, memory_table, zhao_table
 from scaling.files import read_table
 from scaling.fitting.estimate import interval
 from scaling.hardware.communication import communication_table
-from scaling.hardware.formats import (
-    bits_table,
-    formats_table,
-    projection_table,
-    quantisation_table,
-)
+from scaling.hardware.formats import bits_table, formats_table, projection_table, quantisation_table
 from scaling.laws.papers import PF_DAY
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
 from scaling.planning.sources import LawSource, get_source, spread

@@ -12,7 +12,7 @@ from scaling.data.curation import CurationConfig, check_curation
 from scaling.data.order import counts_in_block
 from scaling.data.rows import find_files, is_hub_name
 from scaling.data.shards import SUFFIXES, find_shards
-from scaling.errors import DataError
+from scaling.errors import DataError, check_range
 
 TEXTS = ("enwik8", "pubmed", "text")  # read whole, split and encoded at once
 NAMES = (*TEXTS, "tokens", "hf", "mixture", "synthetic")
@@ -220,5 +220,4 @@ def _check_rows(config: DataConfig) -> None:
         raise ValueError(
             "data=hf needs data.path: a name on the hub, or Parquet, JSON lines, Arrow"
         )
-    if config.max_tokens is not None and config.max_tokens < 1:
-        raise ValueError(f"data.max_tokens={config.max_tokens} must be at least 1")
+    check_range("data.max_tokens", config.max_tokens, 1)

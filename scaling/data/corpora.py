@@ -89,7 +89,7 @@ def _enwik8(config, report):
     content = first_readable("enwik8", list(ENWIK8), read, report=report)
     splits = {split: [] for split in SPLITS}
     for n, (title, text) in enumerate(wikipedia.articles(content), start=1):
-        splits[_split_of_title(title)].append(text)
+        splits[split_by_hash(title)].append(text)
         if n % 500 == 0:
             report(f"enwik8: cleaned {n:,} articles")
     return {split: _shuffled(documents) for split, documents in splits.items()}
@@ -136,8 +136,9 @@ def split_by_size(documents: Sequence[str], share: float = HELD_OUT) -> dict[str
     }
 
 
-def _split_of_title(title):
-    draw = int.from_bytes(hashlib.sha256(title.encode()).digest()[:8]) / 2**64
+def split_by_hash(text: str) -> str:
+    """Name the split of a text, or of one with this title, by its hash and nothing else."""
+    draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
     return "valid" if draw < HELD_OUT else "test" if draw < 2 * HELD_OUT else "train"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scaling.errors import check_range
+
 SHINGLE = 5  # words whose sets are compared
 PERMUTATIONS = 128  # of MinHash: similarities are estimated to about 1/sqrt(128) = 0.09
 
@@ -24,8 +26,7 @@ class CurationConfig:
 def check_curation(config: CurationConfig) -> None:
     """Refuse impossible rules; ValueError names them."""
     for name in ("min_chars", "max_chars"):
-        if (value := getattr(config, name)) is not None and value < 1:
-            raise ValueError(f"data.curation.{name}={value} must be at least 1")
+        check_range(f"data.curation.{name}", getattr(config, name), 1)
     for name in ("max_symbols", "near_duplicates"):
         if (value := getattr(config, name)) is not None and not 0 < value <= 1:
             raise ValueError(f"data.curation.{name}={value} must be a share in (0, 1]")

@@ -1,13 +1,12 @@
 """Rows of documents encoded once into shards; an interrupted encoding goes on at its last shard."""
 
-import hashlib
 import itertools
 import json
 import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer
 
 from scaling.data.archives import Report
 from scaling.data.config import DataConfig, open_tokenizer
+from scaling.data.corpora import SPLITS, split_by_hash
 from scaling.data.curation import Curator
 from scaling.data.rows import FileRows, HubRows, find_files, open_rows
 from scaling.data.tokenizer import (
@@ -32,9 +32,7 @@ from scaling.files import write_text
 from scaling.quantities import format_quantity
 
 SHARD_TOKENS = 100_000_000  # of training, at least, in every shard but the last
-HELD_OUT = 0.02  # share of the documents in the valid split, and in the test split
 SAMPLE_BYTES = 2**26  # of text from the start, on which a tokenizer of our own is trained
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -73,7 +71,7 @@ def encode_rows(config: DataConfig, folder: Path, report: Report) -> dict[str, A
         folder.mkdir()
     progress = Progress(**json.loads(saved.read_text())) if saved.exists() else Progress()
     with threads_now_not_after_a_fork():
-        tokenizer = _find_tokenizer(config, folder, report)
+        tokenizer = _keep_tokenizer(config, folder / "tokenizer.json", report)
         assert config.vocab_size is not None
         separator = find_separator(tokenizer, config.separator, config.vocab_size)
         assert separator is not None
@@ -110,18 +108,23 @@ def sample_documents(config: DataConfig) -> Iterator[str]:
             return
 
 
-def _find_tokenizer(config: DataConfig, folder: Path, report: Report) -> Tokenizer:
-    path = folder / "tokenizer.json"
+def _keep_tokenizer(config: DataConfig, path: Path, report: Report) -> Tokenizer:
     if path.exists():
         return open_tokenizer(str(path))
-    assert config.vocab_size is not None
-    if config.tokenizer is not None:
-        tokenizer = open_tokenizer(config.tokenizer)
-    else:
-        report(f"hf: training a tokenizer of {config.vocab_size:,} tokens on the first documents")
-        tokenizer = train_tokenizer([*sample_documents(config)], config.vocab_size)
+    tokenizer = find_tokenizer(config, sample_documents(config), report, " on the first documents")
     tokenizer.save(str(path))
     return tokenizer
+
+
+def find_tokenizer(
+    config: DataConfig, documents: Iterable[str], report: Report, where: str = ""
+) -> Tokenizer:
+    """The tokenizer that a configuration names, else one of its vocabulary, trained here."""
+    if config.tokenizer is not None:
+        return open_tokenizer(config.tokenizer)
+    assert config.vocab_size is not None
+    report(f"{config.name}: training a tokenizer of {config.vocab_size:,} tokens{where}")
+    return train_tokenizer([*documents], config.vocab_size)
 
 
 def _open(config: DataConfig, source: str, state: dict | None) -> FileRows | HubRows:
@@ -189,9 +192,7 @@ def _split(batch: list[str], config: DataConfig, source: str) -> dict[str, list[
         return {source: batch} if batch else {}
     found: dict[str, list[str]] = {}
     for document in batch:
-        draw = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8]) / 2**64
-        split = "valid" if draw < HELD_OUT else "test" if draw < 2 * HELD_OUT else "train"
-        found.setdefault(split, []).append(document)
+        found.setdefault(split_by_hash(document), []).append(document)
     return found
 
 

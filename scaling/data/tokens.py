@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from scaling.data.archives import Report
 from scaling.data.config import (
@@ -23,7 +22,7 @@ from scaling.data.config import (
 )
 from scaling.data.corpora import SPLITS, load_corpus
 from scaling.data.curation import is_on
-from scaling.data.encoding import encode_rows, sample_documents
+from scaling.data.encoding import encode_rows, find_tokenizer, sample_documents
 from scaling.data.ids import Part, TokenData
 from scaling.data.plaintext import text_files
 from scaling.data.rows import find_files
@@ -213,7 +212,7 @@ def _make_text(config: DataConfig, part: Path, report: Report) -> Made:
     corpus = load_corpus(config, report=report)
     assert config.vocab_size is not None
     with threads_now_not_after_a_fork():
-        tokenizer = _find_tokenizer(config, corpus.splits["train"], report)
+        tokenizer = find_tokenizer(config, corpus.splits["train"], report)
         tokenizer.save(str(part / "tokenizer.json"))
         separator = find_separator(tokenizer, config.separator, config.vocab_size)
         assert separator is not None
@@ -231,14 +230,6 @@ def _make_text(config: DataConfig, part: Path, report: Report) -> Made:
         "separator": separator,
         "curation": corpus.curation or None,
     }
-
-
-def _find_tokenizer(config: DataConfig, documents: list[str], report: Report) -> Tokenizer:
-    if config.tokenizer is not None:
-        return open_tokenizer(config.tokenizer)
-    assert config.vocab_size is not None
-    report(f"{config.name}: training a tokenizer of {config.vocab_size:,} tokens")
-    return train_tokenizer(documents, config.vocab_size)
 
 
 def _make_tokens(config: DataConfig, part: Path, report: Report) -> Made:

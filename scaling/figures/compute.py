@@ -11,6 +11,7 @@ from scaling.figures import paper
 from scaling.figures.isoflop import draw_power_law
 from scaling.fitting.result import Fit
 from scaling.tables.observations import Convention
+from scaling.tables.runs import curves_by_run
 
 HEADROOM = 1.2  # curves begin far above the last losses; how much of that is shown
 
@@ -99,8 +100,7 @@ def _paths(ends: pd.DataFrame, curves: pd.DataFrame | None) -> list[tuple]:
     """run_id, N, C and loss along every run; C is tokens times the run's FLOPs per token."""
     if curves is None:
         return []
-    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
-    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    by_run = curves_by_run(curves)
     ends = ends.loc[ends.run_id.isin([*by_run])].dropna(subset=["N", "D", "C"])
     return [
         (run_id, N, by_run[run_id].tokens * C / D, by_run[run_id].loss)

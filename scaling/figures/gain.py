@@ -73,7 +73,8 @@ def _draw_gain(ax: Axes, found: Comparison, C: np.ndarray, inside: np.ndarray) -
         ax.plot(C[inside], gain.value[inside], color=colour, label="line, exponents free")
         for beyond in (rows.budget.min() >= C, rows.budget.max() <= C):
             ax.plot(C[beyond], gain.value[beyond], ":", color=colour)
-        ax.axhline(found.gain.value, color="black", ls="--", lw=0.8, label=_tell_constant(found))
+        label = f"one for all budgets: {paper.with_interval(found.gain, 3)}"
+        ax.axhline(found.gain.value, color="black", ls="--", lw=0.8, label=label)
     bars = np.nan_to_num([rows.gain - rows.gain_low, rows.gain_high - rows.gain])
     look = {"capsize": 2, "elinewidth": 0.8, "ls": "", "marker": "o", "ms": 4}
     ax.errorbar(rows.budget, rows.gain, bars, color=colour, label="each budget's own", **look)
@@ -87,7 +88,3 @@ def _draw_gain(ax: Axes, found: Comparison, C: np.ndarray, inside: np.ndarray) -
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_yticks([], minor=True)
     ax.set_ylim(low / room, high * room)
-
-
-def _tell_constant(found: Comparison) -> str:
-    return f"one for all budgets: {paper.with_interval(found.gain, 3)}"

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from scaling.figures.ticks import MARKUP, SIZE, RoundTicks, powers_of_ten, suffixed
 from scaling.fitting.bowl import MAX_SPREAD
 from scaling.fitting.result import LEVEL, SLACK, Estimate, Fit
-from scaling.tables.observations import N_COLUMNS, Convention, default_convention, observations
+from scaling.tables.observations import Convention, count_compute, default_convention, observations
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column and the full width of a two-column page
 STYLE: dict[Any, Any] = {
@@ -189,8 +189,7 @@ def drawn_runs(
     left_out = {run_id for fit in present for run_id, _ in fit.excluded}
     obs["status"] = np.where(obs.run_id.isin(left_out), "excluded", "ok")
     rows = runs.loc[runs.status != "ok"]
-    N = rows[[*N_COLUMNS[convention.N]]].sum(axis=1, min_count=1).astype(float)
-    C = 6.0 * N * rows.tokens if convention.C == "6ND" else rows.flops
+    N, C = count_compute(rows, convention)
     known = {"run_id": rows.run_id, "N": N, "D": rows.tokens, "C": C, "status": rows.status}
     return Drawn(obs, pd.DataFrame(known), convention)
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from scaling.errors import FitError
 from scaling.fitting.coordinates import coordinates
-from scaling.fitting.criterion import Criterion
 from scaling.fitting.estimate import LEVEL
 from scaling.fitting.parametric import fit_parametric
 from scaling.fitting.prepared import Prepared
@@ -221,12 +220,12 @@ def _roll(data: Prepared, table, law: str, origins, settings: FitSettings) -> _R
         last = last or fit
         starts = pd.DataFrame([dict(fit.params)])
         test = table.loc[~seen & (table.budget <= reach).to_numpy()]
-        found.append(_predict(fit, training, test, settings.criterion).assign(origin=origin))
+        found.append(_predict(fit, training, test).assign(origin=origin))
     assert last is not None
     return _Rolled(_inflate(pd.concat(found[::-1], ignore_index=True)), last)
 
 
-def _predict(fit: Fit, training, test, criterion: Criterion) -> pd.DataFrame:
+def _predict(fit: Fit, training, test) -> pd.DataFrame:
     """Predicted losses with the standard deviation that the fit claims."""
     law = get_law(fit.law)
     found = test[["budget", "run_id", "N", "D", "C", "L"]].reset_index(drop=True)

@@ -46,6 +46,11 @@ class BudgetRuns:
         places = rows.index.to_numpy()
         return cls(float(rows.budget.iloc[0]), places, log_N, log_D, log_C, refusal, cut)
 
+    @classmethod
+    def split(cls, obs: pd.DataFrame) -> list["BudgetRuns"]:
+        """Runs of every budget of observations."""
+        return [cls.of(rows) for _, rows in obs.groupby("budget")]
+
     def log_tokens(self, log_N: np.ndarray) -> np.ndarray:
         """Logarithm of the tokens that spend the budget at N; C/D interpolated between the runs."""
         order = np.argsort(self.log_N)

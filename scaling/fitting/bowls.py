@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.errors import FitError
 from scaling.fitting.bootstrap import measure_residuals, resample
 from scaling.fitting.bowl import OWN, WINDOW, Bowl, BudgetRuns
-from scaling.fitting.diagnosis import Diagnosis, LackOfFit, lack_of_fit
+from scaling.fitting.diagnosis import Diagnosis, lack_of_fit
 from scaling.fitting.estimate import Estimate, interval
 from scaling.fitting.lines import power_laws, weigh
 from scaling.fitting.origin import Bootstrap
@@ -97,18 +97,14 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     in the draws.
     """
     obs = data.obs
-    budgets = [BudgetRuns.of(rows) for _, rows in obs.groupby("budget")]
-    log_L, weights = np.log(obs.L.to_numpy(float))[None], obs.weight.to_numpy(float)[None]
-    bowls = kind.refit(budgets, log_L, weights)
-    fitted = [(b, bowl) for b, bowl in zip(budgets, bowls.each, strict=True) if _is_fitted(b, bowl)]
-    spare = sum(len(b.rows) - OWN for b, _ in fitted) - bowls.n_shared  # degrees of freedom
-    log_fitted = log_L[0].copy()  # without a bowl, what was measured
-    for b, bowl in fitted:
-        log_fitted[b.rows] = bowl.log_fitted[0]
-    noise = measure_residuals(log_L[0] - log_fitted, weights[0], spare)
+    log_L, weights = np.log(obs.L.to_numpy(float)), obs.weight.to_numpy(float)
+    budgets, bowls, said, spare = fit_once(obs, kind)
+    fitted = [b for b in budgets if np.isfinite(said[b.rows]).all()]
+    log_fitted = np.where(np.isfinite(said), said, log_L)  # without a bowl, what was measured
+    noise = measure_residuals(log_L - log_fitted, weights, spare)
     doubt = DOUBT * (data.noise.std if data.noise else noise)
     rows = [
-        _judge(b, bowl, kind, log_L[0], doubt) for b, bowl in zip(budgets, bowls.each, strict=True)
+        _judge(b, bowl, kind, log_L, doubt) for b, bowl in zip(budgets, bowls.each, strict=True)
     ]
     minima = pd.DataFrame(rows)
     usable = (minima.status == "ok").to_numpy()
@@ -121,6 +117,7 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
         bootstrap = replace(bootstrap, converged=len(draws))
         minima = _with_intervals(minima, drawn)
     lack = _test_bowls(data, fitted, log_fitted, spare)
+    rejection = lack.describe() if lack and lack.rejected else ""
     residuals = obs.L.to_numpy(float) - np.exp(log_fitted)
     params = curve.through(bowls).iloc[0].to_dict()
     cut = sum(b.cut for b in budgets)
@@ -133,9 +130,9 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
         method=kind.method,
         law="power_frontier",
         params=params,
-        status="rejected" if lack and lack.rejected else "ok",
-        reason="; ".join(filter(None, [_tell_rejection(lack), _list_refusals(minima)])),
-        objective=float((weights[0] * residuals**2).sum()),
+        status="rejected" if rejection else "ok",
+        reason="; ".join(filter(None, [rejection, _list_refusals(minima)])),
+        objective=float((weights * residuals**2).sum()),
         objective_name=f"sum of (L_{kind.name} - L)^2, (nats/token)^2, over budgets with a bowl",
         n_runs=int(minima.n_runs[usable].sum()),
         draws=draws,
@@ -146,30 +143,31 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     )
 
 
-def fitted_losses(obs: pd.DataFrame, kind: BowlKind) -> np.ndarray:
-    """Losses (nats/token) that the bowls of all budgets say of their runs; NaN where none does.
+def fit_once(obs: pd.DataFrame, kind: BowlKind) -> tuple[list[BudgetRuns], Bowls, np.ndarray, int]:
+    """Bowls of the runs as they are; `obs` as in `Prepared`, with L, weight and budget.
 
-    `obs` as in `Prepared`, with L, weight and budget.
+    Returns
+    -------
+    runs by budget; their bowls; what these say of ln L of every run, NaN where none does; degrees
+        of freedom that they leave
     """
-    budgets = [BudgetRuns.of(rows) for _, rows in obs.groupby("budget")]
+    budgets, log_said = BudgetRuns.split(obs), np.full(len(obs), np.nan)
     log_L, weights = np.log(obs.L.to_numpy(float))[None], obs.weight.to_numpy(float)[None]
-    losses = np.full(len(obs), np.nan)
-    for runs, bowl in zip(budgets, kind.refit(budgets, log_L, weights).each, strict=True):
-        if _is_fitted(runs, bowl):
-            losses[runs.rows] = np.exp(bowl.log_fitted[0])
-    return losses
+    bowls = kind.refit(budgets, log_L, weights)
+    spare = -bowls.n_shared
+    for runs, bowl in zip(budgets, bowls.each, strict=True):
+        if not runs.refusal and np.isfinite(bowl.log_fitted[0]).all():
+            log_said[runs.rows] = bowl.log_fitted[0]
+            spare += len(runs.rows) - OWN
+    return budgets, bowls, log_said, spare
 
 
 def _test_bowls(data: Prepared, fitted: list, log_fitted: np.ndarray, spare: int):
     """Lack of fit of all bowls together."""
-    rows = np.concatenate([b.rows for b, _ in fitted])
+    rows = np.concatenate([b.rows for b in fitted])
     obs = data.obs.iloc[rows]
     residuals = log_fitted[rows] - np.log(obs.L.to_numpy(float))
     return lack_of_fit(residuals, obs, len(rows) - spare, data.noise)
-
-
-def _tell_rejection(lack: LackOfFit | None) -> str:
-    return lack.describe() if lack and lack.rejected else ""
 
 
 def _resample(
@@ -205,14 +203,9 @@ def _refuse_too_few(minima: pd.DataFrame, fitted: list, spare: int, shared: int,
     if spare < 1:
         raise FitError(
             f"{kind.method} fits {OWN * len(fitted) + shared} coefficients ({OWN} per "
-            f"budget, {shared} shared) to {sum(len(b.rows) for b, _ in fitted)} runs; "
+            f"budget, {shared} shared) to {sum(len(b.rows) for b in fitted)} runs; "
             "train more sizes"
         )
-
-
-def _is_fitted(runs: BudgetRuns, bowl: Bowl) -> bool:
-    """Whether there is a bowl, with or without a minimum."""
-    return not runs.refusal and bool(np.isfinite(bowl.log_fitted[0]).all())
 
 
 def _judge(runs: BudgetRuns, bowl: Bowl, kind: BowlKind, log_L: np.ndarray, doubt: float) -> dict:

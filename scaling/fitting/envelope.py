@@ -12,6 +12,7 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import DEFAULTS, FitSettings
 from scaling.tables.noise import SeedNoise
+from scaling.tables.runs import curves_by_run
 
 MIN_SPAN = 2.0  # of C along the envelope
 BIAS_DRAWS = 200  # resamples that measure the bias of lowest losses
@@ -150,8 +151,7 @@ class _Losses:
 
 def _interpolate(obs: pd.DataFrame, curves: pd.DataFrame) -> _Losses:
     """Curves on a common grid; C along a run is tokens times its FLOPs per token."""
-    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
-    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    by_run = curves_by_run(curves)
     obs = obs.loc[obs.run_id.isin([*by_run])]
     if not len(obs):
         raise ValueError(

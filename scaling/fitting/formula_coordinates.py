@@ -5,13 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.power_coordinates import (
-    TERM_SHARE,
-    Coordinates,
-    pose,
-    spread_out,
-    target_of,
-)
+from scaling.fitting.power_coordinates import TERM_SHARE, Coordinates, pose, spread_out, target_of
 from scaling.fitting.predictors import Formula
 from scaling.laws.law import Law
 
@@ -71,10 +65,7 @@ class FormulaCoordinates(Coordinates):
 
     def on_bound(self, theta: np.ndarray) -> list[str]:
         """Names of the parameters that ended on a bound, or that the runs do not depend on."""
-        model = self.problem.model
-        ones = np.ones((1, model.rows))
-        _, hessian = model.contract(model.forward(theta[None])[1], ones, ones, exact=False)
-        idle = np.sqrt(np.diag(hessian[0])) <= TERM_SHARE[0]
+        idle = np.sqrt(np.diag(self.squared_jacobian(theta))) <= TERM_SHARE[0]
         hit = {*super().on_bound(theta), *np.array(self.free)[idle]}
         return [name for name in self.free if name in hit]
 

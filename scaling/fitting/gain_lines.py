@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from scaling.fitting.estimate import Estimate, interval
-from scaling.fitting.lines import FLOOR_POINTS, FLOORS, line
+from scaling.fitting.lines import FLOOR_POINTS, FLOORS, lines_above
 from scaling.fitting.result import SLACK
 
 REACH = 1e3  # times beyond the budgets, how far a crossing is looked for
@@ -43,11 +43,8 @@ class Lines:
         floors = lowest[:, None] * shares
         squares, fitted = np.zeros(floors.shape), []
         for x, y in zip(log_C, log_L, strict=True):
-            above = np.log(np.exp(y)[:, None] - floors[..., None])
-            at, slope = line(x - middle, above.reshape(-1, len(x)))
-            at, slope = at.reshape(floors.shape), slope.reshape(floors.shape)
-            expected = floors[..., None] + np.exp(at[..., None] + slope[..., None] * (x - middle))
-            squares += ((np.log(expected) - y[:, None]) ** 2).sum(-1)
+            at, slope, missed = lines_above(x - middle, y, floors)
+            squares += missed
             fitted += [at, -slope]
         best = np.arange(len(floors)), squares.argmin(1)
         at_a, slope_a, at_b, slope_b = (values[best] for values in fitted)

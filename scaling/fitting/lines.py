@@ -137,15 +137,25 @@ def weigh(x: np.ndarray, y: np.ndarray, std: np.ndarray, bent: bool) -> np.ndarr
     return weights[enough.argmax() if enough.any() else -1]
 
 
+def lines_above(
+    x: np.ndarray, log_L: np.ndarray, floors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lines of ln(L - floor) on x, of shape (points,), for losses of shape (sets, points).
+
+    Intercept, slope, and the squares that they leave in ln L, all of the floors' shape (sets, n).
+    """
+    above = np.log(np.exp(log_L)[:, None] - floors[..., None])
+    at_0, slope = (v.reshape(floors.shape) for v in line(x, above.reshape(-1, len(x))))
+    expected = np.log(floors[..., None] + np.exp(at_0[..., None] + slope[..., None] * x))
+    return at_0, slope, np.nansum((expected - log_L[:, None]) ** 2, axis=2)
+
+
 def _loss_curve(x: np.ndarray, log_L: np.ndarray, bent: bool) -> dict[str, np.ndarray]:
     """The better of a power law above a floor and, if it may bend, a parabola without one."""
     sets, points = log_L.shape
     shares = FLOORS if points >= FLOOR_POINTS else FLOORS[:1]
     floors = shares * np.exp(np.fmin.reduce(log_L, axis=1))[:, None]
-    above = np.log(np.exp(log_L)[:, None, :] - floors[:, :, None])
-    at_ref, slope = (v.reshape(sets, -1) for v in line(x, above.reshape(-1, points)))
-    expected = np.log(floors[:, :, None] + np.exp(at_ref[:, :, None] + slope[:, :, None] * x))
-    squares = np.nansum((expected - log_L[:, None, :]) ** 2, axis=2)
+    at_ref, slope, squares = lines_above(x, log_L, floors)
     pick = np.arange(sets), squares.argmin(1)
     found = {"L_floor": floors[pick], "L_ref": np.exp(at_ref[pick]), "L_exponent": slope[pick]}
     if not bent:

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.bootstrap import WIDEST, measure_residuals, shared_variance
-from scaling.fitting.bowl import OWN, BudgetRuns
-from scaling.fitting.isoflop_power import fit_isoflop_power, power_bowls
+from scaling.fitting.bowl import BudgetRuns
+from scaling.fitting.bowls import fit_once
+from scaling.fitting.isoflop_power import POWERS, fit_isoflop_power, power_bowls
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import SLACK, Fit
 from scaling.fitting.settings import FitSettings
 
-SHARED_EXPONENTS = 2  # of all power bowls of a sweep
 FEW_PAIRS = 4  # below which their correlation is not estimated, but 0
 
 
@@ -46,15 +46,10 @@ class Sweep:
     def of(cls, data: Prepared) -> "Sweep":
         """Fit the bowls; errors as in `scaling.fitting.bowls.fit_bowls`."""
         fit = fit_isoflop_power(data, FitSettings(bootstrap=0))
-        obs, budgets = data.obs, _budgets(data)
+        obs = data.obs
         log_L, weights = np.log(obs.L.to_numpy(float)), obs.weight.to_numpy(float)
-        fitted, spare = log_L.copy(), -SHARED_EXPONENTS
-        for runs, bowl in zip(
-            budgets, power_bowls(budgets, log_L[None], weights[None]).each, strict=True
-        ):
-            if not runs.refusal and np.isfinite(bowl.log_fitted[0]).all():
-                fitted[runs.rows] = bowl.log_fitted[0]
-                spare += len(runs.rows) - OWN
+        _, _, said, spare = fit_once(obs, POWERS)
+        fitted = np.where(np.isfinite(said), said, log_L)
         residuals = log_L - fitted
         noise = measure_residuals(residuals, weights, spare)
         clusters = pd.factorize(obs.cluster)[0]
@@ -102,7 +97,7 @@ class Sweep:
 
     def minima(self, shocks: np.ndarray | None = None) -> np.ndarray:
         """Give ln L_opt of every budget, shape (sets, budgets); of the runs, or of shocked fits."""
-        obs, budgets = self.data.obs, _budgets(self.data)
+        obs, budgets = self.data.obs, BudgetRuns.split(self.data.obs)
         log_L = np.log(obs.L.to_numpy(float))[None]
         if shocks is not None:
             log_L = self.log_fitted + shocks
@@ -122,10 +117,6 @@ def match_budgets(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
             "more of the same budgets"
         )
     return of_a, of_b
-
-
-def _budgets(data: Prepared) -> list[BudgetRuns]:
-    return [BudgetRuns.of(rows) for _, rows in data.obs.groupby("budget")]
 
 
 def correlate(a: Sweep, b: Sweep, pairs: pd.DataFrame) -> float:

@@ -110,7 +110,7 @@ def fit_parametric(
         plain = (criterion.residual, criterion.loss) == ("log", "mse")  # least squares already
         least = None if plain else _least_squares(obs, form, where, theta, constraints)
         lack = lack_of_fit(in_logs, obs, len(theta), data.noise, least=least)
-    condition = condition_number(_squared_jacobian(where, theta))
+    condition = condition_number(where.squared_jacobian(theta))
     status, reason = _judge_optimum(hit, found, best)
     if status == "ok":
         reason = explain_unidentified(obs, form, params, constraints, data.compute, condition)
@@ -276,13 +276,6 @@ def _judge_optimum(hit: list[str], found: Solution, best: int) -> tuple[Status, 
         gradient = f"{found.gradient[best]:.1e}"
         return "not_converged", f"a further step promises a lower objective; gradient {gradient}"
     return "ok", ""
-
-
-def _squared_jacobian(where, theta) -> np.ndarray:
-    """J'J of the logarithm of the prediction in the solver's coordinates."""
-    model = where.problem.model
-    ones = np.ones((1, model.rows))
-    return model.contract(model.forward(theta[None])[1], ones, ones, exact=False)[1][0]
 
 
 def _least_squares(obs, law: Law, where, theta, constraints: Constraints) -> np.ndarray:

@@ -64,6 +64,12 @@ class Coordinates:
         """Logarithm of the prediction, one per run."""
         return self.problem.model.forward(theta[None])[0][0] + self.loss_centre
 
+    def squared_jacobian(self, theta: np.ndarray) -> np.ndarray:
+        """J'J of the logarithm of the prediction in theta."""
+        model = self.problem.model
+        ones = np.ones((1, model.rows))
+        return model.contract(model.forward(theta[None])[1], ones, ones, exact=False)[1][0]
+
     def on_bound(self, theta: np.ndarray) -> list[str]:
         """Names of the parameters that ended on a bound."""
         low, high = theta <= self.problem.lower + 1e-6, theta >= self.problem.upper - 1e-6

@@ -155,7 +155,8 @@ class Formula:
 
     def forward(self, theta):
         """F, shape (batch, rows), and theta."""
-        return np.broadcast_to(self.function(_columns(theta), self.kept), self._shape(theta)), theta
+        shape = len(theta), self.rows
+        return np.broadcast_to(self.function(_columns(theta), self.kept), shape), theta
 
     def contract(self, state, squared, linear, exact=True):
         """Sum over rows of linear*df, and of squared*df df' plus, if exact, linear*d2f."""
@@ -179,9 +180,6 @@ class Formula:
         for k, array in enumerate(arrays):
             stacked[:, k] = array
         return stacked
-
-    def _shape(self, theta) -> tuple[int, int]:
-        return len(theta), self.rows
 
 
 def _columns(theta: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A runs table made ready once, for every estimator: observations, compute model, origin."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +16,13 @@ from scaling.laws.table import LAWS
 from scaling.tables.noise import SeedNoise, seed_noise
 from scaling.tables.observations import (
     Convention,
+    RunsWarning,
     default_convention,
     observations,
     refuse_mixed_objectives,
     refuse_too_few,
 )
-from scaling.tables.oddities import Oddity, find_oddities, warn_of_oddities
+from scaling.tables.oddities import Oddity, find_oddities
 from scaling.tables.runs import load_runs
 
 VARIABLES = tuple(dict.fromkeys(v for law in LAWS.values() for v in (*law.variables, "C")))
@@ -102,11 +104,12 @@ def prepare(
     obs, excluded = observations(runs, convention)
     refuse_mixed_objectives(runs)
     refuse_too_few(runs)
-    grave = [odd.text for odd in find_oddities(obs, runs) if odd.is_grave] if strict else []
-    if grave:
+    odd = find_oddities(obs, runs)
+    if strict and (grave := [oddity.text for oddity in odd if oddity.is_grave]):
         source = runs.attrs.get("source", "the runs table")
         raise ValueError(f"{source} cannot be planned from: {'; '.join(grave)}")
-    odd = warn_of_oddities(obs, runs)
+    for oddity in odd:
+        warnings.warn(oddity.text, RunsWarning, stacklevel=2)
     rows = np.ascontiguousarray(obs[["N", "D", "C", "L", "weight"]].to_numpy("<f8"))
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
     data = Data(runs.attrs.get("source", ""), digest, runs.attrs.get("filter", ""))

@@ -90,8 +90,6 @@ def _number(value: Any, text: bool = False) -> Any:
 def _table(columns: Any) -> pd.DataFrame:
     if not isinstance(columns, dict) or not all(isinstance(c, list) for c in columns.values()):
         raise ValueError("a table must have a list for each column")
-    return pd.DataFrame({n: [_cell(value) for value in column] for n, column in columns.items()})
-
-
-def _cell(value: Any) -> Any:
-    return _number(value) if isinstance(value, dict) else value
+    return pd.DataFrame(
+        {n: [_number(v) if isinstance(v, dict) else v for v in c] for n, c in columns.items()}
+    )

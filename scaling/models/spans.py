@@ -70,14 +70,3 @@ def spans_of(inputs: Sequence[int], targets: Sequence[int], shape: Shape) -> lis
             spans.append((position, position + n))
         position += n
     return spans
-
-
-def rebuild(
-    tokens: Sequence[int], spans: Sequence[Span], filled: Sequence[Sequence[int]]
-) -> list[int]:
-    """Put what was written for each span in the place of what stood there."""
-    text, position = [], 0
-    for (start, stop), span in zip(spans, filled, strict=True):
-        text += [*tokens[position:start], *span]
-        position = stop
-    return [*text, *tokens[position:]]

@@ -3,6 +3,7 @@
 Of one saved model, or of all runs of a sweep. What is estimated says so, and how.
 """
 
+import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,26 +43,12 @@ class Origin(NamedTuple):
 
     text: str
     licence: str
-    language: str | None = None
-    hub: str | None = None  # its name there
+    language: str = ""
+    hub: str = ""  # its name there
 
 
-ORIGINS = {
-    "enwik8": Origin(
-        "English Wikipedia of March 2006, the first 10^8 bytes of its dump without markup",
-        "GFDL; since 2009 also CC BY-SA 3.0",
-        "en",
-        "LTCB/enwik8",
-    ),
-    "pubmed": Origin(
-        "titles and abstracts of PubMed, from two of its yearly files",
-        "terms of the US National Library of Medicine; an abstract may be its publisher's",
-        "en",
-    ),
-    "synthetic": Origin(
-        "drawn from a source whose entropy is known; nobody's words", "none needed"
-    ),
-}
+with Path(__file__).with_name("origins.csv").open(encoding="utf-8", newline="") as _lines:
+    ORIGINS = {row.pop("name"): Origin(**row) for row in csv.DictReader(_lines)}
 
 
 def find_origins(data: Mapping[str, Any]) -> list[Origin]:
@@ -73,7 +60,7 @@ def find_origins(data: Mapping[str, Any]) -> list[Origin]:
         hub = path if path and not str(path).startswith((".", "/", "~")) else None
         asked = "as its owner says; not known here"
         own = Origin(f"the user's own: data.name={name}", asked)
-        found.append(ORIGINS.get(name, Origin(hub, asked, None, hub) if hub else own))
+        found.append(ORIGINS.get(name, Origin(hub, asked, hub=hub) if hub else own))
     return found
 
 

@@ -11,6 +11,7 @@ from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
 from scaling.fitting.result import INFLATED, Fit
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
+from scaling.pages.fit_answer import tell_report
 from scaling.pages.text import (
     Column,
     Section,
@@ -22,7 +23,6 @@ from scaling.pages.text import (
     plain,
     shown,
     shown_interval,
-    tell,
 )
 from scaling.quantities import count, format_quantity
 from scaling.tables.noise import find_plateaus
@@ -47,10 +47,6 @@ FILES = {  # of a results folder, and what they are
     "answer.json": "that of the method to quote",
     "config.yaml": "what was asked for",
 }
-BEYOND = (
-    "Intervals were tested at the largest budget and at twice it; at eight times it no method held "
-    "what it claims under every law tried (results/coverage)."
-)
 HEADS = {"N_opt": "N_opt", "tokens_per_param": RATIO}  # where methods are told apart
 BUDGET, METHOD = shown("C", "C (FLOPs)", ".3g"), shown("method", write=METHODS.__getitem__)
 N_OPT = shown_interval("N_opt", write=format_quantity)
@@ -122,9 +118,13 @@ def conventions_section(conventions: pd.DataFrame) -> Section:
     return make_section(title, conventions, CONVENTIONS, text)
 
 
-def answer_section(report: Report) -> Section:
-    """The method to quote, what it says at the largest budget, and what is odd about the runs."""
-    return Section("The answer", tuple(_tell_answer(report)), tuple(_tell_odd(report)))
+def answer_section(report: Report, conventions: pd.DataFrame | None = None) -> Section:
+    """The answer as every command says it, why by this method, and what is odd about the runs."""
+    answer, (method, reason) = tell_report(report, conventions), report.recommended
+    why = [] if method is None else [f"Why this method: {reason}."]
+    doubts = (*answer.doubts, *_list_odd(report))
+    why += ["What to distrust:"] if doubts else []
+    return Section("The answer", (*answer.found, *why), doubts)
 
 
 def fit_sections(report: Report) -> list[Section]:
@@ -169,28 +169,9 @@ def _tell_doubts(fit: Fit) -> str:
     return " ".join(doubts)
 
 
-def _tell_answer(report: Report) -> Iterator[str]:
-    """What to quote at the largest budget, why, and how far it reaches."""
-    method, reason = report.recommended
-    if method is None:
-        yield f"No method: {reason}."
-        return
-    fit, C = report[method], max(report.budgets, default=report[method].sampled["C"][1])
-    numbers = fit.N_opt(C), fit.D_opt(C), fit.tokens_per_param(C)
-    N, D, ratio = (tell(n, format_quantity) for n in numbers)
-    a = fit.exponents()["N_exponent"]
-    growth = tell(a)
-    yield (
-        f"{method}: at {C:.3g} FLOPs, the largest budget, N_opt {N}, D_opt {D}, {ratio} "
-        f"{RATIO}; N_opt grows as C^a with a = {growth}. {report.convention.describe()}."
-    )
-    yield f"Why this method: {reason}."
-    yield BEYOND
-
-
-def _tell_odd(report: Report) -> Iterator[str]:
+def _list_odd(report: Report) -> tuple[str, ...]:
     """What is odd about the table, unless it is why no method is recommended."""
-    yield from (oddity.text for oddity in report.oddities if not oddity.is_grave)
+    return tuple(oddity.text for oddity in report.oddities if not oddity.is_grave)
 
 
 def excluded_section(runs: pd.DataFrame) -> Section:
@@ -263,11 +244,12 @@ def _audit_section(report: Report) -> Section:
 
 
 def report_sections(runs: pd.DataFrame, report: Report) -> Iterator[Section]:
-    """Everything for a terminal: optima, every fit or why not, and the runs that no fit uses."""
+    """Everything for a terminal but the answer, with which a command ends."""
     yield optima_section(optima_table(report), report.convention, NARROW)
     yield from fit_sections(report)
     yield excluded_section(runs)
-    yield answer_section(report)
+    method, reason = report.recommended
+    yield Section("Why this answer", (f"{method or 'No method'}: {reason}.",), _list_odd(report))
 
 
 def results_page(
@@ -285,7 +267,7 @@ def results_page(
     parts = [
         f"# {plain(title)}",
         f"Made by {code(command)}.",
-        markdown([answer_section(report)]),
+        markdown([answer_section(report, conventions)]),
         "## The runs\n" + markdown_list(facts),
         markdown(sections),
         "## Figures\n" + "\n\n".join(f"![{path.stem}]({path.name})" for path in figures),

@@ -199,7 +199,7 @@ def _noise(found: Comparison, names: tuple[str, str]) -> Section:
         f"{found.pairs} pairs of cells share budget, shape and seed. Pairing "
         f"{'saves' if saved >= 0 else 'adds'} {abs(saved):.0%} of the variance of ln gain."
         if found.pairs
-        else "No cell of a has its partner in b: nothing is paired."
+        else "Nothing is paired."
     )
     return make_section("Noise", rows, (shown("what", ""), shown("value")), text)
 
@@ -219,10 +219,7 @@ def _compared(found: Comparison, names: tuple[str, str]) -> Iterator[str]:
         obs = sweep.data.obs
         yield f"{label}: {name}, {len(obs)} runs of {obs.C.sum():.3g} FLOPs"
     yield found.a.data.convention.describe()
-    if found.differences:
-        yield f"paired cells differ in: {', '.join(found.differences)}"
-    if found.unsaid:
-        yield f"taken on trust, as not both tables say it: the same {', '.join(found.unsaid)}"
+    yield from _doubt_pairs(found)
 
 
 def detection_section(found: Detection) -> Section:

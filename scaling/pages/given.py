@@ -1,7 +1,7 @@
 """A given architecture for people: what it is, what it costs, where it stands."""
 
 from scaling.pages.text import Section, Table, shown, tell
-from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
+from scaling.pages.words import describe_verdict, name_sizes, write_digits, write_gigabytes
 from scaling.planning.given import GivenPlan
 from scaling.quantities import format_quantity as short
 
@@ -36,14 +36,12 @@ def describe_given(plan: GivenPlan) -> str:
     """Sizes, exact parameters and FLOPs, and what the budget makes of them."""
     a, total = plan.architecture, plan.total_params
     passed = f", {plan.active_params:,} of a token" if a.mixture else ""
-    heads = f"{a.n_heads} heads of {a.head_width}"
-    heads += f", {a.kv_heads} for keys" if a.kv_heads != a.n_heads and not a.kv_rank else ""
+    keys = f", {a.kv_heads} for keys" if a.kv_heads != a.n_heads and not a.kv_rank else ""
     budget = "" if abs(plan.spent - 1) < 1e-9 else f", {plan.spent:.3g} times the budget"
     return (
-        f"{a.name}: {a.n_layers} layers x {a.width:,}, {heads}, vocabulary {a.vocab_size:,}, "
-        f"context {a.seq_len:,}: {total:,} parameters{passed}; {plan.flops_per_token:.4g} training "
-        f"FLOPs a token, {plan.attention_share:.1%} of them in attention; {short(plan.D)} tokens "
-        f"for {plan.flops:.3g} FLOPs{budget}"
+        f"{a.name}: {name_sizes(a, keys)}: {total:,} parameters{passed}; "
+        f"{plan.flops_per_token:.4g} training FLOPs a token, {plan.attention_share:.1%} of them in "
+        f"attention; {short(plan.D)} tokens for {plan.flops:.3g} FLOPs{budget}"
     )
 
 

@@ -55,12 +55,8 @@ def write_rest(row: Any) -> str:
 def write_parts(row: Any) -> str:
     """Where the time of a step goes, in percent, the largest first."""
     shares = {part: 100 * row[f"{part}_s"] / row["total_s"] for part in PARTS}
-    told = sorted(((part, share) for part, share in shares.items() if share >= LEAST), key=_share)
-    return ", ".join(f"{part} {share:.0f}" for part, share in reversed(told))
-
-
-def _share(told: tuple[str, float]) -> float:
-    return told[1]
+    told = [part for part in sorted(shares, key=shares.__getitem__) if shares[part] >= LEAST]
+    return ", ".join(f"{part} {shares[part]:.0f}" for part in reversed(told))
 
 
 def _describe(found: LaidOut) -> list[str]:

@@ -12,21 +12,27 @@ from scaling.pages.goals import describe_answer
 from scaling.pages.layouts import write_degrees, write_rest
 from scaling.pages.plans import describe_bits, describe_cost, describe_data, describe_inference
 from scaling.pages.text import tell
-from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
+from scaling.pages.words import describe_verdict, name_sizes, write_digits, write_gigabytes
 from scaling.planning.laid_out import LaidOut
 from scaling.planning.placement import Placement
 from scaling.planning.plan import Plan
 from scaling.planning.recipe import TrainingRecipe
-from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 
 CLOSE = 1.1  # factor that two laws are not apart
 
 
 def tell_plan(
-    plan: Plan, a: Estimate, placement: Placement | None, layouts: LaidOut | None, *more: str
+    plan: Plan,
+    a: Estimate | None = None,
+    placement: Placement | None = None,
+    layouts: LaidOut | None = None,
+    *more: str,
 ) -> Answer:
-    """The plan; `a` is the exponent of the law's N_opt ~ C^a, `more` are sentences of others."""
+    """The plan; `a` is the exponent of the law's N_opt ~ C^a, `more` are sentences of others.
+
+    The first two sentences are what the law asks for and what to train.
+    """
     found = [_tell_optimum(plan, a), _tell_trained(plan)]
     if placement is not None:
         found.append(f"{describe_cost(plan, placement)} {_tell_memory(placement, layouts)}")
@@ -51,14 +57,15 @@ def _tell_asked(plan: Plan) -> Iterator[str]:
         yield f"{describe_answer(plan.answer)}."
 
 
-def _tell_optimum(plan: Plan, a: Estimate) -> str:
+def _tell_optimum(plan: Plan, a: Estimate | None) -> str:
     numbers = (plan.tokens_per_param, plan.N_opt, plan.D_opt)
     ratio, (N, D) = tell(numbers[0], write_digits), (tell(n, short) for n in numbers[1:])
     loss = plan.L_opt.value
     loss = f", loss {tell(plan.L_opt, '.4g')} nats/token" if loss == loss else ""
+    growth = "" if a is None else f"; N_opt grows as C^a with a = {tell(a)}"
     return (
         f"{ratio} tokens per parameter at {plan.law_flops:.3g} FLOPs by {plan.law} ({plan.status}):"
-        f" N_opt {N} parameters, D_opt {D} tokens{loss}; N_opt grows as C^a with a = {tell(a)}."
+        f" N_opt {N} parameters, D_opt {D} tokens{loss}{growth}."
     )
 
 
@@ -70,12 +77,7 @@ def _tell_trained(plan: Plan) -> str:
     line = f"Train {short(plan.N)} parameters on {short(plan.D)} tokens{held}"
     if plan.shape is None:
         return f"{line}; no shape can be built."
-    s = plan.shape.shape
-    return (
-        f"{line}: {count(s.n_layers, 'layer')} x {s.width:,}, {count(s.n_heads, 'head')} of "
-        f"{s.head_width}, "
-        f"vocabulary {s.vocab_size:,}, context {s.seq_len:,}."
-    )
+    return f"{line}: {name_sizes(plan.shape.shape)}."
 
 
 def _tell_memory(placement: Placement, layouts: LaidOut | None) -> str:

@@ -21,7 +21,7 @@ from scaling.pages.text import (
     with_interval,
     written,
 )
-from scaling.pages.words import describe_verdict, write_digits, write_gigabytes
+from scaling.pages.words import describe_verdict, name_sizes, write_digits, write_gigabytes
 from scaling.planning.budgets import DEFAULT_UTILISATION, HOURS, Budget
 from scaling.planning.data_limits import DataLimitPlan
 from scaling.planning.few_bits import FP32, BitsPlan
@@ -29,7 +29,6 @@ from scaling.planning.inference import InferencePlan
 from scaling.planning.placement import Placement
 from scaling.planning.plan import NOTED, Plan
 from scaling.planning.surface import WITHIN
-from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 from scaling.shapes.buildable import BuildableShape
 
@@ -93,11 +92,8 @@ def describe_budget(budget: Budget) -> str:
 
 def describe_shape(built: BuildableShape) -> str:
     """A buildable shape: its sizes and what they cost."""
-    s = built.shape
     return (
-        f"{count(s.n_layers, 'layer')} x {s.width}, {count(s.n_heads, 'head')} of {s.head_width}, "
-        "vocabulary "
-        f"{s.vocab_size:,}, context {s.seq_len:,}: {short(built.total_params)} "
+        f"{name_sizes(built.shape)}: {short(built.total_params)} "
         f"parameters ({built.params_off:+.1%} off N), "
         f"{built.flops_per_token:.3g} FLOPs/token, {built.flops_off:+.1%} of C at D, "
         f"{short(built.tokens)} tokens for C"

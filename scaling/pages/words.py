@@ -5,7 +5,10 @@ import numpy as np
 from scaling.hardware.devices import GB
 from scaling.pages.text import tell
 from scaling.planning.verdicts import Verdict
+from scaling.quantities import count
 from scaling.quantities import format_quantity as short
+from scaling.shapes.architecture import Architecture
+from scaling.shapes.shape import Shape
 
 
 def write_digits(value: float) -> str:
@@ -16,6 +19,14 @@ def write_digits(value: float) -> str:
 def write_gigabytes(value: float) -> str:
     """Bytes as GB."""
     return write_digits(value / GB)
+
+
+def name_sizes(s: Shape | Architecture, of_heads: str = "") -> str:
+    """Layers, width, heads with what is said of them, vocabulary and context."""
+    return (
+        f"{count(s.n_layers, 'layer')} x {s.width:,}, {count(s.n_heads, 'head')} of {s.head_width}"
+        f"{of_heads}, vocabulary {s.vocab_size:,}, context {s.seq_len:,}"
+    )
 
 
 def describe_verdict(verdict: Verdict) -> str:

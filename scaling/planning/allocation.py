@@ -8,7 +8,7 @@ import numpy as np
 from scaling.planning.search import find_crossing
 from scaling.planning.serving import Serving
 from scaling.planning.sources import LawSource
-from scaling.planning.surface import SUM, WITHIN, Surface, limited, read_decays
+from scaling.planning.surface import WITHIN, Surface, limited, read_decays
 from scaling.quantities import format_quantity
 
 TIGHT = 1e-6  # relative distance from a bound that holds a plan
@@ -81,11 +81,6 @@ def limit_data(law: LawSource, goals: Goals) -> Surface:
     """The law's surface with so many unique tokens."""
     assert goals.data_limit is not None
     return limited(law, goals.data_limit, read_decays(law)[0], repeat=goals.repeat)
-
-
-def is_sum(law: LawSource) -> bool:
-    """Whether a law is a sum of two powers, as a `Surface` takes it."""
-    return law.has_surface and {*law.fit.params} <= SUM
 
 
 def _search_on(surface: Surface, goals: Goals, saturated: bool | None) -> tuple[Any, Any, bool]:

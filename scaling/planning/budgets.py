@@ -121,6 +121,7 @@ _FORMS = {
 }
 _POWER = re.compile(r"(?:(?<=[\d.])\s*[x×*·]\s*|(?<![\w.^]))10\s*(?:\^|\*\*)\s*([-+]?\d+)")
 _RAISED = re.compile(r"(?<=10)[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _RATE = re.compile(
     r"\s+(?:at|with)\s+(?P<rate>[\d.,]+)\s*(?P<unit>%|[TP]FLOP/?s)?"
     r"(?:\s*(?:utili[sz]ation|MFU))?$",
@@ -178,7 +179,7 @@ def parse_budget(
     if isinstance(budget, int | float):
         text = f"{parse_quantity(budget, 'budget'):g} FLOPs"
     body, rate = _split_rate(text)
-    body = _POWER.sub(_write_exponent, _RAISED.sub(lambda found: "^" + _lower(found[0]), body))
+    body = _POWER.sub(_write_exponent, _RAISED.sub(lambda f: f"^{f[0].translate(_LOWERED)}", body))
     kind, found = _match_form(body)
     if precision is not None and precision not in PEAK_FORMATS:
         raise ValueError(f"peak {precision!r} is unknown; use one of {sorted(PEAK_FORMATS)}")
@@ -212,10 +213,6 @@ def parse_budget(
         count, hours = amount * nodes, hours * nodes
     flops = _refuse_infinite(hours * HOUR * peak * share)
     return Budget(flops, text, chosen.name, hours, count, share, precision, price, assumptions)
-
-
-def _lower(digits: str) -> str:
-    return digits.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
 
 
 def _write_exponent(found: re.Match) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.planning.departures import compute_for
 from scaling.planning.search import find_crossing
 from scaling.planning.sources import SOURCES, LawSource
-from scaling.planning.surface import LENDER, SUM, WITHIN, describe_lack, limited, read_decays
+from scaling.planning.surface import LENDER, WITHIN, describe_lack, is_sum, limited, read_decays
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
     one pass on a larger model is judged by the same law as many passes.
     """
     decays, whose = read_decays(law)
-    is_sum = law.has_surface and {*law.fit.params} <= SUM
-    laws = ({law.name: law} if is_sum else {}) | {LENDER: SOURCES[LENDER]()}
+    laws = ({law.name: law} if is_sum(law) else {}) | {LENDER: SOURCES[LENDER]()}
     tables = [_weigh_options(one, C, data_limit, decays, repeat) for one in laws.values()]
     return DataLimitPlan(
         data_limit=data_limit,
@@ -79,7 +78,7 @@ def plan_data(C: float, data_limit: float, law: LawSource, *, repeat: bool = Tru
         table=pd.concat(tables, ignore_index=True),
         note=(
             f"value of repeats: R_D {decays['R_D']:.4g}, R_N {decays['R_N']:.4g} ({whose})"
-            + ("" if is_sum else f"; {law.name} {describe_lack(law)}")
+            + ("" if is_sum(law) else f"; {law.name} {describe_lack(law)}")
         ),
     )
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from scaling.fitting.estimate import Estimate
-from scaling.planning.allocation import TIGHT, Goals, is_sum, search, surface_for
+from scaling.planning.allocation import TIGHT, Goals, search, surface_for
 from scaling.planning.conflicts import explain, refuse_sizes
 from scaling.planning.search import find_crossing
 from scaling.planning.sources import SOURCES, LawSource
-from scaling.planning.surface import LENDER, Surface
+from scaling.planning.surface import LENDER, Surface, is_sum
 
 
 @dataclass(frozen=True)

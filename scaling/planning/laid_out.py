@@ -20,13 +20,7 @@ SHOWN = 5  # layouts
 ROUNDS, SETTLED = 2, 0.01  # the shape follows from the budget, the budget from the utilisation
 FAR = 0.1  # of the smallest published run: below, nothing is estimated
 MOST_DEVICES = 2**17  # searched for the fewest that fit
-APART = [
-    "tensor",
-    "pipeline",
-    "context",
-    "expert",
-    "zero",
-]  # what makes two layouts differ to a reader
+APART = ["tensor", "pipeline", "context", "expert", "zero"]  # by which a reader tells layouts apart
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,13 +89,9 @@ def _offer(job: Job) -> dict[str, list]:
         "zero": [0, 1, 2, 3, 4],  # 4: stage 3 within a machine, DDP between
         "micro_batch": [k for k in MICRO_BATCHES if k <= job.sequences],
         "interleave": [*INTERLEAVES],
-        "recompute": ["none", "selective", "full"] if _materialises(job) else ["none", "full"],
+        # selective recomputation spares attention weights, where they are kept
+        "recompute": ["none", *["selective"] * (job.counting == "korthikanti"), "full"],
     }
-
-
-def _materialises(job: Job) -> bool:
-    """Whether attention weights are kept, which selective recomputation would spare."""
-    return job.counting == "korthikanti"
 
 
 def weigh(job: Job, splits: pd.DataFrame, reached: float = 1.0) -> pd.DataFrame:

@@ -9,17 +9,17 @@ from scaling.hardware.communication import communication
 from scaling.hardware.devices import Device
 from scaling.hardware.memory import devices_needed, fits, training_memory
 from scaling.hardware.setup import Setup
+from scaling.hardware.speed import PER_MACHINE
 from scaling.shapes.architecture import HEAD, Architecture, count_groups
 from scaling.shapes.shape import Shape
 
-PER_MACHINE = 8  # devices on fast links, the group of hybrid sharding
 DEFAULT_DEVICE, DEFAULT_COUNT = "H100", 64  # where nobody names one
 STRATEGIES = {  # name -> changes to a Setup
     "DDP": {"strategy": "ddp"},
     "ZeRO-1": {"strategy": "zero1"},
     "ZeRO-2": {"strategy": "zero2"},
     "ZeRO-3, FSDP": {"strategy": "fsdp"},
-    "FSDP, hybrid": {"strategy": "fsdp", "sharding_factor": PER_MACHINE},
+    "FSDP, hybrid": {"strategy": "fsdp", "sharding_factor": PER_MACHINE},  # among fast links
     "FSDP, offload": {"strategy": "fsdp", "offload": "params"},
 }
 

@@ -41,7 +41,7 @@ class Surface:
 
     def __post_init__(self):
         """Refuse other laws; see Raises of the class."""
-        if not self.law.has_surface or not {*self.law.fit.params} <= SUM:
+        if not is_sum(self.law):
             raise ValueError(f"law {self.law.name!r} {describe_lack(self.law)}")
 
     @cached_property
@@ -152,6 +152,11 @@ def read_decays(law: LawSource) -> tuple[dict[str, float], str]:
     if law.repeats:
         return law.repeats, "the law's own"
     return SOURCES[LENDER]().repeats or {}, MUENNIGHOFF
+
+
+def is_sum(law: LawSource) -> bool:
+    """Whether a law is a sum of two powers, as a `Surface` takes it."""
+    return law.has_surface and {*law.fit.params} <= SUM
 
 
 def describe_lack(law: LawSource) -> str:

@@ -1,6 +1,5 @@
 """What the columns of a foreign table mean: a mapping, sums and products, and what may be meant."""
 
-import difflib
 import re
 import warnings
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from scaling.errors import suggest
 from scaling.tables.cells import find_unread, read_numbers
 from scaling.tables.observations import RunsWarning
 
@@ -97,7 +97,7 @@ def _evaluate(table: pd.DataFrame, text: str) -> pd.Series:
     if lacking := [f for term in terms for f in term if f not in table and _constant(f) is None]:
         raise ValueError(
             f"columns {lacking} of the mapping are not in the table {[*table.columns]}"
-            f"{_suggest_close(lacking[0], table)}"
+            f"{suggest(lacking[0], table)}"
         )
     if all(factor not in table for term in terms for factor in term):
         raise ValueError(f"columns {text!r} of the mapping names no column of {[*table.columns]}")
@@ -126,11 +126,6 @@ def _read_factor(table: pd.DataFrame, name: str) -> pd.Series | float:
     if (unread := find_unread(cells, numbers)).any():
         raise ValueError(f"{name} {next(iter(cells[unread]))!r} is no number; correct it")
     return numbers
-
-
-def _suggest_close(name: str, table: pd.DataFrame) -> str:
-    close = difflib.get_close_matches(name, [*table.columns], 1)
-    return f"; do you mean {close[0]!r}?" if close else ""
 
 
 # ---------------------------------------------------------------- what names may mean
@@ -196,11 +191,8 @@ def _guess(symbol: str, words: Mapping[str, set[str]]) -> str | None:
         steps = find_role(names, STEPS)
         batch = find_role(names, BATCH_TOKENS) or find_role(names, BATCH_SIZE)
         return f"{steps}*{batch}" if steps and batch else None
-    return min(found, key=lambda name: _rank(words[name]), default=None)
-
-
-def _rank(words: set[str]) -> tuple[bool, bool]:
-    return bool(words & PARTS), not words & WHOLE
+    ranks = {name: (bool(words[name] & PARTS), not words[name] & WHOLE) for name in found}
+    return min(found, key=ranks.__getitem__, default=None)
 
 
 def _explain_wide(names: list[str]) -> str | None:

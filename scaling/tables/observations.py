@@ -170,9 +170,7 @@ def observations(
         raise ValueError(f"every budget is on a plateau: {left_out[-1][1]}; train longer runs")
     excluded = pd.DataFrame(left_out, columns=["run_id", "reason"])
     runs = runs.loc[finished]
-    N = runs[[*N_COLUMNS[convention.N]]].sum(axis=1).astype(float)
-    D = runs.tokens.astype(float)
-    C = 6.0 * N * D if convention.C == "6ND" else runs.flops.astype(float)
+    (N, C), D = count_compute(runs, convention), runs.tokens.astype(float)
     obs = pd.DataFrame({"run_id": runs.run_id, "N": N, "D": D, "C": C, "L": runs.loss})
     obs["budget"] = _assign_budgets(runs, C, planned=convention.C == "counted")
     equal = "weight" not in runs or np.ptp(runs["weight"]) == 0  # as without, however large
@@ -186,6 +184,13 @@ def observations(
         if np.isfinite(values).all():
             obs[symbol] = values
     return obs.reset_index(drop=True), excluded
+
+
+def count_compute(runs: pd.DataFrame, convention: Convention) -> tuple[pd.Series, pd.Series]:
+    """N (parameters) and C (FLOPs) of rows, finished or not; NaN where the table does not say."""
+    N = runs[[*N_COLUMNS[convention.N]]].sum(axis=1, min_count=1).astype(float)
+    C = 6.0 * N * runs.tokens.astype(float) if convention.C == "6ND" else runs.flops.astype(float)
+    return N, C
 
 
 def _tell_plateaus(

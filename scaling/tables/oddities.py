@@ -1,13 +1,12 @@
 """What a runs table may hold that is seldom meant: it is fitted, and told of."""
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from scaling.tables.noise import find_plateaus, on_plateau
-from scaling.tables.observations import OUTCOMES, RunsWarning, find_chains
+from scaling.tables.observations import OUTCOMES, find_chains
 from scaling.tables.runs import few
 from scaling.tables.units import Oddity, doubt_units
 
@@ -16,14 +15,6 @@ STRAIGHT = 0.02  # rms of ln D around a power of N, below which D follows N
 ATTENTION = ("n_layers", "seq_len", "width")
 SCATTER = 0.02  # of L between rows of one (N, D); seeds scatter by a tenth of that
 NOT_SPLIT = (OUTCOMES - {"seed", "name"}) | {"N", "D", "params", "tokens"}
-
-
-def warn_of_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[Oddity, ...]:
-    """Warn, as `RunsWarning`, of what a table may hold but is seldom meant: `find_oddities`."""
-    found = find_oddities(obs, runs)
-    for oddity in found:
-        warnings.warn(oddity.text, RunsWarning, stacklevel=3)
-    return found
 
 
 def find_oddities(obs: pd.DataFrame, runs: pd.DataFrame | None = None) -> tuple[Oddity, ...]:

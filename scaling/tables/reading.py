@@ -125,7 +125,8 @@ def _read_delimited(text: str) -> pd.DataFrame:
         raise ValueError(f"the first line, {first[:80]!r}, names no columns; add a line of names")
     table = table.iloc[1:].reset_index(drop=True)
     table = _with_points(table) if separator == ";" else table
-    return table.set_axis(_fill(names), axis=1)
+    # an index that somebody wrote, mostly, has no name
+    return table.set_axis([name or f"column {i + 1}" for i, name in enumerate(names)], axis=1)
 
 
 def _find_separator(first: str) -> str:
@@ -134,11 +135,6 @@ def _find_separator(first: str) -> str:
     count = {sep: len(next(csv.reader([names], delimiter=sep))) for sep in SEPARATORS}
     best = max(count, key=lambda sep: count[sep])
     return best if count[best] > 1 or len(first.split()) < 3 else ""
-
-
-def _fill(names: pd.Series) -> list[str]:
-    """A column without a name is called by its number: an index that somebody wrote, mostly."""
-    return [name or f"column {i + 1}" for i, name in enumerate(names)]
 
 
 def _is_number(text: str) -> bool:

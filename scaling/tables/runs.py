@@ -187,6 +187,12 @@ def load_curves(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     return curves
 
 
+def curves_by_run(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The curve of every run along its tokens, without points that have no logarithm."""
+    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
+    return dict(iter(known.sort_values("tokens").groupby("run_id")))  # pyright: ignore
+
+
 def runs_to_csv(table: pd.DataFrame) -> str:
     """Runs or curves as CSV text that reads back exactly; known columns first, in their order."""
     known = [name for name in COLUMNS | CURVE_COLUMNS if name in table.columns]
@@ -205,7 +211,7 @@ def validate(runs: pd.DataFrame) -> pd.DataFrame:
             "map its name to trunk_id instead, else give every row an id of its own"
         )
     finished = runs.loc[runs.status == "ok"]
-    for name in {*_list_checked(runs)}:
+    for name in {*CHECKED, "flops_budget", "weight"} & {*runs.columns}:
         rows = finished
         if name == "flops_budget":  # which a run may lack
             rows = finished.loc[finished.flops_budget.notna()]
@@ -328,10 +334,6 @@ def _derive_missing(runs: pd.DataFrame) -> pd.DataFrame:
     if lacking:
         raise ValueError(explain_lack(runs, lacking))
     return runs
-
-
-def _list_checked(runs: pd.DataFrame) -> list[str]:
-    return [name for name in (*CHECKED, "flops_budget", "weight") if name in runs]
 
 
 def few(values) -> str:

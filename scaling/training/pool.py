@@ -26,14 +26,7 @@ from scaling.training.origins import ask_worker, die_with_parent, forkserver
 from scaling.training.parallel import agree, host_ranks, joined
 from scaling.training.records import CHECKPOINTS_ONLY, Keeping, not_yet_run
 from scaling.training.strategy import ALONE, ParallelConfig
-from scaling.training.worker import (
-    Failure,
-    fail,
-    run_trunk,
-    settle_process,
-    train_trunk,
-    work,
-)
+from scaling.training.worker import Failure, fail, run_trunk, settle_process, train_trunk, work
 
 MEASURED_STEPS = 50
 MEASURABLE = 2e12  # FLOPs that a processor is asked for in a dry run

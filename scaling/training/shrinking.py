@@ -9,18 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from scaling.data.objectives import make_objective
+from scaling.data.objectives import Objective, make_objective
 from scaling.data.tokens import TokenData
 from scaling.models.build import Model
 from scaling.models.packed import CODES, SCALE
-from scaling.models.quantised import (
-    calibrate,
-    numbers_of,
-    quantise,
-    quantised_parts,
-    round_inputs,
-)
+from scaling.models.quantised import calibrate, numbers_of, quantise, quantised_parts, round_inputs
 from scaling.models.storage import FORMATS, Storage
 from scaling.shapes.flops import total_params
 from scaling.training.saved import (
@@ -97,12 +92,7 @@ def shrink(
     model, tokenizer = load_model(source)
     objective = make_objective(model.shape, facts.get("objective"))
     before = window_losses(model, objective, data.load_alone("valid"), windows)
-    inputs = {}
-    if storage.activations:
-        train = data.load_alone("train")
-        inputs = calibrate(
-            model, storage, lambda: window_losses(model, objective, train, calibration)
-        )
+    inputs = _calibrate(model, storage, objective, data, calibration)
     told = facts | {"quantised_from": facts.get("run_id")}
     path = None if tokenizer is None else source / TOKENIZER
     save_model(target, model, path, told, storage=storage, inputs=inputs)
@@ -118,6 +108,16 @@ def shrink(
         len(before),
         count_bytes(target),
     )
+
+
+def _calibrate(
+    model: Model, storage: Storage, objective: Objective, data: TokenData, windows: int
+) -> dict[str, Tensor]:
+    """Scales of what enters the products, by training windows; none where it stays as it is."""
+    if not storage.activations:
+        return {}
+    train = data.load_alone("train")
+    return calibrate(model, storage, partial(window_losses, model, objective, train, windows))
 
 
 def paired(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -172,12 +172,8 @@ def rounding_costs(
     rows = []
     for storage in storages:
         rounded = copy.deepcopy(model)
-        if storage.activations:
-            train = data.load_alone("train")
-            inputs = calibrate(
-                rounded, storage, partial(window_losses, rounded, objective, train, CALIBRATION)
-            )
-            round_inputs(rounded, inputs, storage.activations)
+        inputs = _calibrate(rounded, storage, objective, data, CALIBRATION)
+        round_inputs(rounded, inputs, storage.activations or 0)
         quantise(rounded, storage)
         after = window_losses(rounded, objective, data.load_alone("valid"), windows)
         cost, cost_std = paired(before, after)

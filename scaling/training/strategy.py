@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scaling.errors import check_choice
+from scaling.errors import check_choice, check_range
 from scaling.training.cells import Cell
 
 SHARDED = ("zero2", "fsdp", "hsdp")  # by FSDP2
@@ -55,8 +55,7 @@ def check_parallel(plan: ParallelConfig, precision: str = "fp32") -> None:
     """Refuse a strategy that is none; ValueError names the value and the way out."""
     check_choice("parallel.mode", plan.mode, MODES)
     check_choice("parallel.param_dtype", plan.param_dtype, PARAM_DTYPES)
-    if plan.ranks < 1:
-        raise ValueError(f"parallel.ranks={plan.ranks} must be at least 1")
+    check_range("parallel.ranks", plan.ranks, 1)
     if plan.mode == "none" and plan.ranks > 1:
         raise ValueError(
             f"parallel.ranks={plan.ranks} needs a strategy: parallel={'|'.join(MODES[1:])}"

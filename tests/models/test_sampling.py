@@ -4,11 +4,11 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from recipes import rebuild
 from scipy.stats import chisquare
 
 from scaling.models.build import build_model
 from scaling.models.sampling import GREEDY, Sampler, fill_masks, generate, infill
-from scaling.models.spans import rebuild
 from scaling.shapes.shape import Shape
 from scaling.training.optim import Recipe
 from scaling.training.trunk import Outcome, TrunkTraining

@@ -1,9 +1,10 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import rebuild
 
 from scaling.data.objectives import hide_spans
-from scaling.models.spans import hide, parse_spans, rebuild, spans_of
+from scaling.models.spans import hide, parse_spans, spans_of
 from scaling.shapes.shape import Shape
 
 V = 13

@@ -79,9 +79,9 @@ def test_what_is_not_known_is_not_said():
     ("data", "hubs"),
     [
         ({"name": "hf", "path": "owner/texts"}, ["owner/texts"]),
-        ({"name": "hf", "path": "./rows.parquet"}, [None]),
-        ({"name": "mixture", "parts": {"enwik8": 0.5, "pubmed": 0.5}}, ["LTCB/enwik8", None]),
-        ({"name": "synthetic"}, [None]),
+        ({"name": "hf", "path": "./rows.parquet"}, [""]),
+        ({"name": "mixture", "parts": {"enwik8": 0.5, "pubmed": 0.5}}, ["LTCB/enwik8", ""]),
+        ({"name": "synthetic"}, [""]),
     ],
 )
 def test_origins_of_text(data, hubs):

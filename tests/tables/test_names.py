@@ -66,7 +66,7 @@ def test_what_is_mapped_wins_over_the_name_itself():
         ({"N": [1]}, r"columns=\{'N': \[1\]\} must map names to names"),
         ({1: "N"}, "must map names to names"),
         ("size", "columns='size' must map names to names"),
-        ({"lose": "loss"}, r"columns \['lose'\] of the mapping.*do you mean 'loss'\?"),
+        ({"lose": "loss"}, r"columns \['lose'\] of the mapping.*did you mean 'loss'\?"),
         ({"N*width": "N"}, r"columns \['width'\] of the mapping are not in the table"),
         ({"2*3": "N"}, "names no column"),
         ({"N": "loss", "D": "loss"}, r"both mean \['loss'\]"),

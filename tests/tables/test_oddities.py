@@ -1,11 +1,13 @@
 """Oddities of tables: what is told, what is not, and what leaves rows out on request."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.tables.observations import RunsWarning, observations
-from scaling.tables.oddities import warn_of_oddities
+from scaling.tables.observations import observations
+from scaling.tables.oddities import find_oddities
 from scaling.tables.published import PUBLISHED
 from scaling.tables.runs import load_runs
 
@@ -29,30 +31,28 @@ def usual(**changes):
     ],
 )
 def test_oddities_are_told_and_fitted(table, message):
-    obs, _ = observations(load_runs(table))
-    with pytest.warns(RunsWarning, match=message) as told:
-        warn_of_oddities(obs)
-    assert len(told) == 1
+    [told] = find_oddities(observations(load_runs(table))[0])
+    assert re.search(message, told.text)
 
 
 @pytest.mark.parametrize(
     "table", [usual(), usual(vocab_size=256, loss=[1.4, 1.3, 1.2, 1.1]), usual(vocab_size=50_000)]
 )
-def test_usual_tables_raise_no_warning(table):
-    warn_of_oddities(observations(load_runs(table))[0])
+def test_usual_tables_hold_nothing_odd(table):
+    assert not find_oddities(observations(load_runs(table))[0])
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"cerebras2023"}))
-def test_published_tables_raise_no_warning(published, name):
+def test_published_tables_hold_nothing_odd(published, name):
     if PUBLISHED[name].file:
         published(PUBLISHED[name].file)
     runs = load_runs(name)
-    warn_of_oddities(observations(runs)[0], runs)
+    assert not find_oddities(observations(runs)[0], runs)
 
 
 def test_a_ladder_of_20_tokens_per_parameter_is_told():
-    with pytest.warns(RunsWarning, match="D follows N in all 7 runs"):
-        warn_of_oddities(observations(load_runs("cerebras2023"))[0])
+    [told] = find_oddities(observations(load_runs("cerebras2023"))[0])
+    assert "D follows N in all 7 runs" in told.text
 
 
 def grid_of(**changes):
@@ -65,9 +65,7 @@ def grid_of(**changes):
 
 def told_of(table):
     runs = load_runs(table)
-    with pytest.warns(RunsWarning) as told:
-        warn_of_oddities(observations(runs)[0], runs)
-    return [str(warning.message) for warning in told]
+    return [oddity.text for oddity in find_oddities(observations(runs)[0], runs)]
 
 
 def swept(rates=(1e-3, 2e-3, 4e-3)):
@@ -86,7 +84,7 @@ def test_learning_rates_of_one_cell_are_named_and_the_best_kept():
     assert len(best) == 12
     assert set(best.lr) == {2e-3}
     obs, excluded = observations(best)
-    warn_of_oddities(obs, best)
+    assert not find_oddities(obs, best)
     assert len(excluded) == 24
     assert set(excluded.reason) == {"not the lowest loss of each N, D"}
     assert best.attrs["filter"] == "lowest loss of each N, D"
@@ -116,7 +114,7 @@ def test_seeds_that_scatter_like_no_seeds_do_are_told():
     seeds[1]["loss"] *= 1.004 / 1.08
     runs = load_runs(pd.concat(seeds, ignore_index=True))
     obs, _ = observations(runs)
-    warn_of_oddities(obs, runs)
+    assert not find_oddities(obs, runs)
     assert obs.groupby("repeat").size().tolist() == [2] * 12
 
 
@@ -138,7 +136,7 @@ def test_checkpoints_before_the_end_of_a_schedule_are_told_and_resampled_togethe
     last = load_runs(checkpoints(), best_of=["run"])
     assert (last.tokens == 20 * last.params).all()
     mapped = load_runs(checkpoints(), {"run": "trunk_id"})
-    warn_of_oddities(observations(mapped)[0], mapped)
+    assert not find_oddities(observations(mapped)[0], mapped)
     with pytest.raises(ValueError, match="map its name to trunk_id instead"):
         load_runs(checkpoints(), {"run": "run_id"})
 
@@ -147,7 +145,7 @@ def test_a_name_for_each_size_makes_no_chain_of_a_grid():
     grid = grid_of()
     runs = load_runs(grid.assign(size=[f"{N:.0f}" for N in grid.N]))
     obs, _ = observations(runs)
-    warn_of_oddities(obs, runs)
+    assert not find_oddities(obs, runs)
     assert obs.cluster.nunique() == 12
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from scaling.fitting.report import Report
 from scaling.fitting.result import Fit
+from scaling.pages.fit_answer import tell_report
 from scaling.pages.fits import fit_lines
 from scaling.pages.html.assemble import escape, show_text
-from scaling.pages.html.planned import tell_plan_headline
-from scaling.pages.html.report import tell_headline
+from scaling.pages.plan_answer import tell_plan
 from scaling.planning.plan import Plan
 
 
@@ -17,8 +17,9 @@ def show_card(value: Fit | Report | Plan) -> str:
         alone = Report((value,), (), value.convention, ())
         return _list_lines(f"{value.method} fit of {value.law}", fit_lines(alone))
     if isinstance(value, Report):
-        return _list_lines(tell_headline(value), fit_lines(value))
-    return _list_lines(tell_plan_headline(value), value.notes)
+        return _list_lines(tell_report(value).found[0], fit_lines(value))
+    answer = tell_plan(value)
+    return _list_lines(" ".join(answer.found[:2]), answer.doubts)
 
 
 def _list_lines(title: str, lines: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.fitting.bowl import MIN_SIZES
-from scaling.fitting.bowls import fitted_losses
+from scaling.fitting.bowls import fit_once
 from scaling.fitting.isoflop import PARABOLA
 from scaling.fitting.isoflop_power import POWERS
 from scaling.fitting.report import Report
@@ -17,7 +17,8 @@ from scaling.laws.table import LAWS
 from scaling.pages.html.assemble import to_numbers
 from scaling.pages.text import tell
 from scaling.planning.search import find_crossing
-from scaling.tables.observations import N_COLUMNS, N_MEANING, Convention, observations
+from scaling.tables.observations import N_MEANING, Convention, count_compute, observations
+from scaling.tables.runs import curves_by_run
 
 BOWLS = {kind.method: kind for kind in (PARABOLA, POWERS)}
 STEP = 4  # positions of the slider per doubling of the budget
@@ -29,7 +30,7 @@ LOG_TOKENS = np.log([1.0, 1e20])  # between which a contour is sought
 LOSS_DIGITS = 5
 
 
-def tell_report(
+def collect_data(
     runs: pd.DataFrame, curves: pd.DataFrame | None, reports: Sequence[Report]
 ) -> dict[str, Any]:
     """Everything that the page of a report draws; the first report is the one to quote."""
@@ -60,8 +61,7 @@ def _tell_runs(runs: pd.DataFrame) -> dict[str, Any]:
 
 def _tell_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
     """Tokens and training losses along each run, at points spread evenly in ln D."""
-    known = curves.loc[(curves.tokens > 0) & (curves.loss > 0) & np.isfinite(curves.loss)]
-    by_run = dict(iter(known.sort_values("tokens").groupby("run_id")))
+    by_run = curves_by_run(curves)
     told = {}
     for place, run_id in enumerate(runs.run_id):
         if run_id not in by_run:
@@ -117,9 +117,8 @@ def _tell_stopped(
 ) -> list[dict[str, Any]]:
     """Runs that no fit uses, as far as the table says where they would stand."""
     rows = runs.loc[~runs.run_id.isin(used)]
-    N = rows[[*N_COLUMNS[convention.N]]].sum(axis=1, min_count=1).astype(float)
-    C = 6.0 * N * rows.tokens if convention.C == "6ND" else rows.flops
-    known = zip(rows.run_id, N, C.astype(float), strict=True)
+    N, C = count_compute(rows, convention)
+    known = zip(rows.run_id, N, C, strict=True)
     return [
         {"run": place[run_id], "N": to_numbers(N, 6), "C": to_numbers(C)}
         for run_id, N, C in known
@@ -165,7 +164,7 @@ def read_quantity(fit: Fit, name: str, C: np.ndarray) -> np.ndarray:
 def _expect(fit: Fit, obs: pd.DataFrame) -> np.ndarray:
     """What a method says each run should lose; NaN where it says nothing of single runs."""
     if fit.method in BOWLS:
-        return fitted_losses(obs, BOWLS[fit.method])
+        return np.exp(fit_once(obs, BOWLS[fit.method])[2])
     if _has_surface(fit):
         return LAWS[fit.law].loss(fit.params, N=obs.N, D=obs.D)
     return np.full(len(obs), np.nan)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from scaling.fitting.result import Fit
 from scaling.hardware.devices import DEVICES, Device
 from scaling.hardware.memory import USABLE
+from scaling.hardware.speed import PER_MACHINE
 from scaling.laws.frontier import QUANTITIES
 from scaling.pages.html.assemble import (
     page,
@@ -18,16 +18,15 @@ from scaling.pages.html.assemble import (
     to_numbers,
 )
 from scaling.pages.html.fitted import read_quantity
-from scaling.pages.text import Section, tell
-from scaling.planning.allocation import is_sum
+from scaling.pages.plan_answer import tell_plan
+from scaling.pages.text import Section
+from scaling.pages.words import name_sizes
 from scaling.planning.budgets import HOURS
 from scaling.planning.ladder import Rung, build_ladder
-from scaling.planning.placement import PER_MACHINE
 from scaling.planning.plan import Plan
 from scaling.planning.request import PlanRequest
 from scaling.planning.sources import LawSource
-from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, read_decays
-from scaling.quantities import format_quantity as short
+from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, is_sum, read_decays
 
 SCRIPTS = ("chart.js", "law.js", "plan.js")
 STEP = 8  # positions of a slider per decade
@@ -68,26 +67,17 @@ def plan_page(
     """
     title = f"Plan for {plan.budget.text}"
     devices = {name: DEVICES[name] for name in SHOWN} | {device.name: device}
-    data = tell_plan(plan, request, devices, precision=precision, n_sequences=n_sequences)
+    data = _collect_data(plan, request, devices, precision=precision, n_sequences=n_sequences)
     data |= {"device": device.name, "count": n_devices}
+    found = tell_plan(plan, request.law.fit.exponents()["N_exponent"]).found
     parts = [
         _show_controls(devices, device, data),
         show_sections(sections),
     ]
-    return page(title, tell_plan_headline(plan), parts, command, data, SCRIPTS)
+    return page(title, " ".join(found[:2]), parts, command, data, SCRIPTS)
 
 
-def tell_plan_headline(plan: Plan) -> str:
-    """What to train, in one sentence."""
-    return (
-        f"With {plan.budget.flops:.3g} FLOPs, train {short(plan.N)} parameters on {short(plan.D)} "
-        f"tokens: {short(plan.D / plan.N)} tokens per parameter. The law {plan.law} by itself asks "
-        f"for {tell(plan.N_opt, short)} on {tell(plan.D_opt, short)}, status {plan.status}; "
-        "brackets are 90 % intervals."
-    )
-
-
-def tell_plan(
+def _collect_data(
     plan: Plan,
     request: PlanRequest,
     devices: dict[str, Device],
@@ -116,7 +106,9 @@ def tell_plan(
     tokens = 10.0 ** (np.arange(TOKENS_FROM * STEP, int(np.ceil(most)) * STEP + 1) / STEP)
     return {
         "law": _tell_law(law),
-        "grid": None if is_sum(law) else _tell_optima(law.fit, budgets),
+        "grid": None  # of what the script does not know
+        if is_sum(law)
+        else {name: to_numbers(read_quantity(law.fit, name, budgets)) for name in QUANTITIES},
         "budgets": to_numbers(budgets, 8),
         "first": AROUND * STEP,
         "tokens": to_numbers(tokens, 8),
@@ -166,16 +158,9 @@ def _tell_law(law: LawSource) -> dict[str, Any]:
     return told
 
 
-def _tell_optima(fit: Fit, C: np.ndarray) -> dict[str, Any]:
-    """Optima at every position, for a law that the script does not know."""
-    return {name: to_numbers(read_quantity(fit, name, C)) for name in QUANTITIES}
-
-
 def _tell_rung(rung: Rung) -> dict[str, Any]:
-    s = rung.shape
     return {
-        "label": f"{s.n_layers} layers x {s.width}, vocabulary {s.vocab_size:,}, context "
-        f"{s.seq_len:,}",
+        "label": name_sizes(rung.shape),
         "N": to_numbers(rung.params, 7),
         "total": rung.total_params,
         "bytes": {name: to_numbers(lines, 7) for name, lines in rung.bytes_on.items()},

@@ -1,6 +1,7 @@
 """report.html: what a results folder says, on one page that can be sent on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ from scaling.pages.html.assemble import (
     show_slider,
     show_table,
 )
-from scaling.pages.html.fitted import tell_report
-from scaling.pages.text import Section, Table, shown, tell
+from scaling.pages.html.fitted import collect_data
+from scaling.pages.text import Table, shown
 from scaling.quantities import format_quantity as short
 from scaling.tables.observations import N_COLUMNS
 
@@ -59,40 +60,22 @@ def report_page(
     """
     report = reports[0]
     tables = [optima_section(optima_table(report), report.convention), *fit_sections(report)]
-    if reports[1:]:
-        tables.insert(0, conventions_section(convention_table(reports[1:])))
+    conventions = convention_table(reports[1:])
+    if len(conventions):
+        tables.insert(0, conventions_section(conventions))
+    answer = answer_section(report, conventions)
     by_title = {section.title: section for section in tables}
     first = [by_title.pop("Extrapolation audit"), excluded_section(runs)]
     parts = [
         _show_charts(reports, has_curves=curves is not None and len(curves) > 0),
-        show_sections([_without_title(answer_section(report))]),
+        show_sections([replace(answer, title="Why, and how far", text=answer.text[1:])]),
         show_sections(first),
         show_sections(by_title.values(), FOLDED),
         f"<section>{fold('Runs', show_table(_list_runs(runs)))}</section>",
         f"<section>{fold('Settings', show_table(_list_settings(settings)))}</section>",
     ]
-    data = tell_report(runs, curves, reports)
-    return page(title, tell_headline(report), parts, command, data, SCRIPTS)
-
-
-def tell_headline(report: Report) -> str:
-    """The answer in one sentence: what to train at the largest budget, how sure, by what."""
-    method, reason = report.recommended
-    if method is None:
-        return f"There is no answer to quote: {reason}."
-    fit = report[method]
-    C = max(report.budgets, default=fit.sampled["C"][1])
-    N, D, ratio = (tell(n, short) for n in (fit.N_opt(C), fit.D_opt(C), fit.tokens_per_param(C)))
-    a = fit.exponents()["N_exponent"]
-    return (
-        f"With {C:.3g} FLOPs, the largest budget of the runs, train {N} parameters on {D} tokens: "
-        f"{ratio} tokens per parameter. N_opt grows as C^a with a = {tell(a)}. By {method}, "
-        f"status {fit.N_opt(C).status}; brackets are 90 % intervals."
-    )
-
-
-def _without_title(answer: Section) -> Section:
-    return Section("Why, and how far", answer.text[1:] or answer.text, answer.items)
+    data = collect_data(runs, curves, reports)
+    return page(title, answer.text[0], parts, command, data, SCRIPTS)
 
 
 def _show_charts(reports: Sequence[Report], *, has_curves: bool) -> str:
