@@ -97,7 +97,7 @@ def _evaluate(table: pd.DataFrame, text: str) -> pd.Series:
     if lacking := [f for term in terms for f in term if f not in table and _constant(f) is None]:
         raise ValueError(
             f"columns {lacking} of the mapping are not in the table {[*table.columns]}"
-            f"{_suggest_close(lacking[0], table)}"
+            f"{suggest_close(lacking[0], table)}"
         )
     if all(factor not in table for term in terms for factor in term):
         raise ValueError(f"columns {text!r} of the mapping names no column of {[*table.columns]}")
@@ -128,7 +128,8 @@ def _read_factor(table: pd.DataFrame, name: str) -> pd.Series | float:
     return numbers
 
 
-def _suggest_close(name: str, table: pd.DataFrame) -> str:
+def suggest_close(name: str, table: pd.DataFrame) -> str:
+    """Say which column of the table an unknown name is like; empty if it is like none."""
     close = difflib.get_close_matches(name, [*table.columns], 1)
     return f"; do you mean {close[0]!r}?" if close else ""
 
@@ -168,7 +169,7 @@ def derive_tokens(table: pd.DataFrame) -> pd.DataFrame:
 
 def explain_lack(table: pd.DataFrame, lacking: list[str]) -> str:
     """Say what a table lacks, and which of its columns may be meant."""
-    has = [name for name in table if name not in ("run_id", "status")]
+    has = [name for name in table if name not in ("run_id", "status", "reason")]
     if swapped := _explain_wide(has) or _explain_transposed(table.loc[:, has]):
         return swapped
     words = {name: split_words(name) for name in has}

@@ -73,7 +73,8 @@ def _keep_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def _doubt_design(obs: pd.DataFrame) -> Iterator[str]:
     copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
     if copies:
-        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
+        told = "have the same N, D and loss; a copy counts twice: best_of=[N, D] keeps one"
+        yield f"run_id {few(copies)} {told}"
     log_N, log_D = (np.log(obs[symbol].to_numpy(float)) for symbol in "ND")
     if obs.C.max() <= 1.25 * obs.C.min():
         yield (

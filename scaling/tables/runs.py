@@ -11,7 +11,7 @@ import pandas as pd
 
 from scaling.quantities import parse_quantity
 from scaling.tables.cells import as_whole, find_unread, read_numbers
-from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns
+from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns, suggest_close
 from scaling.tables.observations import RunsWarning
 from scaling.tables.published import PUBLISHED, read_published
 from scaling.tables.reading import read_file
@@ -163,7 +163,8 @@ def _find_column(runs: pd.DataFrame, name: str) -> str:
     found = [column for column in meant if column in runs]
     if not found:
         source = runs.attrs.get("source", "the table")
-        raise ValueError(f"{name}: {source} has no such column; it has {[*runs.columns]}")
+        like = suggest_close(name, runs)
+        raise ValueError(f"{name}: {source} has no such column{like}; it has {[*runs.columns]}")
     return found[0]
 
 
