@@ -211,7 +211,10 @@ def test_runs_that_a_filter_left_out_are_named_by_its_words():
     table = pd.DataFrame({"N": [1e6, 2e6, 3e6], "D": [1e8] * 3, "loss": [3.0, 2.9, 2.8]})
     table = table.assign(rate=["a", "b", "a"], State=["finished", "finished", "failed"])
     runs = load_runs(table, where={"rate": "a"})
-    assert excluded_section(runs).items == ("row0003: failed, as the table says", "not rate == a: row0002")
+    assert excluded_section(runs).items == (
+        "row0003: failed, as the table says",
+        "not rate == a: row0002",
+    )
 
 
 def test_a_head_of_a_table_too_wide_breaks_where_it_divides(capsys):
