@@ -16,7 +16,6 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-
 if TYPE_CHECKING:  # Hydra loads this with every verb, and few of them train
     from scaling.training.dispatch import Job, Launch
 
