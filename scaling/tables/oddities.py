@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from scaling.tables.comparable import HELD_OUT
 from scaling.tables.noise import find_plateaus, on_plateau
 from scaling.tables.observations import OUTCOMES, RunsWarning, find_chains
 from scaling.tables.runs import few
@@ -107,6 +108,13 @@ def _doubt_rows(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Oddity]:
             f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
             f"of which no law of N and D speaks; its {left} runs are left out"
         )
+    for name in HELD_OUT if "total_params" in rows else ():  # of others' tables it may be a label
+        if len(values := sorted({*rows[name].dropna()} - {""}) if name in rows else []) > 1:
+            yield Oddity(
+                f"the runs have {name} {few(values)}, whose losses do not compare: keep one with "
+                f"where={{{name}: {values[0]}}}",
+                is_grave=True,
+            )
     chain = find_chains(rows)
     if chain is not None:
         yield Oddity(
