@@ -36,7 +36,7 @@ from scaling.tables.runs import load_curves, load_runs
 from scaling.training import dispatch, grid, records, strategy, trackers
 from scaling.training.cells import Cell, group_trunks, planned_row, saved_share
 from scaling.training.grid import CHOICES, GridConfig
-from scaling.training.monitor import duration, watch
+from scaling.training.monitor import duration, tell_stopped, watch
 from scaling.training.optim import OptimConfig, refuse_optimizer
 from scaling.training.precision import refuse_device
 
@@ -108,7 +108,7 @@ def main(config: SweepConfig) -> None:
         answer = tell_planned(rows, told, rest)
         print_answer(console, answer, [cells_section(rows)], verbose=config.verbose)
         return
-    with records.locked(folder):
+    with tell_stopped(console), records.locked(folder):
         products.claim(folder, PRODUCTS, overwrite=config.overwrite)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
         train_missing(console, config, cells, data, folder, workers=workers, device=device)

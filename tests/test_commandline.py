@@ -165,3 +165,12 @@ def test_an_interrupt_at_a_random_moment_ends_a_verb_without_a_traceback(tmp_pat
         _, told = plan.communicate(timeout=60)
         assert not told
         assert plan.returncode in (INTERRUPTED, -signal.SIGINT, 0)  # it may have been done
+
+
+def test_slurm_without_slurm_is_refused_in_one_line_before_any_work(monkeypatch, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install '.[slurm]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    end = end_of(sweep.main, ["data=synthetic", "grid=smoke", "dispatch=slurm"], monkeypatch)
+    assert str(end).startswith("error: dispatch=slurm: there is no srun here; run it on a login")
+    assert not [*tmp_path.iterdir()]

@@ -17,7 +17,7 @@ from scaling.pages.fits import (
     report_sections,
     results_page,
 )
-from scaling.pages.text import Section, Table, markdown, print_sections, shown
+from scaling.pages.text import Section, Table, make_section, markdown, print_sections, shown
 from scaling.quantities import format_quantity as readable
 from scaling.results import (
     FITS,
@@ -205,3 +205,21 @@ def test_optima_recover_the_surface(report):
     G = (60 / 200) ** (1 / 0.7)
     truth = (1e12 / 6) ** 0.5 / G / ((1e12 / 6) ** 0.5 * G)
     assert ratios[("1e+12", "parametric")] == pytest.approx(truth, rel=0.01)
+
+
+def test_runs_that_a_filter_left_out_are_named_by_its_words():
+    table = pd.DataFrame({"N": [1e6, 2e6, 3e6], "D": [1e8] * 3, "loss": [3.0, 2.9, 2.8]})
+    table = table.assign(rate=["a", "b", "a"], State=["finished", "finished", "failed"])
+    runs = load_runs(table, where={"rate": "a"})
+    assert excluded_section(runs).items == (
+        "row0003: failed, as the table says",
+        "not rate == a: row0002",
+    )
+
+
+def test_a_head_of_a_table_too_wide_breaks_where_it_divides(capsys):
+    frame = pd.DataFrame([["a law " * 6, "x" * 30, "1 [2, 3]", "y" * 20]])
+    frame.columns = ["law", "N", "tokens/param", "rest"]
+    section = make_section("Laws", frame, tuple(shown(name) for name in frame))
+    print_sections(Console(width=90), [section])
+    assert "tokens/ " in capsys.readouterr().out

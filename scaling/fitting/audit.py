@@ -213,20 +213,20 @@ def _roll(data: Prepared, table, law: str, origins, settings: FitSettings) -> _R
             fit = fit_parametric(
                 Prepared.of(training, data.convention), quiet, law=law, n_starts=starts
             )
+            test = table.loc[~seen & (table.budget <= reach).to_numpy()]
+            found.append(_predict(fit, training, test).assign(origin=origin))
         except FitError:
             if last is None:
                 raise
             break
         last = last or fit
         starts = pd.DataFrame([dict(fit.params)])
-        test = table.loc[~seen & (table.budget <= reach).to_numpy()]
-        found.append(_predict(fit, training, test).assign(origin=origin))
     assert last is not None
     return _Rolled(_inflate(pd.concat(found[::-1], ignore_index=True)), last)
 
 
 def _predict(fit: Fit, training, test) -> pd.DataFrame:
-    """Predicted losses with the standard deviation that the fit claims."""
+    """Predicted losses with the standard deviation that the fit claims; FitError without any."""
     law = get_law(fit.law)
     found = test[["budget", "run_id", "N", "D", "C", "L"]].reset_index(drop=True)
     found.insert(0, "law", fit.law)
@@ -234,7 +234,10 @@ def _predict(fit: Fit, training, test) -> pd.DataFrame:
     theta = where.theta(pd.DataFrame([dict(fit.params)]))[0]
     steps = np.concatenate([[theta], *(theta + s * STEP * np.eye(len(theta)) for s in (1, -1))])
     raw = {name: values.to_numpy()[:, None] for name, values in where.raw(steps).items()}
-    log_seen, log_new = (_log_loss(law, raw, rows) for rows in (training, test))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        log_seen, log_new = (_log_loss(law, raw, rows) for rows in (training, test))
+    if not (np.isfinite(log_seen).all() and np.isfinite(log_new).all()):
+        raise FitError(f"{law.formula} as fitted gives no finite loss for larger budgets")
     residuals = np.array(fit.diagnosis.residuals)
     noise = float((residuals**2).sum()) / max(len(residuals) - len(theta), 1)
     J, J_new = (_slopes(log_L, len(theta)) for log_L in (log_seen, log_new))

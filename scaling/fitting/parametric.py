@@ -102,9 +102,10 @@ def fit_parametric(
     theta = found.theta[best]
     hit = where.on_bound(theta)
     params = {name: float(v) for name, v in where.raw(theta[None]).iloc[0].items()}
-    _refuse_overflow(params, form)
     weights = obs.weight.to_numpy(float)
-    in_logs = residuals_of(obs, form, params)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        in_logs = residuals_of(obs, form, params)
+    _refuse_overflow(params, in_logs, form)
     lack = None
     if form.target == "L" and {"N", "C"} <= {*obs.columns}:
         plain = (criterion.residual, criterion.loss) == ("log", "mse")  # least squares already
@@ -252,11 +253,12 @@ def _refuse_starts(n_starts: int | pd.DataFrame | None, law: Law) -> None:
         raise ValueError(f"the starts lack columns {lacking} of {law.formula}")
 
 
-def _refuse_overflow(params: dict[str, float], law: Law) -> None:
-    if beyond := [name for name, value in params.items() if not np.isfinite(value)]:
+def _refuse_overflow(params: dict[str, float], residuals: np.ndarray, law: Law) -> None:
+    beyond = [name for name, value in params.items() if not np.isfinite(value)]
+    if beyond or not np.isfinite(residuals).all():  # finite parameters too may give no loss
         raise FitError(
-            f"{', '.join(beyond)} of {law.formula} left the range of numbers: the runs cannot tell "
-            "its parameters apart; fit a law with fewer"
+            f"{', '.join(beyond) or 'a term'} of {law.formula} left the range of numbers: the "
+            "runs cannot tell its parameters apart; fit a law with fewer"
         )
 
 

@@ -206,7 +206,10 @@ def get_device(name: str, extra: Mapping[str, Device | Mapping[str, Any]] | None
     """
     if (device := find_device(name, extra)) is None:
         known = [*DEVICES, *(key for key in extra or {} if key not in DEVICES)]
-        raise ValueError(f"device {name!r} is unknown; use one of {known}, or add it to devices")
+        raise ValueError(
+            f"device {name!r} is unknown; use one of {known}, or add it to devices, as "
+            "devices={NAME: {peak_flops: 1e15, memory_bytes: 8e10}}"
+        )
     return device
 
 

@@ -20,6 +20,7 @@ FIRST_ROWS = 3  # of a table, of which there is no sentence
 WIDEST = 100  # lines that the eye still finds the next of
 LONGEST = 4  # lines of one sentence: a reason that others wrote may be long
 FIGURES, MOST_NAMED = (".png", ".svg", ".pdf"), 8  # names of files that are read
+FIRST = ("README.md", "report.html")  # pages to open: always named
 GLUE = "\0"  # a space within brackets: an interval stays on its line
 
 
@@ -144,8 +145,8 @@ def name_files(names: Iterable[str], folder: Path) -> str:
     names = [*dict.fromkeys(names)]
     figures = [Path(name).stem for name in names if Path(name).suffix in FIGURES]
     others = sorted(name for name in names if Path(name).suffix not in FIGURES)
-    told = [name for name in others if name == "README.md" or len(others) <= MOST_NAMED]
-    told.sort(key=lambda name: name != "README.md")
+    told = [name for name in others if name in FIRST or len(others) <= MOST_NAMED]
+    told.sort(key=lambda name: name not in FIRST)
     told += [count(len(others) - len(told), "more file")] if len(others) > len(told) else []
     if figures:
         some = f"figures {', '.join(figures)}" if len(figures) > 1 else f"figure {figures[0]}"

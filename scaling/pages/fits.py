@@ -179,7 +179,12 @@ def excluded_section(runs: pd.DataFrame) -> Section:
     items = []
     for row in runs.loc[runs.status != "ok"].to_dict("records"):
         label = f"{row['name']} ({row['run_id']})" if "name" in row else row["run_id"]
-        items.append(f"{label}: {row['status']}, {row.get('reason', 'as the table says')}")
+        why = row.get("reason", "as the table says")
+        items.append(f"{label}: {row['status']}" + (f", {why}" if why else ""))
+    chosen: dict[str, list[str]] = {}
+    for run_id, reason in runs.attrs.get("excluded", []):
+        chosen.setdefault(reason, []).append(run_id)
+    items += [f"{reason}: {', '.join(run_ids)}" for reason, run_ids in chosen.items()]
     for C, std in find_plateaus(runs).items():
         items.append(f"all runs at {C:.3g} FLOPs: a plateau, seeds differ by {std:.1%} of the loss")
     return Section("Excluded runs", () if items else ("None.",), tuple(items))

@@ -1,7 +1,7 @@
 """A page is sections of text, items and tables; here for the terminal and as Markdown."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 NOTHING = "-"  # for a number that is not there
+WIDE = 10**4  # columns in which every table finds room
 Format = str | Callable[[Any], str]  # ".3g", or a function of the value
 
 
@@ -152,14 +153,23 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
         console.rule(section.title, align="left")
         parts = [*section.text, *section.items]
         for table in section.tables:
-            parts += [table.caption, _grid(table)] if table.caption else [_grid(table)]
+            parts += [table.caption] if table.caption else []
+            parts += [_grid(table, console)]
         for part in parts:
             console.print(part, markup=False, highlight=False)
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: Table, console: Console) -> Grid:
+    grid = _fill(table, table.heads)
+    wide = console.options.update_width(WIDE)
+    if console.measure(grid, options=wide).maximum <= console.width:
+        return grid
+    return _fill(table, [head.replace("/", "/ ") for head in table.heads])  # breaks at a blank
+
+
+def _fill(table: Table, heads: Sequence[str]) -> Grid:
     grid = Grid(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for i, head in enumerate(table.heads):
+    for i, head in enumerate(heads):
         grid.add_column(head, no_wrap=i == 0, overflow="fold")
     for row in table.cells():
         grid.add_row(*(cell.replace(" [", "\n[").replace(" (", "\n(") for cell in row))

@@ -259,7 +259,10 @@ def _find_device(found: dict, device: str | None, text: str, devices: Mapping | 
         raise ValueError(f"budget {text!r} does not say on which device; say device='A100' or so")
     singular = name[:-1] if name.lower().endswith("s") else name
     plural = find_device(name, devices) is None and find_device(singular, devices) is not None
-    return get_device(singular if plural else name, devices)
+    one = find_device(singular if plural else name, devices)
+    if one is None and re.search(r" \d+$", name):  # '512 A100 30 days'
+        raise ValueError(f"budget {text!r}: no device is called {name!r}; write one of {EXAMPLES}")
+    return one or get_device(name, devices)
 
 
 def _settle_share(

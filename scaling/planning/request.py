@@ -60,7 +60,10 @@ def read_request(
 ) -> PlanRequest:
     """Read what a person wrote; parameters and errors as in `scaling.make_plan`."""
     if budget is None and options.get("target_loss") is None:
-        raise ValueError("budget must be given, or a target_loss to reach for the least compute")
+        raise ValueError(
+            "budget must be given, as budget=5.76e23 or budget='512 A100 for 30 days', or a "
+            "target_loss to reach for the least compute"
+        )
     spent = parse_budget(
         "1" if budget is None else budget,
         options.get("utilisation"),

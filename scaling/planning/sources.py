@@ -254,7 +254,10 @@ def _read(path: Path) -> Fit:
     if not path.is_dir():
         return load_fit(path)
     if not (path / "fit.json").is_file():
-        raise ValueError(f"the folder {path} has neither fit.json nor runs.csv; give one that has")
+        raise ValueError(
+            f"the folder {path} has neither fit.json nor runs.csv; give one that "
+            "python -m scaling.sweep or scaling.fit has made"
+        )
     fit, answer = load_fit(path / "fit.json"), path / "answer.json"
     return choose_answer(fit, load_fit(answer)) if answer.is_file() else fit
 

@@ -163,7 +163,7 @@ def derive_tokens(table: pd.DataFrame) -> pd.DataFrame:
 
 def explain_lack(table: pd.DataFrame, lacking: list[str]) -> str:
     """Say what a table lacks, and which of its columns may be meant."""
-    has = [name for name in table if name not in ("run_id", "status")]
+    has = [name for name in table if name not in ("run_id", "status", "reason")]
     if swapped := _explain_wide(has) or _explain_transposed(table.loc[:, has]):
         return swapped
     words = {name: split_words(name) for name in has}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from scaling.tables.comparable import HELD_OUT
 from scaling.tables.noise import find_plateaus, on_plateau
 from scaling.tables.observations import OUTCOMES, find_chains
 from scaling.tables.runs import few
@@ -64,7 +65,8 @@ def _keep_rows(obs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def _doubt_design(obs: pd.DataFrame) -> Iterator[str]:
     copies = obs.run_id[obs.duplicated(["N", "D", "L"], keep=False)].tolist()
     if copies:
-        yield f"run_id {few(copies)} have the same N, D and loss; a copy counts twice: drop it"
+        told = "have the same N, D and loss; a copy counts twice: best_of=[N, D] keeps one"
+        yield f"run_id {few(copies)} {told}"
     log_N, log_D = (np.log(obs[symbol].to_numpy(float)) for symbol in "ND")
     if obs.C.max() <= 1.25 * obs.C.min():
         yield (
@@ -97,6 +99,13 @@ def _doubt_rows(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Oddity]:
             f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
             f"of which no law of N and D speaks; its {left} runs are left out"
         )
+    for name in HELD_OUT if "total_params" in rows else ():  # of others' tables it may be a label
+        if len(values := sorted({*rows[name].dropna()} - {""}) if name in rows else []) > 1:
+            yield Oddity(
+                f"the runs have {name} {few(values)}, whose losses do not compare: keep one with "
+                f"where={{{name}: {values[0]}}}",
+                is_grave=True,
+            )
     chain = find_chains(rows)
     if chain is not None:
         yield Oddity(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from scaling.errors import suggest
 from scaling.quantities import parse_quantity
 from scaling.tables.cells import as_whole, find_unread, read_numbers
 from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns
@@ -163,7 +164,8 @@ def _find_column(runs: pd.DataFrame, name: str) -> str:
     found = [column for column in meant if column in runs]
     if not found:
         source = runs.attrs.get("source", "the table")
-        raise ValueError(f"{name}: {source} has no such column; it has {[*runs.columns]}")
+        like = suggest(name, runs)
+        raise ValueError(f"{name}: {source} has no such column{like}; it has {[*runs.columns]}")
     return found[0]
 
 

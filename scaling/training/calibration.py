@@ -10,6 +10,7 @@ and taken again on resume, so that a resumed run stays bit for bit what it would
 
 import json
 import math
+import multiprocessing
 import platform
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -122,14 +123,20 @@ def _measured(
             ) as pool:
                 measure = partial(measure_cell, device=device)
                 tasks = (cells[key] for key in new), (steps[key] for key in new)
-                for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
-                    known[key] = asdict(timing)
+                try:
+                    for key, timing in zip(new, pool.map(measure, *tasks), strict=True):
+                        known[key] = asdict(timing)
+                except KeyboardInterrupt:  # nobody waits for what is being measured
+                    for child in multiprocessing.active_children():
+                        child.kill()
+                    raise
         except (BrokenProcessPool, OSError, EOFError):  # a worker, or what starts them
             report(
                 f"compile=auto: a {KILLED} (out of memory?); torch computes what was not measured"
             )
-        lasting = {k: timing for k, timing in known.items() if timing["reason"] not in NOT_LASTING}
-        write_text(cache, json.dumps(lasting, indent=1))  # another sweep may measure the others
+        finally:  # another sweep may measure the others
+            lasting = {k: t for k, t in known.items() if t["reason"] not in NOT_LASTING}
+            write_text(cache, json.dumps(lasting, indent=1))
     return {key: known[key] | {"compiled": Timing(**known[key]).pays(steps[key])} for key in cells}
 
 

@@ -5,7 +5,7 @@ The display follows the events of trunks; it decides nothing.
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -143,6 +143,16 @@ def watch(
                 told = monitor.share
             if track:
                 track(event)
+
+
+@contextlib.contextmanager
+def tell_stopped(console: Console) -> Iterator[None]:
+    """Say after a Ctrl-C that nothing is lost, and let it pass."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was")
+        raise
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from scaling.errors import FitError
-from scaling.fitting.audit import audit_laws, list_audited
+from scaling.fitting.audit import _predict, audit_laws, list_audited
+from scaling.fitting.parametric import _refuse_overflow, fit_parametric, residuals_of
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.settings import FitSettings
 from scaling.laws.table import LAWS
@@ -146,3 +149,16 @@ def test_one_budget_cannot_be_audited():
     obs = obs_of_law("kaplan", KAPLAN)
     with pytest.raises(FitError, match=r"predicts a budget from 2 smaller.*there are 1 budgets"):
         quiet(obs[obs.budget == obs.budget.min()])
+
+
+def test_a_law_whose_losses_overflow_is_refused():
+    obs, law = obs_of_law("kaplan", KAPLAN), LAWS["chinchilla"]
+    lost = {"E": 2.0, "A": 0.0, "B": 300.0, "alpha": -84.0, "beta": 0.4}  # 0 times infinity
+    with np.errstate(over="ignore", invalid="ignore"):
+        residuals = residuals_of(obs, law, lost)
+    with pytest.raises(FitError, match=r"a term of .* left the range of numbers"):
+        _refuse_overflow(lost, residuals, law)
+    found = fit_parametric(Prepared.of(obs), FitSettings(bootstrap=0), n_starts=8)
+    beyond = obs.assign(N=1e300, D=1e-300)
+    with pytest.raises(FitError, match="gives no finite loss for larger budgets"):
+        _predict(replace(found, params=found.params | {"beta": 2.0}), obs, beyond)

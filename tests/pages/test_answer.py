@@ -55,8 +55,8 @@ def test_files_are_named_and_many_are_counted(tmp_path):
     few = ["fits.csv", "README.md", "ratio.png", "compute.png"]
     told = name_files(few, tmp_path)
     assert told == f"README.md, fits.csv, figures ratio, compute are in {tmp_path}"
-    many = ["README.md", *(f"{n}.csv" for n in range(20))]
-    assert name_files(many, tmp_path) == f"README.md, 20 more files are in {tmp_path}"
+    many = ["report.html", "README.md", *(f"{n}.csv" for n in range(20))]
+    assert name_files(many, tmp_path) == f"README.md, report.html, 20 more files are in {tmp_path}"
     assert name_files(["README.md"], tmp_path) == f"README.md is in {tmp_path}"
 
 

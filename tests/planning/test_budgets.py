@@ -162,6 +162,7 @@ def test_gpt3_took_3640_pf_days():
         ("12 bananas", {}, "'12 bananas' is not understood; write one of 5.76e23"),
         ("1.4T tokens", {}, "'1.4T tokens' is not understood"),
         ("512 A101 for 30 days", {}, "device 'A101' is unknown; use one of"),
+        ("512 A100 30 days", {}, "no device is called 'A100 30'; write one of .*for 30 days"),
         ("3 GPU-hours", {}, "does not say on which device; say device='A100'"),
         ("$2M on H100", {}, "prices change: say price_per_hour, what one H100 costs"),
         ("$2M", {"price_per_hour": 2.0}, "does not say on which device"),

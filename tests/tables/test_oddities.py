@@ -166,3 +166,14 @@ def test_one_run_per_budget_is_told():
 def test_budgets_are_written_as_given():
     obs, _ = observations(load_runs(grid_of()))
     assert sorted(set(obs.budget)) == [1e18, 4e18, 1.6e19]
+
+
+def test_sweeps_of_two_corpora_in_one_table_are_told_apart():
+    one = grid_of().rename(columns={"N": "total_params", "D": "tokens"}).assign(data="enwik8")
+    other = one.assign(data="pubmed", loss=one.loss + 0.5, tokens=one.tokens * 1.01)
+    told = told_of(pd.concat([one, other], ignore_index=True))
+    (line,) = [line for line in told if "do not compare" in line]
+    assert line.startswith("the runs have data ['enwik8', 'pubmed'], whose losses do not compare")
+    assert line.endswith("where={data: enwik8}")
+    runs = load_runs(one)
+    assert not find_oddities(observations(runs)[0], runs)

@@ -2,6 +2,7 @@ import json
 import math
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +93,26 @@ def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_pat
     )
     _, told = choose(trunks, tmp_path / "two")  # another sweep measures what has no timing
     assert told[0] == "compile=auto: measuring 1 shapes"
+
+
+def test_what_was_measured_before_an_interrupt_is_not_measured_again(trunks, tmp_path, monkeypatch):
+    def interrupted(measure, cells, steps):
+        yield Timing(0.01, 0.01, compiled_s=0.005, compile_s=1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Inline, "map", staticmethod(interrupted), raising=False)
+    monkeypatch.setattr(Inline, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(calibration, "ProcessPoolExecutor", Inline)
+    stopped = []
+    child = SimpleNamespace(kill=lambda: stopped.append(True))
+    monkeypatch.setattr(calibration.multiprocessing, "active_children", lambda: [child])
+    with pytest.raises(KeyboardInterrupt):
+        choose(trunks, tmp_path / "one")
+    assert stopped  # nobody waits for it
+    monkeypatch.setattr(Inline, "map", map)
+    monkeypatch.setattr(calibration, "measure_cell", lambda *_, **__: Timing(0.01, 0.01))
+    _, told = choose(trunks, tmp_path / "one")
+    assert told == ["compile=auto: measuring 1 shapes"]
 
 
 def test_a_resumed_sweep_keeps_its_choice(trunks, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from scaling.training.cells import Event, group_trunks
-from scaling.training.monitor import Monitor, duration, verdict, watch
+from scaling.training.monitor import Monitor, duration, tell_stopped, verdict, watch
 from scaling.training.optim import OptimConfig
 
 POINT = {"run_id": "r", "step": 3, "tokens": 1500, "flops": 1e9, "loss": 4.321, "lr": 0.01}
@@ -155,3 +155,9 @@ def test_durations(seconds, text):
 def test_a_diverged_run_says_so():
     said = verdict({"status": "diverged", "reason": "training loss became nan by step 9"})
     assert said == "diverged, training loss became nan by step 9"
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(capsys):
+    with pytest.raises(KeyboardInterrupt), tell_stopped(Console(width=80)):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out == "stopped; the same command goes on where it was\n"

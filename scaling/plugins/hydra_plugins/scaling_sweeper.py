@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,10 @@ class ScalingSweeper(BasicSweeper):
             for c in combinations
         ]
         done = [self._succeeds(c, n, names[n]) for n, c in enumerate(combinations)]
-        print(f"{len(done)} jobs, {sum(done)} of them done")
-        for name, succeeded in zip(names, done, strict=True):
-            print(f"  {'done' if succeeded else 'FAILED'}: {name}")
+        if any(names):  # else a launcher was chosen, and nothing swept
+            print(f"{len(done)} jobs, {sum(done)} of them done")
+            for name, succeeded in zip(names, done, strict=True):
+                print(f"  {'done' if succeeded else 'FAILED'}: {name}")
         if not all(done):
             sys.exit(1)
 
@@ -78,7 +80,7 @@ class ScalingSweeper(BasicSweeper):
             if end.code == INTERRUPTED:
                 raise
             if isinstance(end.code, str):
-                print(f"job {number}, {name}: {end.code}", file=sys.stderr)
+                print((f"job {number}, {name}: " if name else "") + end.code, file=sys.stderr)
             return not end.code
         return True
 
@@ -88,6 +90,11 @@ class ScalingSweeper(BasicSweeper):
         assert context is not None and config is not None
         if config.hydra.launcher._target_.endswith(f".{BasicLauncher.__name__}"):
             return None
+        if config.hydra.launcher._target_.endswith("SlurmLauncher") and not shutil.which("srun"):
+            raise ValueError(
+                "dispatch=slurm: there is no srun here; run it on a login node of the cluster, or "
+                "dispatch=submitit_local on this machine"
+            )
 
         def launch(job: "Job") -> Callable[[], Any]:
             connect_to_ray(config)
