@@ -125,7 +125,9 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     notes = [
         _describe_shared(bowls, drawn, kind),
         _describe_curvature(params, draws),
-        f"{count(cut, 'run')} beyond x{WINDOW:g} of the lowest run of a wide budget left out" if cut else "",
+        f"{count(cut, 'run')} beyond x{WINDOW:g} of the lowest run of a wide budget left out"
+        if cut
+        else "",
     ]
     return data.fit(
         method=kind.method,
