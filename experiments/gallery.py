@@ -36,6 +36,7 @@ def _describe(page: Path) -> str:
     text, where = page.read_text(), page.parent.relative_to(ROOT / "results")
     made = MADE_BY.search(text) or COMMAND.search(text)
     command = " ".join(made[made.lastindex or 0].split()) if made else "what its page names"
+    command = f"`{command}`" if made and "`" not in command else command
     lines = [f"### {text.splitlines()[0].removeprefix('# ')}"]
     lines += [f"[{where}]({where}/README.md), made by {command}."]
     for html in sorted(page.parent.rglob("report.html")):
@@ -61,8 +62,9 @@ def list_questions() -> str:
             asked = f"[{text.splitlines()[0]}]({path.name})"
             lines.append(f"| {asked} | {answer} | {part['Command']}; {part['Cost']} |")
     for path in sorted((ROOT / "experiments").glob("*.ipynb")):
-        title = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0]
-        lines.append(f"| [{title.strip('# ')}]({path.name}) | in the notebook | - |")
+        title, *about = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()
+        told = " ".join(" ".join(about).split())
+        lines.append(f"| [{title.strip('# ')}]({path.name}) | {told} | a notebook, run already |")
     return "\n".join(lines)
 
 

@@ -54,7 +54,8 @@ def main(command: ReproduceCommand) -> None:
     write_text(folder / "README.md", page)
     products.settle(folder, FILES, FILES)
     sections = [*map(grouped_section, done), core_section(checks), findings_section(checks)]
-    answer = replace(tell_replication(checks), rest=(name_files(FILES, folder),))
+    files, step = name_files(FILES, folder), "python -m scaling.report runs=epoch2024"
+    answer = replace(tell_replication(checks), steps=(step,), rest=(files,))
     print_answer(console, answer, sections, verbose=command.verbose)
     if wrong := int((~checks.ok).sum()):
         sys.exit(f"error: {wrong} of {count(len(checks), 'check')} not ok: see NOT OK in README.md")

@@ -1,11 +1,13 @@
 """What lies under results/ in git: complete, readable, and what the code of today says of it."""
 
 import re
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 from test_readme import ROOT
 
 from scaling.fitting.isoflop import fit_isoflop
@@ -61,6 +63,13 @@ def test_its_page_is_small_and_says_how_it_was_made(name):
     assert len(page.encode()) < 500_000
     command = f"python -m scaling.report runs={PAGES.get(name, f'results/{name}')}"
     assert f"<code>{command}</code>" in page
+
+
+def test_every_committed_figure_is_fit_to_print():
+    listing = subprocess.run(["git", "ls-files", "results/*.png"], cwd=ROOT, capture_output=True)
+    for name in listing.stdout.decode().split() or pytest.skip("no checkout"):
+        with Image.open(ROOT / name) as image:
+            assert image.info["dpi"] == pytest.approx((300, 300), rel=1e-3), name
 
 
 def test_its_fit_reads_back_and_says_what_its_table_says(record):

@@ -4,7 +4,10 @@ import base64
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from scaling.fitting.result import load_fit
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
@@ -28,6 +31,28 @@ def test_a_notebook_is_kept_executed_and_small(name):
         output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})
     ]
     assert pngs and max(len(base64.b64decode(png)) for png in pngs) < LARGEST_PNG
+
+
+def read_outputs(name):
+    """All that a notebook printed and returned, as plain text."""
+    cells = json.loads((FOLDER / name).read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return "".join(
+        "".join(output.get("text", output.get("data", {}).get("text/plain", ())))
+        for output in outputs
+    )
+
+
+def test_what_the_notebooks_show_is_what_the_records_say():
+    """To the digits that do not change with the number of refits."""
+    results = FOLDER.parent / "results"
+    demo = pd.read_csv(results / "demo-enwik8-cpu" / "optima.csv")
+    best = demo[demo.method == "isoflop_power"].sort_values("C").iloc[-1]
+    told = read_outputs("your_table.ipynb")
+    for name, value in (("N_opt", best.N_opt), ("tokens/param", best.tokens_per_param)):
+        assert f"{name} {value:.4g} [" in told
+    fit = load_fit(results / "reference-enwik8-cpu" / "answer.json")
+    assert str(fit) in read_outputs("from_law_to_plan.ipynb")
 
 
 @pytest.mark.long

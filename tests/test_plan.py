@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from verbs import SCREEN, count_lines
+from verbs import ROOT, SCREEN, count_lines
 
 from scaling.hardware.devices import DEVICES
 from scaling.hardware.memory import training_memory
@@ -128,6 +128,19 @@ def test_a_plan_is_a_screen(plan, asked):
             assert part in told
     for part in ("N_opt", "D_opt", "N_opt grows as C^a with a = ", "Distrust:", "verbose=true"):
         assert part in told
+
+
+def test_a_law_far_away_leaves_the_sentence_its_numbers(plan, tmp_path):
+    folder = tmp_path / "a-user-whose-folders" / "have-long-names" / "reference-enwik8-cpu"
+    folder.mkdir(parents=True)
+    kept = ROOT / "results" / "reference-enwik8-cpu"
+    for name in ("answer.json", "fit.json"):
+        (folder / name).write_bytes((kept / name).read_bytes())
+    done = plan("budget=1e13", f"law={folder}")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert " by .../have-long-names/reference-enwik8-cpu (ok): N_opt " in told
+    assert "grows as C^a with a = 0.4" in told and count_lines(done.stdout) <= SCREEN
 
 
 def test_a_device_of_the_user(plan):

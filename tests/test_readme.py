@@ -18,6 +18,7 @@ from test_conf import LAUNCHERS, composed
 from scaling.commandline import resolve
 from scaling.fitting.estimate import Status
 from scaling.sweep import SweepConfig
+from scaling.training.trackers import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -240,6 +241,11 @@ def test_what_a_package_index_shows_has_no_link_that_only_a_clone_can_follow():
         text = re.sub(change["pattern"], change["replacement"], text)
     assert re.findall(r"\]\((?!http)[^)]*\)", text) == []
     assert "[demo]" not in text and "the demo, 24 GPTs" in text
+
+
+def test_every_tracker_is_told_of():
+    text = (ROOT / "conf" / "README.md").read_text()
+    assert [name for name in EXTRAS if f"`track={name}`" not in text] == []
 
 
 def test_every_status_is_explained():

@@ -14,7 +14,7 @@ def test_it_checks_prints_and_writes(tmp_path, monkeypatch, capsys):
     assert "cerebras2023: 7 rows, " in printed and "0 not ok" in printed
     assert "16 checks of 1 entry: 0 not ok, 3 published numbers that" in printed
     assert "- cerebras2023, parametric, power_C_E" in printed
-    assert count_lines(printed) <= SCREEN
+    assert count_lines(printed) <= SCREEN and "Next:\n  python -m scaling.report" in printed
     assert warned.startswith("warning: D follows N in all 7 runs")
     assert warned.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, MANIFEST}

@@ -50,7 +50,9 @@ def main(command: CourseCommand) -> None:
     products.settle(folder, written, written)
     rows = statements.loc[statements.verdict != REPRODUCED].to_dict("records")
     apart = tuple(f"{row['verdict']}: {row['statement']}; {write_ours(row)}" for row in rows)
-    answer = Answer((count_verdicts(statements),), apart, rest=(name_files(written, folder),))
+    steps = () if command.params else ("python -m scaling.course params=7B tokens=2T",)
+    files = name_files(written, folder)
+    answer = Answer((count_verdicts(statements),), apart, steps, rest=(files,))
     print_answer(console, answer, verbose=command.verbose)
 
 

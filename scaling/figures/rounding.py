@@ -84,7 +84,8 @@ def trained_bits_figure(runs: pd.DataFrame, fit: Fit | None) -> Figure:
     panels[0].set_ylabel(paper.LABELS["L"])
     paper.legend_above(fig, columns=4)
     line = "" if fit is None else f"lines: trained_in_bits ({fit.status})"
-    return paper.finish(fig, CONVENTION, line, paper.interval_note(*[fit] if fit else []))
+    bands = paper.interval_note(*[fit] if fit else [], shown="bands")
+    return paper.finish(fig, CONVENTION, line, bands)
 
 
 @paper.styled

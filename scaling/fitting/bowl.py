@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.frontier import QUANTITIES
+from scaling.quantities import count
 
 OWN = 3  # coefficients of one budget's bowl
 MIN_SIZES = OWN + 1  # three determine a bowl; the fourth can contradict it
@@ -40,7 +41,7 @@ class BudgetRuns:
         sizes, spread = len(np.unique(log_N)), float(np.exp(np.ptp(log_C)))
         refusal = ""
         if sizes < MIN_SIZES:
-            refusal = f"{sizes} sizes, a bowl needs {MIN_SIZES}"
+            refusal = f"{count(sizes, 'size')}, a bowl needs {MIN_SIZES}"
         elif spread > MAX_SPREAD:
             refusal = f"C varies x{spread:.3g} within the budget, more than x{MAX_SPREAD:g}"
         places = rows.index.to_numpy()

@@ -16,6 +16,7 @@ from scaling.fitting.origin import Bootstrap
 from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import Fit
 from scaling.fitting.settings import FitSettings
+from scaling.quantities import count
 
 DOUBT = 3.0  # times the noise that a bowl may lie below all of its runs
 BENT_FROM = 5  # minima from which on the curve through them may bend
@@ -124,7 +125,9 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     notes = [
         _describe_shared(bowls, drawn, kind),
         _describe_curvature(params, draws),
-        f"{cut} runs beyond x{WINDOW:g} of the lowest run of a wide budget left out" if cut else "",
+        f"{count(cut, 'run')} beyond x{WINDOW:g} of the lowest run of a wide budget left out"
+        if cut
+        else "",
     ]
     return data.fit(
         method=kind.method,
@@ -228,9 +231,9 @@ def _judge(runs: BudgetRuns, bowl: Bowl, kind: BowlKind, log_L: np.ndarray, doub
 
 
 def _list_refusals(minima: pd.DataFrame) -> str:
-    refused = minima[minima.status != "ok"]
-    rows = zip(refused.budget, refused.reason, strict=True)
-    return "; ".join(f"{budget:.3g} FLOPs: {reason}" for budget, reason in rows)
+    alike = minima[minima.status != "ok"].groupby("reason", sort=False).budget
+    told = ((", ".join(f"{budget:.3g}" for budget in budgets), why) for why, budgets in alike)
+    return "; ".join(f"{budgets} FLOPs: {why}" for budgets, why in told)
 
 
 @dataclass(frozen=True)

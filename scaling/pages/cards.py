@@ -16,6 +16,7 @@ from scaling.hardware.devices import find_device
 from scaling.laws.papers import PF_DAY
 from scaling.pages.text import Section, code, markdown
 from scaling.planning.upkeep import HOUR, PUE, energy_of
+from scaling.quantities import count
 from scaling.quantities import format_quantity as short
 
 CPU_WATTS = 10.0  # a thread: 280 W of 64 cores (EPYC 7763), and as much again beside it; assumed
@@ -122,7 +123,7 @@ def write_sweep_card(title: str, runs: pd.DataFrame, data: Mapping[str, Any], co
     head = make_header(origins, families[0], sorted({*runs.data}))
     sizes = runs.total_params.min(), runs.total_params.max()
     about = (
-        f"{len(runs)} models of {short(sizes[0])} to {short(sizes[1])} parameters "
+        f"{count(len(runs), 'model')} of {short(sizes[0])} to {short(sizes[1])} parameters "
         f"({', '.join(families)}), trained on {short(runs.tokens.min())} to "
         f"{short(runs.tokens.max())} tokens each to measure a scaling law: runs.csv has a row for "
         "each, README.md what was found. With save_models=true each lies under models/, with a "
@@ -136,7 +137,7 @@ def write_sweep_card(title: str, runs: pd.DataFrame, data: Mapping[str, Any], co
         f"that of {run['name']} ({run['run_id']})"
         for run in best
     ]
-    ended = f"{len(ok)} of {len(runs)} runs came to their end with a finite loss"
+    ended = f"{len(ok)} of {count(len(runs), 'run')} came to their end with a finite loss"
     sections = [
         *_shared(origins),
         Section("Training", (f"Trained by {code(command)}",),

@@ -1,6 +1,7 @@
 """A plan in a few sentences: what to train, on what, whether it fits, what to distrust."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -20,6 +21,7 @@ from scaling.planning.recipe import TrainingRecipe
 from scaling.quantities import format_quantity as short
 
 CLOSE = 1.1  # factor that two laws are not apart
+LONG = 40  # characters of a law's path that leave the sentence its numbers
 
 
 def tell_plan(
@@ -64,9 +66,14 @@ def _tell_optimum(plan: Plan, a: Estimate | None) -> str:
     loss = f", loss {tell(plan.L_opt, '.4g')} nats/token" if loss == loss else ""
     growth = "" if a is None else f"; N_opt grows as C^a with a = {tell(a)}"
     return (
-        f"{ratio} tokens per parameter at {plan.law_flops:.3g} FLOPs by {plan.law} ({plan.status}):"
-        f" N_opt {N} parameters, D_opt {D} tokens{loss}{growth}."
+        f"{ratio} tokens per parameter at {plan.law_flops:.3g} FLOPs by {_name_law(plan.law)} "
+        f"({plan.status}): N_opt {N} parameters, D_opt {D} tokens{loss}{growth}."
     )
+
+
+def _name_law(law: str) -> str:
+    """A law as it was asked for; of a long path the end."""
+    return law if len(law) <= LONG else str(Path("...", *Path(law).parts[-2:]))
 
 
 def _tell_trained(plan: Plan) -> str:

@@ -204,6 +204,7 @@ def made(tmp_path_factory):
         assert end_of(command.main, [f"out={out}"], patch) is None
     assert "differs: BLOOM saw 350B tokens" in printed.getvalue()
     assert "statements of the course" in printed.getvalue()
+    assert "Next:\n  python -m scaling.course params=" in printed.getvalue()
     assert count_lines(printed.getvalue()) <= SCREEN
     return out, drawn
 

@@ -88,6 +88,12 @@ def test_a_bad_bowl_is_refused_and_the_others_stand(one, status, reason):
         point(one)
 
 
+def test_budgets_that_are_refused_alike_are_told_together():
+    few = bowls(n=3)
+    obs = pd.concat([few, bowls(budgets=(64e18, 256e18))], ignore_index=True)
+    assert point(obs).reason == "1e+18, 4e+18, 1.6e+19 FLOPs: 3 sizes, a bowl needs 4"
+
+
 def test_a_minimum_below_all_runs_is_doubted():
     obs = bowls(n=9, budgets=(1e18, 4e18, 16e18, 64e18))
     last = obs.budget == 64e18
