@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.errors import FitError
+from scaling.figures.predicted import predicted_figure
+from scaling.figures.saving import save_figure
 from scaling.files import write_text
 from scaling.fitting.conventions import convention_table, fit_conventions
 from scaling.fitting.isoflop import fit_isoflop
@@ -157,6 +159,7 @@ def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], s
 
 def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings):
     """Yield the answer, verdicts on predictions, and the bowls."""
+    predictions = pd.read_csv(folder / "predictions.csv")
     minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
     known = runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
     new = pd.DataFrame(minima[minima.budget > 1.01 * known])
@@ -168,8 +171,10 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
         conventions = convention_table(fit_conventions(within, "counted", settings))
     write_text(folder / "conventions.csv", conventions.to_csv(index=False))
     write_text(folder / "minima.csv", minima.to_csv(index=False))
-    yield Section("The answer", items=tuple(answer(conventions)))
-    table = judge(pd.read_csv(folder / "predictions.csv"), new)
+    found = minima[minima.method == "isoflop_power"]
+    save_figure(predicted_figure(predictions, found), folder / "predicted.png")
+    yield Section("The answer", items=tuple(answer(conventions)), figures=("predicted",))
+    table = judge(predictions, new)
     write_text(folder / "verdicts.csv", table.to_csv(index=False))
     if len(table):
         yield verdict_section(table)

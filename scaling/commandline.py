@@ -50,6 +50,8 @@ WRONG = {  # what OmegaConf says of a value -> what is wrong with it
     r"Invalid type assigned: (\w+) is not a subclass of": "that is a group: give KEY.NAME=VALUE",
     r"field '(.*)' is not Optional": "a value is needed",
 }
+ONE_TABLE = ("runs", "a", "b", "law")  # keys that name a table
+MERGED = "pandas.concat(map(pandas.read_csv, [A, B])).to_csv('all.csv', index=False)"
 LAUNCHERS = {  # choice of dispatch -> Hydra's name of its launcher, and the extra that brings it
     "slurm": ("submitit_slurm", "slurm"),
     "submitit_local": ("submitit_local", "slurm"),
@@ -302,6 +304,8 @@ def explain(error: Exception, known: Sequence[str] = ()) -> str:
             return f"{word!r} is several values: give a job for each with -m"
         if f"override {word}" not in lines[0]:
             continue
+        if key in ONE_TABLE and "'list' to string" in lines[-1]:
+            return f"{word}: {key} takes one table; make one of several: {MERGED} (conf/README.md)"
         if "to string" in lines[-1]:
             return f"{word!r}: {lines[-1]}; quote a text: {_quoted(key, value)}"
         for pattern, meant in WRONG.items():

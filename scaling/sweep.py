@@ -99,8 +99,10 @@ def main(config: SweepConfig) -> None:
     if data.parts:
         parts.check_parts(cells, data.parts, config.allow_repeats)
     if config.dry_run:
-        seconds = pool.expected_seconds(group_trunks(cells), data, device) / (workers * ranks)
+        todo = records.not_yet_run(cells, folder, config.save_models)
+        seconds = pool.expected_seconds(group_trunks(todo), data, device) / (workers * ranks)
         where = f"with {workers} workers on {device}"
+        where += f" for the {count(len(todo), 'cell')} left" if len(todo) < len(cells) else ""
         where += f", {config.parallel.label}, nothing lost between ranks," if ranks > 1 else ""
         rows = tabulate_cells(cells)
         told = describe_cells(cells, data.n_train, describe_time(seconds, where))
@@ -195,10 +197,12 @@ def describe_cells(cells: list[Cell], n_train: int, about: str) -> str:
 
 
 def describe_time(seconds: float, where: str) -> str:
-    """How long a sweep takes; NaN seconds are those of models too large to be tried."""
+    """How long what is left takes; NaN seconds are those of models too large to be tried."""
     if math.isnan(seconds):
         return f"models too large to measure a time {where}"
-    return f"about {duration(seconds)} {where} at the speed just measured"
+    if seconds == 0:
+        return "nothing is left to train"
+    return f"about {duration(seconds)} {where} at the speed just measured of one model alone"
 
 
 def train_missing(

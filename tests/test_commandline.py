@@ -18,6 +18,7 @@ from scaling import __main__ as command
 from scaling import fit, sweep
 from scaling.commandline import LAUNCHERS, spare
 from scaling.errors import INTERRUPTED, is_command
+from scaling.tables.runs import load_runs
 
 WRONG_TYPES = {
     "grid.budgets={a: 1}": "grid.budgets={a: 1}: a list is written as grid.budgets=[A,B]",
@@ -38,6 +39,18 @@ def test_a_value_of_another_type_is_named_in_words(word, message, monkeypatch, t
     assert line.startswith("error: ") and message in line
     assert len(line.splitlines()) == 1
     assert not [*tmp_path.iterdir()]
+
+
+def test_several_tables_are_to_be_made_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    line = end_of(fit.main, ["runs=[x.csv,y.csv]"], monkeypatch)
+    told = "error: runs=[x.csv,y.csv]: runs takes one table; make one of several: "
+    assert line.startswith(told) and line.endswith(" (conf/README.md)")
+    for name, N in (("x.csv", 1e6), ("y.csv", 4e6)):
+        pd.DataFrame({"N": [N], "D": [2e7], "loss": [4.0]}).to_csv(name, index=False)
+    merge = line.removeprefix(told).removesuffix(" (conf/README.md)")
+    exec(merge, {"pandas": pd, "A": "x.csv", "B": "y.csv"})
+    assert load_runs("all.csv").params.tolist() == [1e6, 4e6]
 
 
 @pytest.mark.parametrize("group", ["slurm", "ray"])

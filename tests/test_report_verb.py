@@ -1,5 +1,7 @@
 """The verb that writes report.html, and the other that writes it beside its tables."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from verbs import end_of
@@ -22,7 +24,9 @@ def test_a_page_is_written_beside_the_table_and_nobody_elses(table, monkeypatch,
     words = [f"runs={table}", *QUICK]
     assert end_of(report.main, words, monkeypatch) is None
     page = table.with_name("report.html")
-    assert f"{page.resolve()}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{page.resolve()}" in told
+    assert f"Next:\n  python -m scaling.plan budget=2.4e14 law={table}\n" in told
     assert "Scaling laws of mine" in page.read_text() and "fit.huber_delta" in page.read_text()
     assert end_of(report.main, words, monkeypatch) is None  # its own it writes again
     table.with_name("manifest.json").unlink()
@@ -35,6 +39,14 @@ def test_a_fit_writes_the_page_beside_its_tables(table, tmp_path, monkeypatch):
     words = [f"runs={table}", f"out={tmp_path / 'fits'}", *QUICK]
     assert end_of(fit.main, words, monkeypatch) is None
     assert "python -m scaling.fit" in (tmp_path / "fits" / "report.html").read_text()
+
+
+def test_a_step_reads_the_table_as_the_report_did(table, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["report", f"runs={table}", "columns={a b: N}", "out=x"])
+    plan = report._name_step(table, "python -m scaling.plan budget=1e13")
+    assert plan == f"python -m scaling.plan budget=1e13 law={table} 'columns={{a b: N}}'"
+    elsewhere = report._name_step(Path("epoch2024"), "python -m scaling.plan budget=1e13")
+    assert elsewhere == "python -m scaling.fit runs=epoch2024 'columns={a b: N}'"
 
 
 def test_a_published_table_goes_where_things_are_tried(tmp_path):

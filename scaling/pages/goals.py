@@ -23,12 +23,13 @@ BOUNDS = {  # name of a constraint -> what it is about
 def describe_answer(answer: Answer) -> str:
     """The plan as the law counts it, with its intervals."""
     training, total = answer.training, answer.total
-    served = "" if training == total else f", {tell(total, '.3g')} with serving"
+    served = "" if training.value == total.value else f", {tell(total, '.3g')} with serving"
+    lender = f" by {answer.lender}, whose losses are those of its own text" if answer.lender else ""
     status = "" if training.status == "ok" else f" ({training.status})"
     line = (
         f"{tell(answer.N, short)} parameters on {tell(answer.D, short)} tokens: "
         f"{tell(training, '.3g')} FLOPs of training{served}, loss {tell(answer.loss, '.4g')}"
-        f"{status}"
+        f"{status}{lender}"
     )
     if answer.unreachable > 0:
         line += (

@@ -39,6 +39,7 @@ class Answer:
     loss: Estimate
     constraints: tuple[Constraint, ...]
     unreachable: float = 0.0  # share of the law's draws in which no model does what is asked
+    lender: str = ""  # the law that answered in the place of the asked one
 
     @property
     def binding(self) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ def _read_frontier(law: LawSource, goals: Goals) -> Answer:
     if goals.data_limit is not None and goals.data_limit < float(D):
         if target is not None:
             Surface(law)  # refuses: a loss of this law means nothing to the lender
-        return solve(SOURCES[LENDER](), goals)
+        return replace(solve(SOURCES[LENDER](), goals), lender=LENDER)
     spent = Estimate(C, np.nan, np.nan, law.status(C))
     told = tuple(_judge(law, goals, float(N), float(D), C, float(law.L_opt(C))))
     return Answer(N, D, spent, spent, law.L_opt(C), told)

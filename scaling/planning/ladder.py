@@ -1,5 +1,6 @@
 """Shapes that can be built across sizes, and their bytes on a device for any number of devices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,20 +11,20 @@ from scaling.planning.placement import STRATEGIES, network_of
 from scaling.shapes.buildable import build
 from scaling.shapes.shape import Shape
 
-PER_DECADE = 10  # sizes
 MANY = 16, 32  # numbers of devices from which bytes at every other number follow
 RECOMPUTE = ("none", "full")
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One shape, and what its training holds on each device.
+    """The shape that is built for a wanted N, and what its training holds on each device.
 
     `bytes_on` is strategy -> for "none" and "full" recomputing (a, b): on n > 1 devices a step
     holds a + b / n bytes on each, exactly: what a strategy shards is divided by n, nothing else is.
     On one device it holds `alone`, (a, b) likewise by recomputing.
     """
 
+    wanted: float  # N, as the law counts it
     shape: Shape
     params: float  # as the law counts them
     total_params: int
@@ -32,24 +33,22 @@ class Rung:
 
 
 def build_ladder(
-    low: float,
-    high: float,
+    sizes: Iterable[float],
     *,
     convention: str = "total",
     precision: str = "bf16_mixed",
     n_sequences: float = 1,
     **options,
 ) -> list[Rung]:
-    """Shapes from `low` to `high` parameters, the nearest to `PER_DECADE` sizes a decade.
+    """The shape of each wanted N, as `scaling.shapes.buildable.build` chooses it for a plan.
 
     Sizes for which nothing can be built are left out. `options` as in `scaling.shapes.buildable`:
     seq_len, vocab_size, ffn, tied.
     """
-    found: dict[int, Rung] = {}
-    count = max(2, int(np.ceil(np.log10(high / low) * PER_DECADE)) + 1)
-    for N in np.geomspace(low, high, count):
+    rungs = []
+    for N in sorted({*map(float, sizes)}):
         try:
-            built = build(float(N), 1.0, np.inf, convention=convention, **options)
+            built = build(N, 1.0, np.inf, convention=convention, **options)
         except ValueError:  # smaller than its vocabulary, or beyond what is searched
             continue
         size = built.total_params
@@ -58,8 +57,8 @@ def build_ladder(
             _total(built.shape, size, Setup(precision=precision, recompute=r), n_sequences)
             for r in RECOMPUTE
         )
-        found[size] = Rung(built.shape, built.params, size, bytes_on, alone)
-    return [found[size] for size in sorted(found)]
+        rungs.append(Rung(N, built.shape, built.params, size, bytes_on, alone))
+    return rungs
 
 
 def _weigh(shape: Shape, params: int, precision: str, n_sequences: float) -> dict:

@@ -89,7 +89,8 @@ class LawSource:
         if not self.has_surface:
             raise ValueError(
                 f"law {self.name!r} has no loss for every N and D, it knows the optimum only; use "
-                f"one that has: {surface_sources()}"
+                f"one that has: {surface_sources()}, or the file of another law that the runs "
+                "bear: scaling.fit_law(RUNS, law='kaplan_general').save(FILE)"
             )
         return self.fit.loss(N=N, D=D)
 

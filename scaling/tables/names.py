@@ -84,6 +84,16 @@ def map_columns(table: pd.DataFrame, columns: Mapping[str, str], known: set[str]
     return named.assign(**found)
 
 
+def name_rows(table: pd.DataFrame) -> list[str]:
+    """Run ids where there are none: names that tell all rows apart, else row0001, ..."""
+    for name in table:
+        if str(name).lower() == "name" and table[name].notna().all():
+            names = [str(value).strip() for value in table[name]]
+            if "" not in names and len({*names}) == len(names):
+                return names
+    return [f"row{i + 1:04d}" for i in range(len(table))]
+
+
 def _refuse_twice(names: list[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two columns of the table both mean {twice}; drop or remap one of each")

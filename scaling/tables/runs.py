@@ -12,7 +12,7 @@ import pandas as pd
 from scaling.errors import suggest
 from scaling.quantities import parse_quantity
 from scaling.tables.cells import as_whole, find_unread, read_numbers
-from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns
+from scaling.tables.names import SYMBOLS, derive_tokens, explain_lack, map_columns, name_rows
 from scaling.tables.observations import RunsWarning
 from scaling.tables.published import PUBLISHED, read_published
 from scaling.tables.reading import read_file
@@ -67,8 +67,9 @@ def load_runs(
     Returns
     -------
     DataFrame, one row per run, with at least run_id, status, tokens, loss and a parameter column.
-        Without an N of ours its parameters stand in `params` (convention "as given") and run_id is
-        row0001, row0002, ... unless given. `attrs` says where the rows come from: source (the
+        Without an N of ours its parameters stand in `params` (convention "as given"). Without a
+        run_id it is that of a column `name` that tells all rows apart, as W&B exports it, else
+        row0001, row0002, ... `attrs` says where the rows come from: source (the
         file's name, the table's name, or "DataFrame"), filter (in words, "" if none) and excluded
         (list of [run_id, reason]); a published table adds citation, url and sha256. Runs without
         one of the numbers that are needed get the status failed, with a warning.
@@ -93,7 +94,7 @@ def load_runs(
     attrs = {"source": origin, "filter": "", "excluded": []} | runs.attrs
     runs = map_columns(runs, columns or {}, {*COLUMNS})
     if "run_id" not in runs:
-        runs.insert(0, "run_id", [f"row{i + 1:04d}" for i in range(len(runs))])
+        runs.insert(0, "run_id", name_rows(runs))
     runs = _derive_missing(_convert_types(read_states(runs), COLUMNS))
     runs.attrs = attrs
     ours = columns or {}  # a column is also known by the name that it had

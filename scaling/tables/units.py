@@ -63,26 +63,26 @@ def doubt_units(obs: pd.DataFrame, N: pd.Series | None = None) -> Iterator[Oddit
     obs : DataFrame, as `scaling.tables.observations.observations` returns it
     N : Series, optional
         All parameters (with those that attention is worth), where the table counts them itself;
-        small sizes are then no grave oddity.
+        its sizes are then in no doubt, however small.
 
     Yields
     ------
     Oddity, each one line; grave unless it is a guess that may well be wrong
     """
     found = [*_doubt_compute(obs, obs.N if N is None else N)]
-    found += [] if found else _doubt_sizes(obs, is_counted=N is not None)
+    found += _doubt_sizes(obs) if N is None and not found else []
     yield from found
     yield from _doubt_losses(obs)
 
 
-def _doubt_sizes(obs: pd.DataFrame, is_counted: bool) -> Iterator[Oddity]:
+def _doubt_sizes(obs: pd.DataFrame) -> Iterator[Oddity]:
     """N and D by their own size, where C does not tell."""
     found = False
     for symbol, (least, meaning, instead) in LEAST.items():
         if (largest := obs[symbol].to_numpy(float).max()) < least:
             found = True
             told = f"{symbol} is at most {largest:g} {meaning}; if these are {instead}"
-            yield Oddity(told, not is_counted)
+            yield Oddity(told, is_grave=True)
     ratio = float(np.median(obs.D / obs.N))
     if not found and not RATIOS[0] <= ratio <= RATIOS[1]:
         yield Oddity(

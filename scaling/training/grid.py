@@ -68,8 +68,20 @@ def shapes_for_budget(
     except ValueError as error:
         raise ValueError(
             f"grid: {grid.sizes} sizes asked for at {flops_budget:.2g} FLOPs, but {error}; "
-            "lower grid.sizes, raise grid.span or the budget, or name other grid.widths or ladder"
+            f"{_way_out(grid, model, vocab_size, high)}"
         ) from None
+
+
+def _way_out(grid: GridConfig, model: ModelConfig, vocab_size: int, high: float) -> str:
+    """What to change where the ladder has too few sizes, of which the largest should be `high`."""
+    widest = max(grid.ladder, default=WIDTH_STEP) if grid.ladder is not None else None
+    if widest and (n := total_params(shape_for_width(widest, vocab_size, model))) < high:
+        return (
+            f"grid.ladder ends with {n:,} parameters: take grid.ladder=null, which has every "
+            "width, name wider ones, or lower the budget"
+        )
+    other = "" if widest is None else ", take grid.ladder=null"
+    return f"lower grid.sizes{other}, raise grid.span or the budget, or name grid.widths"
 
 
 def plan_cells(

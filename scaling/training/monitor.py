@@ -18,22 +18,24 @@ from scaling.training.cells import Event, Trunk
 from scaling.training.trackers import Track
 
 BAR, MOST_ROWS = 20, 12  # columns of a bar; running trunks that are shown at once
+MEASURED_S = 10.0  # of progress, before it tells a speed
 
 
 class Monitor:
     """Counts what events of all trunks tell: done, running, failed, FLOPs done, time left.
 
-    `now` is a clock's reading in s at the start; later ones are given with each event.
+    A clock's reading in s is given with each event.
     """
 
-    def __init__(self, trunks: list[Trunk], now: float):
+    def __init__(self, trunks: list[Trunk]):
         self.trunks = {trunk.trunk_id: trunk for trunk in trunks}
         self.labels = {cell.run_id: cell.label for trunk in trunks for cell in trunk.cells}
         self.flops = dict.fromkeys(self.trunks, 0.0)  # done
         self.first_flops: dict[str, float] = {}  # of trunks that go on from a checkpoint
         self.points: dict[str, dict] = {}  # the last one of every running trunk
         self.rows: list[dict] = []  # of the cells that have ended
-        self.began = self.now = now
+        self.began: float | None = None  # when progress was first told: workers start before
+        self.now = 0.0
 
     def see(self, event: Event, now: float) -> str | None:
         """Take one event in; return a line worth keeping, if it is one."""
@@ -41,6 +43,7 @@ class Monitor:
         if event.kind == "started":
             self.points[event.trunk_id] = {}
         if event.kind == "progress":
+            self.began = now if self.began is None else self.began
             self.first_flops.setdefault(event.trunk_id, event.flops)
             self.flops[event.trunk_id], self.points[event.trunk_id] = event.flops, event.point or {}
         if event.kind == "noticed":
@@ -65,12 +68,15 @@ class Monitor:
 
     @property
     def time_left(self) -> str:
-        """Remaining time at the speed so far; what a checkpoint had done is no speed."""
+        """Remaining time at the speed of this run so far, once it was measured for a while.
+
+        What a checkpoint had done is no speed, and the start of workers no time.
+        """
         found = sum(self.first_flops.values())
         done, left = sum(self.flops.values()) - found, self.total - sum(self.flops.values())
-        if done <= 0 or self.now <= self.began:
+        if self.began is None or done <= 0 or self.now < self.began + MEASURED_S:
             return ""
-        return f"{duration((self.now - self.began) * max(0.0, left) / done)} left"
+        return f"about {duration((self.now - self.began) * max(0.0, left) / done)} left"
 
     @property
     def summary(self) -> str:
@@ -126,7 +132,7 @@ def watch(
     A terminal shows a live table and a line for every cell that ends. Elsewhere a line per ten
     percent is written, and one for what did not go well.
     """
-    monitor, told = Monitor(trunks, time.monotonic()), -1.0
+    monitor, told = Monitor(trunks), -1.0
     with contextlib.ExitStack() as stack:
         live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         if live:

@@ -86,8 +86,10 @@ def place_of_workers(device: str, workers: int, ranks: int = 1) -> list[tuple[st
 def expected_seconds(trunks: list[Trunk], data: TokenData, device: str) -> float:
     """Seconds that one worker needs for these trunks, from a short training of the middle one.
 
-    NaN where that would itself take a processor minutes.
+    NaN where that would itself take a processor minutes, 0 without trunks.
     """
+    if not trunks:
+        return 0.0
     if device.startswith("cuda"):
         return ask_worker(_seconds_here, trunks, data, device)
     return _seconds_here(trunks, data, device)

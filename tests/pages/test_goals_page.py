@@ -41,3 +41,11 @@ def test_draws_that_reach_nothing_are_counted():
     answer = solve(get_source("besiroglu2024"), Goals(2.5e25, 1.9))
     assert 0 < answer.unreachable < 0.5
     assert "of the law's draws no model does what was asked" in describe_answer(answer)
+
+
+def test_a_law_that_answers_for_another_is_named():
+    """Repeats are not priced by a frontier: what the lender says is not the asked law's loss."""
+    told = describe_answer(solve(get_source("hoffmann2022_isoflop"), Goals(1e22, data_limit=1e10)))
+    assert told.endswith("by muennighoff2023, whose losses are those of its own text")
+    assert "with serving" not in told
+    assert "by " not in describe_answer(solve(get_source("hoffmann2022"), Goals(1e22)))

@@ -16,6 +16,7 @@ from scaling.pages.html.assemble import to_numbers, write_data
 from scaling.pages.html.fitted import round_levels
 from scaling.pages.html.planned import plan_page
 from scaling.pages.plans import plan_sections
+from scaling.pages.words import name_sizes
 from scaling.planning.allocation import Goals
 from scaling.planning.goals import solve
 from scaling.planning.ladder import MANY, build_ladder
@@ -23,6 +24,7 @@ from scaling.planning.placement import STRATEGIES, place
 from scaling.planning.plan import answer
 from scaling.planning.request import read_request
 from scaling.results import fit_conventions, write_report
+from scaling.shapes.buildable import build
 
 EVIL = "</script><img src=x onerror=alert(1)>'\"<b>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -59,8 +61,13 @@ def request_of():
 
 
 @pytest.fixture(scope="module")
-def plan_file(request_of, tmp_path_factory):
-    plan = answer(request_of)
+def planned(request_of):
+    return answer(request_of)
+
+
+@pytest.fixture(scope="module")
+def plan_file(planned, request_of, tmp_path_factory):
+    plan = planned
     sections = list(plan_sections(plan))
     file = tmp_path_factory.mktemp("page") / "plan.html"
     file.write_text(plan_page(EVIL, plan, request_of, DEVICES["H100"], 64, sections))
@@ -123,7 +130,7 @@ def test_a_report_holds_what_its_fits_say(made, report_file):
 
 
 def test_bytes_on_any_number_of_devices_are_those_of_the_placement():
-    [rung] = build_ladder(1.3e9, 1.3e9 * (1 + 1e-9))[:1]
+    [rung] = build_ladder([1.3e9])
     for n in (2, 8, 64, 1000):
         table = place(rung.shape, rung.total_params, DEVICES["H100"], n).table
         for row in table.to_dict("records"):
@@ -132,6 +139,21 @@ def test_bytes_on_any_number_of_devices_are_those_of_the_placement():
             ):
                 assert a + b / n == pytest.approx(row[name], rel=1e-9)
     assert {*rung.bytes_on} == {*STRATEGIES} and MANY[0] < MANY[1]
+
+
+def test_shapes_of_a_plans_page_are_those_that_plans_build(planned, request_of, plan_file):
+    data = data_of(plan_file)
+    shapes = {shape["wanted"]: shape["label"] for shape in data["shapes"]}
+    best = request_of.law.N_opt(data["budgets"][::8]).value
+    for N, shape in [(planned.N, planned.shape.shape), *((N, None) for N in best)]:
+        nearest = min(shapes, key=lambda wanted: abs(np.log(wanted / N)))
+        assert nearest == pytest.approx(N, rel=1e-6)
+        built = build(float(N), 1.0, np.inf).shape if shape is None else shape
+        assert shapes[nearest] == name_sizes(built)
+    assert "No slider" not in plan_file.read_text()
+    request = read_request("1e21", request_of.law.name, serve_params="1B")
+    page = plan_page("", answer(request), request, DEVICES["H100"], 64, [])
+    assert "No slider knows of this plan: size." in page
 
 
 def test_a_notebook_shows_a_few_escaped_lines(made):
@@ -289,8 +311,12 @@ def test_the_law_in_the_page_says_what_python_says(opened, plan_file, request_of
 
 
 @pytest.mark.browser
-def test_every_control_of_a_plan_changes_what_it_should(opened, plan_file):
-    page = opened(plan_file)
+def test_every_control_of_a_plan_changes_what_it_should(opened, planned, plan_file):
+    page, strategy = opened(plan_file), "ZeRO-3, FSDP"
+    assert text_of(page, "#memory .told").startswith(name_sizes(planned.shape.shape))
+    rows = place(planned.shape.shape, planned.total_params, DEVICES["H100"], 64).table
+    held = f"{rows.set_index('strategy').total[strategy] / 1e9:.3g} GB"
+    assert held in text_of(page, f"[data-strategy='{strategy}']")
     N, D = text_of(page, "#at-N"), text_of(page, "#at-D")
     assert "passes" in text_of(page, "#answer") and "FLOPs with serving" in text_of(page, "#answer")
     page.locator("#served").focus()
@@ -306,7 +332,7 @@ def test_every_control_of_a_plan_changes_what_it_should(opened, plan_file):
     page.locator("#count").focus()
     page.keyboard.press("End")
     assert text_of(page, "#at-days") != days and text_of(page, "#memory .bars") != bars
-    fsdp = page.locator("[data-strategy='ZeRO-3, FSDP'] .fill")
+    fsdp = page.locator(f"[data-strategy='{strategy}'] .fill")
     wide = fsdp.bounding_box()["width"]
     assert wide > 0
     page.locator("[name=device][value=B200]").check()

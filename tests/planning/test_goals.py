@@ -133,7 +133,7 @@ def test_a_law_of_the_optimum_reaches_a_target():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({}, "budget must be given, or a target_loss"),
+        ({}, "budget must be given, as .* or a target_loss"),
         ({"target_loss": 1.7}, "'besiroglu2024' has 1.817 nats/token left for an infinite model"),
         (
             {"target_loss": 1.9, "budget": 1e23},

@@ -219,6 +219,15 @@ def test_impossible_values_are_named(bad, names, row):
         load_runs(table)
 
 
+def test_names_that_tell_rows_apart_are_their_ids():
+    names = ["calm-sun-1", "wild-fog-2"]
+    table = pd.DataFrame({"Name": names, "N": [1e6, 2e6], "D": 2e7, "loss": [4.0, np.nan]})
+    with pytest.warns(RunsWarning, match=r"run_id \['wild-fog-2'\]"):
+        assert load_runs(table).run_id.tolist() == names
+    twice = load_runs(table.assign(Name="run", loss=3.9))
+    assert twice.run_id.tolist() == ["row0001", "row0002"]
+
+
 @pytest.mark.parametrize("names", NEEDED)
 @pytest.mark.parametrize("empty", [np.nan, None, "", " NaN", "n/a"])
 def test_runs_without_a_number_are_left_out_and_named(names, empty):

@@ -123,6 +123,13 @@ def test_the_planner_refuses_tables_and_fits_alike(tmp_path):
     assert get_source(replace(dear, convention=Convention("total", "counted"))).fit.n_runs == 15
 
 
+def test_sizes_that_the_table_counts_are_in_no_doubt():
+    tiny = scaled(N=1e-6, D=1e-6).drop(columns="C")
+    assert any("if these are" in odd.text for odd in doubts(tiny))
+    ours = tiny.rename(columns={"N": "total_params", "D": "tokens"})
+    assert not any("if these are" in odd.text for odd in doubts(ours))
+
+
 def test_attention_of_tiny_models_is_no_oddity():
     counted = TABLE.drop(columns="N").assign(n_layers=2, width=8, seq_len=512, total_params=2000)
     counted["flops"] = 6.0 * (counted.total_params + 2 * 2 * 8 * 512) * TABLE.D

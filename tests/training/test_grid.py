@@ -78,6 +78,15 @@ def test_depth_and_heads_may_be_named_beside_widths():
         (dict(seeds=[1, 1]), "must list different seeds"),
         (dict(budgets=[1e9], widths=[128]), "fewer than grid.min_steps=100 steps"),
         (dict(ladder=[16, 20, 24]), "6 sizes asked for at 2e\\+11 FLOPs, but only . shapes"),
+        (
+            dict(ladder=[16, 20, 24]),
+            r"ends with 38,520 parameters: take grid.ladder=null",
+        ),
+        (
+            dict(budgets=[1e6]),
+            r"0 shapes .*\[\]; lower grid.sizes, raise grid.span or the",
+        ),
+        (dict(ladder=[48, 60, 72, 200]), "lower grid.sizes, take grid.ladder=null, raise"),
         (dict(noise_seeds=[1]), "grid.noise_budget=None must be one of grid.budgets"),
         (dict(noise_budget=4e11), "and null if there are none"),
         (dict(noise_budget=3e11, noise_seeds=[1]), "grid.noise_budget=300000000000.0 must be one"),

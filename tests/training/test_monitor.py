@@ -26,7 +26,7 @@ def row(cell, status="ok", reason=""):
 
 
 def test_progress_speed_and_what_is_left(trunks):
-    monitor = Monitor(trunks, now=100.0)
+    monitor = Monitor(trunks)
     first, whole = trunks[0], sum(trunk.flops for trunk in trunks)
     assert monitor.see(Event(first.trunk_id, "started"), 100.0) is None
     assert monitor.time_left == ""  # nothing is known yet
@@ -34,21 +34,24 @@ def test_progress_speed_and_what_is_left(trunks):
     monitor.see(Event(first.trunk_id, "progress", flops=0.0, point=POINT), 100.0)
     quarter = whole / 4
     monitor.see(Event(first.trunk_id, "progress", flops=quarter, point=POINT), 160.0)
-    assert monitor.time_left == "3 min 00 s left"
+    assert monitor.time_left == "about 3 min 00 s left"
     assert f"{quarter:.3g} of {whole:.3g} FLOPs" in monitor.summary
 
 
-def test_what_a_checkpoint_had_done_is_no_speed(trunks):
-    monitor = Monitor(trunks, now=0.0)
+def test_what_a_checkpoint_had_done_is_no_speed_and_a_start_no_time(trunks):
+    monitor = Monitor(trunks)
     first, whole = trunks[0], sum(trunk.flops for trunk in trunks)
     monitor.see(Event(first.trunk_id, "started"), 0.0)
-    monitor.see(Event(first.trunk_id, "progress", flops=whole / 4, point=POINT), 0.0)
-    monitor.see(Event(first.trunk_id, "progress", flops=whole / 2, point=POINT), 60.0)
-    assert monitor.time_left == "2 min 00 s left"
+    monitor.see(Event(first.trunk_id, "progress", flops=whole / 4, point=POINT), 30.0)
+    assert monitor.time_left == ""
+    monitor.see(Event(first.trunk_id, "progress", flops=whole / 3.99, point=POINT), 32.0)
+    assert monitor.time_left == ""  # too little to tell a speed
+    monitor.see(Event(first.trunk_id, "progress", flops=whole / 2, point=POINT), 90.0)
+    assert monitor.time_left == "about 2 min 00 s left"
 
 
 def test_cells_that_end_are_told_and_counted(trunks):
-    monitor = Monitor(trunks, now=0.0)
+    monitor = Monitor(trunks)
     trunk = trunks[0]
     monitor.see(Event(trunk.trunk_id, "started"), 0.0)
     line = monitor.see(Event(trunk.trunk_id, "finished", row=row(trunk.cells[0])), 5.0)
@@ -63,7 +66,7 @@ def test_cells_that_end_are_told_and_counted(trunks):
 
 
 def test_a_trunk_tried_again_says_why(trunks):
-    monitor = Monitor(trunks, now=0.0)
+    monitor = Monitor(trunks)
     trunk = trunks[1]
     monitor.see(Event(trunk.trunk_id, "started"), 0.0)
     line = monitor.see(Event(trunk.trunk_id, "retried", reason="worker killed by SIGKILL"), 1.0)
@@ -110,13 +113,13 @@ def test_what_fails_is_told_wherever_it_is_read(trunks):
 
 def test_the_live_table_keeps_to_its_columns(trunks):
     """A line that the terminal had to break would stay when the table is drawn again."""
-    monitor = Monitor(trunks, now=0.0)
+    monitor = Monitor(trunks)
     console = Console(file=io.StringIO(), width=80, soft_wrap=True)
     for trunk in trunks:
         monitor.see(Event(trunk.trunk_id, "started"), 0.0)
         for share in (0, 0.5):
             done = Event(trunk.trunk_id, "progress", flops=share * trunk.flops, point=POINT)
-            monitor.see(done, 9e6)
+            monitor.see(done, 9e6 * share)
     with console.capture() as printed:
         console.print(monitor.table())
     lines = printed.get().splitlines()
@@ -127,13 +130,13 @@ def test_the_live_table_keeps_to_its_columns(trunks):
 def test_a_table_without_rows_has_no_head(trunks):
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as printed:
-        console.print(Monitor(trunks, now=0.0).table())
+        console.print(Monitor(trunks).table())
     assert printed.get().startswith("0 of 4 cells done")
 
 
 def test_the_table_names_the_running_trunks(trunks):
     out = io.StringIO()
-    monitor = Monitor(trunks, now=0.0)
+    monitor = Monitor(trunks)
     monitor.see(Event(trunks[0].trunk_id, "started"), 0.0)
     point = Event(trunks[0].trunk_id, "progress", flops=trunks[0].flops / 2, point=POINT)
     monitor.see(point, 1.0)

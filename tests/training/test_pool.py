@@ -78,6 +78,10 @@ def test_every_cell_leaves_a_row_and_a_curve(cells, data, tmp_path):
     assert (ends[runs.run_id].to_numpy() <= runs.flops).all()
 
 
+def test_what_is_done_takes_no_time(data):
+    assert pool.expected_seconds([], data, "cpu") == 0
+
+
 def test_worker_count_does_not_change_the_numbers(cells, data, tmp_path):
     run(cells, data, tmp_path / "two")
     run(cells[:2], data, tmp_path / "one", workers=1)

@@ -99,7 +99,7 @@ function drawMemory(found) {
   const figure = byId('memory');
   const place = figure.querySelector('.bars');
   place.replaceChildren();
-  const far = (shape) => Math.abs(Math.log(shape.N / found.N[0]));
+  const far = (shape) => Math.abs(Math.log(shape.wanted / found.N[0]));
   const shape = DATA.shapes.reduce((a, b) => (far(b) < far(a) ? b : a), DATA.shapes[0]);
   const told = figure.querySelector('.told');
   if (!shape || far(shape) > 0.4) { told.textContent = 'No shape of about this size can be built.'; return; }
@@ -120,7 +120,7 @@ function drawMemory(found) {
     html('span', '', `${short(kept / 1e9)} GB, ${fits}`, row);
   }
   const off = (shape.N / found.N[0] - 1) * 100;
-  told.textContent = `${shape.label}: ${short(shape.total)} parameters in all, N off by ${off.toFixed(0)} %. ${asked.count} ${asked.device} of `
+  told.textContent = `${shape.label}: ${short(shape.total)} parameters in all, ${off.toFixed(1)} % off N. ${asked.count} ${asked.device} of `
     + `${short(room / 1e9)} GB, ${DATA.setup}; the upright line is ${constants.usable * 100} % of the memory. Weights, gradients, moments and activations.`;
 }
 

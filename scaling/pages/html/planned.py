@@ -31,14 +31,17 @@ from scaling.planning.surface import FORWARD_SHARE, SATURATED, WITHIN, is_sum, r
 SCRIPTS = ("chart.js", "law.js", "plan.js")
 STEP = 8  # positions of a slider per decade
 AROUND = 2  # decades of budget below and above that of the plan
-SIZES = (30.0, 3.0)  # how far shapes go below the smallest best size and above the largest
+BELOW, ABOVE = 30.0, 3.0  # how far shapes go from the smallest and the largest best size
+PER_DECADE = 10  # of those shapes
 MOST_DRAWS = 1000
 TOKENS_FROM = 6  # the least limit and demand, powers of ten
 DEVICES_TO = 17  # doublings
 SHOWN = ("V100", "A100-40GB", "A100", "H100", "H200", "B200")
 NO_SCRIPT = "Without script the sliders are not there; the plan as it was asked for is below."
+SLIDERS = {"budget", "data", "serving"}  # constraints of a plan that they move
 MOVES = (
-    "Budgets count FLOPs as the law does. Memory is that of the nearest shape that can be built. "
+    "Budgets count FLOPs as the law does. Memory is that of the shape that a plan builds, at every "
+    "budget of the slider without limit and demand; between them of the nearest such shape. "
     "Brackets: 90 % intervals of {} of the law's {} draws."
 )
 
@@ -68,7 +71,7 @@ def plan_page(
     title = f"Plan for {plan.budget.text}"
     devices = {name: DEVICES[name] for name in SHOWN} | {device.name: device}
     data = _collect_data(plan, request, devices, precision=precision, n_sequences=n_sequences)
-    data |= {"device": device.name, "count": n_devices}
+    data |= {"device": device.name, "count": n_devices, "left_out": _list_left_out(plan)}
     found = tell_plan(plan, request.law.fit.exponents()["N_exponent"]).found
     parts = [
         _show_controls(devices, device, data),
@@ -89,11 +92,8 @@ def _collect_data(
     law, C = request.law, plan.law_flops
     budgets = C * 10.0 ** (np.arange(-AROUND * STEP, AROUND * STEP + 1) / STEP)
     best = law.N_opt(budgets).value
-    known = best[np.isfinite(best)]
-    sizes = known if len(known) else np.array([plan.N])
     ladder = build_ladder(
-        float(sizes.min()) / SIZES[0],
-        float(sizes.max()) * SIZES[1],
+        _choose_sizes(np.array([plan.N, *best[np.isfinite(best)]])),
         convention=law.fit.convention.N,
         precision=precision,
         n_sequences=n_sequences,
@@ -130,6 +130,23 @@ def _collect_data(
     }
 
 
+def _list_left_out(plan: Plan) -> str:
+    """What the plan holds to and the sliders do not know."""
+    names = [part.name for part in plan.answer.constraints if part.name not in SLIDERS]
+    names += [] if plan.given is None else ["the given architecture"]
+    return f" No slider knows of this plan: {', '.join(names)}." if names else ""
+
+
+def _choose_sizes(best: np.ndarray) -> np.ndarray:
+    """The best sizes themselves, and coarser ones below and above, for limits and demands."""
+    low, high = best.min(), best.max()
+    below, above = (
+        np.geomspace(*ends, int(np.ceil(np.log10(ends[1] / ends[0]) * PER_DECADE)) + 1)
+        for ends in ((low / BELOW, low), (high, high * ABOVE))
+    )
+    return np.concatenate([below[:-1], best, above[1:]])
+
+
 def _tell_law(law: LawSource) -> dict[str, Any]:
     """A law's parameters, draws and compute model; `sum` tells whether the script knows it."""
     fit, decays = law.fit, read_decays(law)[0]
@@ -160,6 +177,7 @@ def _tell_law(law: LawSource) -> dict[str, Any]:
 
 def _tell_rung(rung: Rung) -> dict[str, Any]:
     return {
+        "wanted": to_numbers(rung.wanted, 9),
         "label": name_sizes(rung.shape),
         "N": to_numbers(rung.params, 7),
         "total": rung.total_params,
@@ -188,7 +206,7 @@ def _show_controls(devices: dict[str, Device], device: Device, data: dict[str, A
             show_chart("bowl", "Loss against parameters at this budget"),
             '<figure class="chart" id="memory"><figcaption>Memory on each device</figcaption>'
             '<div class="bars"></div><p class="told"></p></figure></div>',
-            f'<p class="note">{MOVES.format(*data["drawn"])}</p></section>',
+            f'<p class="note">{MOVES.format(*data["drawn"])}{data["left_out"]}</p></section>',
             f"<noscript><p>{NO_SCRIPT}</p></noscript>",
         ]
     )
