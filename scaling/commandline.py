@@ -62,6 +62,7 @@ PLUGINS = str(PACKAGE / "plugins")
 CONF = str(next(f for f in (PACKAGE / "conf", PACKAGE.parent / "conf") if f.is_dir()))
 # Verbs that read tables: a group of Hydra's, such as family, cannot be a key of theirs as well.
 TABLES = f"{CONF}/tables"
+READING = ("columns", "where", "best_of")  # keys that say how a table is read
 NUMBER = r"\d(?:[\d,.]*\d)?[kMBT]?"  # a word of its own, as "7,000", or "7 of 12":
 COUNT = re.compile(rf"(?<!\S)({NUMBER})(?: of ({NUMBER}))?(?=[,;)]?(?:\s|$))")
 KNOWN: dict[str, tuple[type, str]] = {}  # imported verbs: schema, and where its YAML is
@@ -193,6 +194,14 @@ def job_folder(folder: str | Path) -> Path:
 def retell(name: str) -> str:
     """The command line of a verb as it was typed, which makes the same again."""
     return shlex.join(["python", "-m", f"scaling.{name}", *sys.argv[1:]])
+
+
+def name_step(path: Path, plan: str | None = None) -> str:
+    """A plan by the law of a table, read as here; without an answer or a file all its fits."""
+    reading = [word for word in sys.argv[1:] if word.partition("=")[0] in READING]
+    if plan is None or not path.exists():
+        return shlex.join(["python", "-m", "scaling.fit", f"runs={path}", *reading])
+    return f"{plan} {shlex.join([f'law={path}', *reading])}"
 
 
 def make_console() -> Console:

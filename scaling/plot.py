@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from scaling import products, results
-from scaling.commandline import TABLES, job_folder, make_console, verb
+from scaling.commandline import TABLES, job_folder, make_console, name_step, verb
 from scaling.fitting.settings import FitConfig
 from scaling.pages.answer import print_answer
 from scaling.pages.fit_answer import end_with, tell_report
@@ -50,7 +50,9 @@ def main(command: PlotCommand) -> None:
     figures, refused = results.write_figures(folder, runs, curves, report, command.format)
     products.settle(folder, names, [figure.name for figure in figures])
     names = [figure.name for figure in figures]
-    answer = replace(end_with(tell_report(report), folder, names, refused), steps=())
+    answer = tell_report(report)
+    step = name_step(path, *answer.steps)
+    answer = replace(end_with(answer, folder, names, refused), steps=(step,))
     print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
 
 

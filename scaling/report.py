@@ -1,7 +1,5 @@
 """python -m scaling.report runs=PATH: one HTML page of any runs table, to look into and send on."""
 
-import shlex
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +7,12 @@ from typing import Any
 from omegaconf import MISSING
 
 from scaling import products, results
-from scaling.commandline import TABLES, job_folder, make_console, retell, verb
+from scaling.commandline import TABLES, job_folder, make_console, name_step, retell, verb
 from scaling.fitting.conventions import convention_table
 from scaling.fitting.settings import FitConfig
 from scaling.pages.answer import print_answer
 from scaling.pages.fit_answer import tell_report
 from scaling.pages.fits import report_sections
-
-READING = ("columns", "where", "best_of")  # keys that say how a table is read
 
 
 @dataclass
@@ -54,16 +50,8 @@ def main(command: ReportCommand) -> None:
     products.settle(folder, [results.REPORT], [page])
     answer = tell_report(report, convention_table(others))
     where = f"The page: {(folder / page).resolve()}"
-    answer = replace(answer, steps=(_name_step(path, *answer.steps),), rest=(where,))
+    answer = replace(answer, steps=(name_step(path, *answer.steps),), rest=(where,))
     print_answer(console, answer, report_sections(runs, report), verbose=command.verbose)
-
-
-def _name_step(path: Path, plan: str | None = None) -> str:
-    """A plan by the law of the table, read as here; without an answer or a file all its fits."""
-    reading = [word for word in sys.argv[1:] if word.partition("=")[0] in READING]
-    if plan is None or not path.exists():
-        return shlex.join(["python", "-m", "scaling.fit", f"runs={path}", *reading])
-    return f"{plan} {shlex.join([f'law={path}', *reading])}"
 
 
 def _choose_folder(command: ReportCommand, path: Path) -> Path:

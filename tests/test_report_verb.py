@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from verbs import end_of
 
-from scaling import fit, report, results
+from scaling import fit, plot, report, results
+from scaling.commandline import name_step
 from scaling.report import _choose_folder
 
 QUICK = ["fit.bootstrap=0", "fit.audit=false"]
@@ -41,11 +42,18 @@ def test_a_fit_writes_the_page_beside_its_tables(table, tmp_path, monkeypatch):
     assert "python -m scaling.fit" in (tmp_path / "fits" / "report.html").read_text()
 
 
+def test_figures_too_end_with_a_plan_by_their_table(table, monkeypatch, capsys):
+    monkeypatch.setattr(results, "write_figures", lambda *_: ([], {}))
+    assert end_of(plot.main, [f"runs={table}", "fit.bootstrap=0"], monkeypatch) is None
+    told = capsys.readouterr().out
+    assert f"Next:\n  python -m scaling.plan budget=2.4e14 law={table}\n" in told
+
+
 def test_a_step_reads_the_table_as_the_report_did(table, monkeypatch):
     monkeypatch.setattr("sys.argv", ["report", f"runs={table}", "columns={a b: N}", "out=x"])
-    plan = report._name_step(table, "python -m scaling.plan budget=1e13")
+    plan = name_step(table, "python -m scaling.plan budget=1e13")
     assert plan == f"python -m scaling.plan budget=1e13 law={table} 'columns={{a b: N}}'"
-    elsewhere = report._name_step(Path("epoch2024"), "python -m scaling.plan budget=1e13")
+    elsewhere = name_step(Path("epoch2024"), "python -m scaling.plan budget=1e13")
     assert elsewhere == "python -m scaling.fit runs=epoch2024 'columns={a b: N}'"
 
 
