@@ -122,6 +122,8 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
     residuals = obs.L.to_numpy(float) - np.exp(log_fitted)
     params = curve.through(bowls).iloc[0].to_dict()
     cut = sum(b.cut for b in budgets)
+    closed = minima.budget[usable]  # what no bowl reaches was not sampled
+    reached = {"C": (float(closed.min()), float(closed.max()))}
     notes = [
         _describe_shared(bowls, drawn, kind),
         _describe_curvature(params, draws),
@@ -129,7 +131,7 @@ def fit_bowls(data: Prepared, settings: FitSettings, kind: BowlKind) -> Fit:
         if cut
         else "",
     ]
-    return data.fit(
+    return replace(data, sampled={**data.sampled, **reached}).fit(
         method=kind.method,
         law="power_frontier",
         params=params,
