@@ -86,11 +86,11 @@ def map_columns(table: pd.DataFrame, columns: Mapping[str, str], known: set[str]
 
 def name_rows(table: pd.DataFrame) -> list[str]:
     """Run ids where there are none: names that tell all rows apart, else row0001, ..."""
-    for name in table:
-        if str(name).lower() == "name" and table[name].notna().all():
-            names = [str(value).strip() for value in table[name]]
-            if "" not in names and len({*names}) == len(names):
-                return names
+    for column in [name for name in table if str(name).lower() == "name"]:
+        cells = pd.Series(table[column])
+        names = cells.astype(str).str.strip()
+        if cells.notna().all() and names.ne("").all() and names.is_unique:
+            return names.tolist()
     return [f"row{i + 1:04d}" for i in range(len(table))]
 
 
