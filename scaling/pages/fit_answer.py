@@ -9,7 +9,7 @@ import pandas as pd
 
 from scaling.fitting.optima import fits_table, optima_table
 from scaling.fitting.report import PREFERRED, Report
-from scaling.fitting.result import Fit, load_fit
+from scaling.fitting.result import SLACK, Fit, load_fit
 from scaling.pages.answer import Answer, name_files
 from scaling.pages.text import tell, with_interval
 from scaling.quantities import LEVEL, count, write_bare
@@ -64,9 +64,11 @@ def tell_fits(
     assert C is not None
     doubts += [*_doubt_bowls(optima), *_doubt_spread(at)]
     doubts += [*_doubt_convention(fit, conventions), *_doubt_rows(fits)]
+    top = fit.sampled.get("C", (C, C))[1]  # of bowls, that of the last that closes
+    last, which = (C, "") if SLACK * top >= C else (top, " with a minimum")
     doubts.append(
-        f"Intervals were tested up to {TESTED * C:.3g} FLOPs, twice the largest budget; at eight "
-        "times it none held what it claims (results/coverage)."
+        f"Intervals were tested up to {TESTED * last:.3g} FLOPs, twice the largest budget{which}; "
+        "at eight times it none held what it claims (results/coverage)."
     )
     step = f"python -m scaling.plan budget={write_bare(TESTED * C)}"
     return Answer((_tell_quoted(fit, C), f"{fit.convention.describe()}."), tuple(doubts), (step,))
