@@ -152,7 +152,9 @@ def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], s
     sides = {name: parts[name] for name in ("context", "vocabulary")}
     if any(map(len, sides.values())):
         sections.append(side_section(side_rows(reference, sides, settings)))
-    page = f"{TITLE}\n\n{markdown(sections)}\n"
+    left = sum(n - len(parts[name]) for name, n in planned.items())
+    lead = f"{TITLE}\n\n**Not finished: {left} runs are missing**, see the end." if left else TITLE
+    page = f"{lead}\n\n{markdown(sections)}\n"
     write_text(folder / "README.md", page)
     return page
 
