@@ -201,6 +201,7 @@ def test_a_name_is_streamed_from_the_hub(monkeypatch):
         HubRows(FakeStream(), "body")
 
 
+@pytest.mark.long
 def test_without_the_hub_the_way_out_is_said(monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("Couldn't reach 'owner/corpus' on the Hub")

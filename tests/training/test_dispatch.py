@@ -230,6 +230,7 @@ def test_long_trunks_go_first_and_workers_bound_what_is_out(dispatch):
     assert order[-1] == 2
 
 
+@pytest.mark.long
 def test_a_job_trains_without_the_folder_of_the_sweep(cells, tmp_path):
     (trunk,) = group_trunks(cells[:1])
     nowhere = tmp_path / "elsewhere"
