@@ -50,10 +50,10 @@ def _draw_lines(ax: Axes, rows: pd.DataFrame, apart: float) -> None:
     """A line for every law, named at its end; names that would touch are moved apart."""
     ends = {}
     for method, points in rows.sort_values("C").groupby("method"):
-        known = points[np.isfinite(points[RATIO])]
+        known = points.loc[np.isfinite(points[RATIO])]
         if len(known) < 2:
             continue
-        rejected = str(known.fit_status.iloc[0]) == "rejected"
+        rejected = (known.fit_status == "rejected").all()
         colour, line = LOOKS[rejected]
         label = "predicted, by a law that its runs reject" if rejected else "predicted"
         ax.plot(known.C, known[RATIO], color=colour, ls=line, lw=0.9, label=label)

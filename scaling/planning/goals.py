@@ -80,7 +80,7 @@ def solve(law: LawSource, goals: Goals) -> Answer:
         name: Estimate.of(float(value), drawn.get(name), status) for name, value in found.items()
     }
     told = tuple(_judge(law, goals, N, D, found["training"], found["loss"]))
-    return Answer(**estimates, constraints=told, unreachable=unreachable)
+    return Answer(**estimates, constraints=told, unreachable=unreachable, lender="")
 
 
 def _weigh(surface: Surface, goals: Goals, N: Any, D: Any) -> dict[str, Any]:
