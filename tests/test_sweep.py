@@ -300,6 +300,7 @@ VALUES = {  # that a configuration may not have
 }
 
 
+@pytest.mark.long
 def test_a_mistake_is_told_in_one_line_before_torch_is_imported(tmp_path):
     program = f"""
 import contextlib, io, sys
@@ -407,6 +408,7 @@ def undrawn(monkeypatch):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.long
 def test_jobs_of_a_fit_have_folders_each(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     rows = [(N, D, 2 + 60 * N**-0.35 + 200 * D**-0.35) for N in NS for D in NS * 20]
