@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import gmean
 from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -245,7 +246,7 @@ def hot_spots(cell):
 
 def page(table, peak, cells):
     """Return the README of the record."""
-    mean = float(np.exp(np.log(table.ratio).mean()))
+    mean = gmean(table.ratio)
     wide = table[table.width >= min(64, table.width.max())].share
     head = ["shape", "N", "batch", *(f"{k}, GFLOP/s" for k in KINDS), "ratio", "share of peak"]
     rows = [
@@ -284,9 +285,8 @@ def tell_peer(table):
     if "transformers" not in KINDS:
         return "transformers is not installed: its GPT-2 was skipped."
     ratio = table.ours_tokens_per_s / table.transformers_tokens_per_s
-    mean = float(np.exp(np.log(ratio).mean()))
     return (
-        f"Ratio to transformers' GPT-2, geometric mean: {mean:.2f} ({ratio.min():.2f} to "
+        f"Ratio to transformers' GPT-2, geometric mean: {gmean(ratio):.2f} ({ratio.min():.2f} to "
         f"{ratio.max():.2f})."
     )
 
@@ -296,8 +296,7 @@ def overview():
     rows = []
     for path in sorted(FOLDER.glob("*/benchmark.csv")):
         ratio, name = pd.read_csv(path).ratio, path.parent.name
-        mean = np.exp(np.log(ratio).mean())
-        rows.append([name, str(len(ratio)), f"{mean:.2f}", f"{ratio.min():.2f}"])
+        rows.append([name, str(len(ratio)), f"{gmean(ratio):.2f}", f"{ratio.min():.2f}"])
     head = ["processor and torch", "shapes", "geometric mean", "least"]
     return f"""# Training speed
 

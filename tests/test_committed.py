@@ -6,7 +6,6 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 from test_readme import ROOT
 
@@ -16,7 +15,7 @@ from scaling.fitting.prepared import Prepared
 from scaling.fitting.result import load_fit
 from scaling.fitting.settings import FitConfig, FitSettings
 from scaling.pages.cards import write_sweep_card
-from scaling.results import fit_tables, read_tables
+from scaling.results import fit_tables, read_config, read_tables
 from scaling.shapes.rules import lr_rule
 from scaling.tables.observations import observations, refuse_mixed_objectives
 from scaling.tables.runs import load_runs
@@ -50,7 +49,7 @@ def test_its_card_is_that_of_its_runs(record):
     """As the sweep writes it with its tables; older ones were written later, from the same."""
     runs, _ = read_tables(record)
     made = re.search(r"Made by `(.*?)`", (record / "README.md").read_text())
-    data = {"parts": None, **OmegaConf.load(record / "config.yaml").data}
+    data = {"parts": None, **read_config(record)["data"]}
     title = f"Models of {record.name}"
     assert made is not None
     card = write_sweep_card(title, runs, data, made[1])

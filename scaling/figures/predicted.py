@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from scaling.figures import paper
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
@@ -12,7 +13,10 @@ from scaling.tables.observations import N_MEANING, Convention
 RATIO = "tokens_per_param"
 APART = 0.045  # of a panel's height, between two names at the end of their lines
 ROOM = 14.0  # times the largest budget, for the names
-LOOKS = {True: ("0.6", (0, (4, 2))), False: ("#1c7f86", "-")}  # rejected, or not
+LOOKS = {  # of a law that is rejected or not: its line, and its name
+    True: ({"color": "0.6", "ls": (0, (4, 2))}, "0.35"),
+    False: ({"color": "#1c7f86", "ls": "-"}, "#1c7f86"),
+}
 
 
 @paper.styled
@@ -54,18 +58,17 @@ def _draw_lines(ax: Axes, rows: pd.DataFrame, apart: float) -> None:
         if len(known) < 2:
             continue
         rejected = (known.fit_status == "rejected").all()
-        colour, line = LOOKS[rejected]
+        line, ink = LOOKS[rejected]
         label = "predicted, by a law that its runs reject" if rejected else "predicted"
-        ax.plot(known.C, known[RATIO], color=colour, ls=line, lw=0.9, label=label)
-        ends[method] = (known.C.iloc[-1], known[RATIO].iloc[-1], colour)
+        ax.plot(known.C, known[RATIO], lw=0.9, label=label, **line)
+        ends[method] = (known.C.iloc[-1], known[RATIO].iloc[-1], ink)
     order = sorted(ends, key=lambda method: ends[method][1])
     places = space_apart(np.log([ends[method][1] for method in order]), apart)
     for method, place in zip(order, np.exp(places), strict=True):
-        C, value, colour = ends[method]
+        C, value, ink = ends[method]
         ax.plot([C, C * 1.22], [value, place], color="0.8", lw=0.5)
-        dark = "0.35" if colour == "0.6" else colour
         name = str(method).replace("_", " ")
-        ax.text(C * 1.27, place, name, color=dark, fontsize=6, va="center")
+        ax.text(C * 1.27, place, name, color=ink, fontsize=6, va="center")
 
 
 def _draw_found(ax: Axes, bowls: pd.DataFrame, first: float) -> list[float]:
@@ -82,7 +85,7 @@ def _draw_found(ax: Axes, bowls: pd.DataFrame, first: float) -> list[float]:
 def space_apart(values: np.ndarray, least: float) -> np.ndarray:
     """The nearest rising places that are at least so far apart, for values that rise.
 
-    Least squares: places less their spacing must not fall, which pooling of neighbours reaches.
+    Least squares: places less their spacing must not fall.
 
     Examples
     --------
@@ -90,10 +93,4 @@ def space_apart(values: np.ndarray, least: float) -> np.ndarray:
     [-0.45, 0.55, 3.0]
     """
     steps = least * np.arange(len(values))
-    blocks: list[list[float]] = []  # sum and size of neighbours that share a place
-    for value in np.asarray(values, float) - steps:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, size = blocks.pop()
-            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + size]
-    return np.concatenate([np.full(int(n), total / n) for total, n in blocks] or [[]]) + steps
+    return isotonic_regression(np.asarray(values, float) - steps).x + steps

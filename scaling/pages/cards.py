@@ -3,7 +3,6 @@
 Of one saved model, or of all runs of a sweep. What is estimated says so, and how.
 """
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from omegaconf import OmegaConf
 
+from scaling.files import read_table
 from scaling.hardware.devices import find_device
 from scaling.laws.papers import PF_DAY
 from scaling.pages.text import Section, code, markdown
@@ -48,8 +48,8 @@ class Origin(NamedTuple):
     hub: str = ""  # its name there
 
 
-with Path(__file__).with_name("origins.csv").open(encoding="utf-8", newline="") as _lines:
-    ORIGINS = {row.pop("name"): Origin(**row) for row in csv.DictReader(_lines)}
+_origins = read_table(Path(__file__).with_name("origins.csv")).set_index("name")
+ORIGINS = {name: Origin(**row) for name, row in _origins.to_dict("index").items()}
 
 
 def find_origins(data: Mapping[str, Any]) -> list[Origin]:

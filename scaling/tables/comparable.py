@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from scaling.tables.observations import OUTCOMES, Convention
+from scaling.tables.observations import OUTCOMES, Convention, list_values
 
 HELD_OUT = ("data", "vocab_size", "objective", "seq_len")  # what a loss in nats/token belongs to
 CELLS = (  # columns that name a cell, the first that both tables have
@@ -30,7 +30,7 @@ def refuse_incomparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
     """
     unsaid = []
     for name in HELD_OUT:
-        found = [sorted({*runs[name]} - {""}) if name in runs else [] for runs in (a, b)]
+        found = [list_values(runs, name) for runs in (a, b)]
         for label, values in zip("ab", found, strict=True):
             if len(values) > 1:
                 raise ValueError(

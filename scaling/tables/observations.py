@@ -209,10 +209,15 @@ def _read_further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
         yield "U", runs.tokens / pd.Series(runs.epochs, dtype=float)
 
 
+def list_values(runs: pd.DataFrame, name: str) -> list:
+    """The values of a column in order, but for empty text; none where the table lacks it."""
+    return sorted({*runs[name]} - {""}) if name in runs else []
+
+
 def refuse_mixed_objectives(runs: pd.DataFrame) -> None:
     """Raise ValueError if the runs learned different objectives: their losses have no one law."""
     for name in ("family", "objective"):
-        found = sorted({*runs[name]} - {""}) if name in runs else []
+        found = list_values(runs, name)
         if len(found) > 1:
             raise ValueError(
                 f"{runs.attrs.get('source', 'the runs table')} holds runs of {name} {found}, whose "

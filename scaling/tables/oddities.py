@@ -7,7 +7,7 @@ import pandas as pd
 
 from scaling.tables.comparable import HELD_OUT
 from scaling.tables.noise import find_plateaus, on_plateau
-from scaling.tables.observations import OUTCOMES, find_chains
+from scaling.tables.observations import OUTCOMES, find_chains, list_values
 from scaling.tables.runs import few
 from scaling.tables.units import Oddity, doubt_units
 
@@ -99,8 +99,9 @@ def _doubt_rows(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Oddity]:
             f"seeds at {C:.3g} FLOPs differ by {std:.1%} of the loss: some runs are on a plateau, "
             f"of which no law of N and D speaks; its {left} runs are left out"
         )
-    for name in HELD_OUT if "total_params" in rows else ():  # of others' tables it may be a label
-        if len(values := sorted({*rows[name].dropna()} - {""}) if name in rows else []) > 1:
+    held_out = [name for name in HELD_OUT if name in rows]
+    for name in held_out if "total_params" in rows else ():  # of others' tables it may be a label
+        if len(values := list_values(rows.dropna(subset=[name]), name)) > 1:
             yield Oddity(
                 f"the runs have {name} {few(values)}, whose losses do not compare: keep one with "
                 f"where={{{name}: {values[0]}}}",

@@ -77,14 +77,24 @@ class Inline:
         return False
 
 
-def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_path, monkeypatch):
-    def killed(measure, cells, steps):
-        yield Timing(0.01, 0.01, compiled_s=0.005, compile_s=1.0)
-        raise BrokenProcessPool
+def end_with(error):
+    """A map that measures one shape, and then ends so."""
 
-    monkeypatch.setattr(Inline, "map", staticmethod(killed), raising=False)
+    def measure(*_):
+        yield Timing(0.01, 0.01, compiled_s=0.005, compile_s=1.0)
+        raise error
+
+    return measure
+
+
+def measure_by(monkeypatch, mapped):
+    monkeypatch.setattr(Inline, "map", staticmethod(mapped), raising=False)
     monkeypatch.setattr(Inline, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(calibration, "ProcessPoolExecutor", Inline)
+
+
+def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_path, monkeypatch):
+    measure_by(monkeypatch, end_with(BrokenProcessPool))
     chosen, told = choose(trunks, tmp_path / "one")
     assert chosen == [True, False]
     assert (
@@ -96,13 +106,7 @@ def test_a_killed_measurement_costs_the_choice_and_not_the_sweep(trunks, tmp_pat
 
 
 def test_what_was_measured_before_an_interrupt_is_not_measured_again(trunks, tmp_path, monkeypatch):
-    def interrupted(measure, cells, steps):
-        yield Timing(0.01, 0.01, compiled_s=0.005, compile_s=1.0)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Inline, "map", staticmethod(interrupted), raising=False)
-    monkeypatch.setattr(Inline, "__init__", lambda *_, **__: None)
-    monkeypatch.setattr(calibration, "ProcessPoolExecutor", Inline)
+    measure_by(monkeypatch, end_with(KeyboardInterrupt))
     stopped = []
     child = SimpleNamespace(kill=lambda: stopped.append(True))
     monkeypatch.setattr(calibration.multiprocessing, "active_children", lambda: [child])
