@@ -1,8 +1,8 @@
 """How fast training is on a GPU: graphs, compiled blocks, several workers, seeds as one model.
 
 Question  tokens/s and share of the measured matmul peak (MFU) for five widths, of plain PyTorch
-          and of our steps: launched one by one, as a graph, compiled, by several workers at a time,
-          and of several seeds batched into one model
+          and of our steps: launched one by one, as a graph, compiled, in tf32, by several workers
+          at a time, and of several seeds batched into one model
 Command   python experiments/benchmark_gpu.py [small] [limit=540] [results=results]
 Cost      under ten minutes on one GPU; small: under two. Measured rows are kept, and not again
 Expected  a graph is several times a plain loop at width 64, and little more at 768
@@ -11,6 +11,7 @@ Result    results/benchmark-gpu; without a GPU it says so and ends
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,31 +30,35 @@ from scaling.training.casting import set_products
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
 from scaling.training.origins import ask_worker
-from scaling.training.sharing import find_mps, measure_together
+from scaling.training.sharing import find_mps, measure_together, side_by_side
 from scaling.training.worker import settle_process
 
-DEVICE, MEASURED_S, PRECISION = "cuda:0", 2.0, "bf16"
+DEVICE, MEASURED_S, PRECISION = "cuda:0", 1.5, "bf16"
 STEPS = 50  # of ours between two looks at the clock
-WIDTHS = {"small": (64, 256), "whole": (64, 128, 256, 512, 768)}
+WIDTHS, COMPILED = (64, 256, 128, 768, 512), (64, 256, 768)
 PEAK_SIZE, COLUMNS = 8192, ["machine", "shape", "N", "batch_tokens", "kind", "models"]
 COLUMNS += ["tokens_per_s", "flops_per_s", "mfu", "peak_flops_per_s", "failure"]
 KINDS = {
     "plain": "an eager GPT of stock modules, fused AdamW, windows cut on the host",
     "launched": "our step, every kernel launched by itself",
     "graph": "our step as one CUDA graph, as a sweep takes it",
+    "tf32": "that graph of a step in precision=tf32",
     "compiled": "that graph of a compiled step",
     "workers": "graphs in as many processes at a time",
-    "batched": "as many seeds in one batched model, launched kernel by kernel",
+    "batched": "as many seeds in one batched model, its step as one CUDA graph",
 }
+ALONE = ("plain", "launched", "graph", "tf32", "compiled")
 
 
-def tasks(widths, small):
-    """List what is measured: width, kind, models at a time; the quickest to know come first."""
-    yield from ((w, kind, 1) for w in widths for kind in ("plain", "launched", "graph"))
-    many = (4,) if small else (2, 4, 8)
-    yield from ((w, kind, n) for kind in ("workers", "batched") for n in many for w in widths[:3])
-    if not small:
-        yield from ((w, "compiled", 1) for w in widths[:1] + widths[2:4])
+def tasks(small):
+    """List what is measured in one process: width, kind, models at a time; what says most first."""
+    counts = (1, 4) if small else (1, 2, 4, 8, 16)
+    for widths in (WIDTHS[:2], () if small else WIDTHS[2:]):
+        for width in widths:
+            kinds = ALONE[:3] if small else ALONE if width in COMPILED else ALONE[:-1]
+            yield width, [(kind, 1) for kind in kinds]
+        yield from ((w, [("workers", n) for n in counts]) for w in widths if w <= 256)
+        yield from ((w, [("batched", n) for n in counts[1:4]]) for w in widths if w <= 128)
 
 
 def cell_of(width):
@@ -86,22 +91,28 @@ def peaks():
 
 
 def batched_step(cell, n):
-    """Return a function that does one step of n seeds in one model."""
+    """Return a function that does one step of n seeds in one model, recorded."""
     members = Members(cell.shape, range(n), cell.recipe, DEVICE, PRECISION)
     size = (n, cell.recipe.batch_size, cell.shape.seq_len + 1)
     windows = torch.randint(cell.shape.vocab_size, size, device=DEVICE)
     rates = torch.full((n,), cell.recipe.lr, device=DEVICE)
-    return lambda: members.step(windows, rates)
+    beside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            members.step(windows, rates)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        members.step(windows, rates)
+    return graph.replay
 
 
 def steps_per_s(cell, kind, n):
     """Return steps per second of all models together, in this process; and what failed, if so."""
-    if kind != "plain":
-        settle_process(DEVICE)
     failure, training = "", None
     if kind in ("plain", "batched"):
         step = plain_stepper(cell, DEVICE) if kind == "plain" else batched_step(cell, n)
     else:
+        cell = replace(cell, precision="tf32") if kind == "tf32" else cell
         training = random_training(cell, DEVICE, Kernels(compiled=kind == "compiled"))
         training.static = None if kind == "launched" else training.static
 
@@ -123,20 +134,30 @@ def steps_per_s(cell, kind, n):
     return done / (time.perf_counter() - began), failure
 
 
-def measure(cell, kind, n):
-    """Return steps per second and a failure; NaN where it cannot be done."""
-    if kind == "workers":
-        speed = measure_together(cell, DEVICE, n)
-        return (float("nan"), "a worker failed") if speed is None else (speed, "")
-    try:
-        return ask_worker(steps_per_s, cell, kind, n)
-    except Exception as error:  # out of memory, no compiler: a row that says so
-        return float("nan"), f"{type(error).__name__}: {error}".splitlines()[0][:200]
+def speeds_here(cell, kinds):
+    """Measure one after the other in this process: steps per second, and what failed."""
+    found = []
+    for kind, n in kinds:
+        if kind != "plain":  # which comes first
+            settle_process(DEVICE)
+        try:
+            found.append(steps_per_s(cell, kind, n))
+        except Exception as error:  # out of memory, no compiler: a row that says so
+            found.append((np.nan, f"{type(error).__name__}: {error}".splitlines()[0][:200]))
+        torch.cuda.empty_cache()
+    return found
 
 
-def row_of(cell, kind, n, peak, machine):
+def speeds(cell, kinds):
+    """Return steps per second and a failure of each; NaN where it cannot be done."""
+    if kinds[0][0] != "workers":
+        return ask_worker(speeds_here, cell, kinds)
+    found = dict(measure_together(cell, DEVICE, [n for _, n in kinds]))
+    return [(found[n], "") if n in found else (np.nan, "a worker failed") for _, n in kinds]
+
+
+def row_of(cell, kind, n, speed, failure, peak, machine):
     """Return one row of the table."""
-    speed, failure = measure(cell, kind, n)
     tokens_per_s = speed * cell.tokens_per_step
     flops_per_s = tokens_per_s * training_flops_per_token(cell.shape)
     sizes = [machine, cell.shape.label, total_params(cell.shape), cell.tokens_per_step]
@@ -174,33 +195,38 @@ NVIDIA's multi-process service (MPS): {find_mps()}.
 
 def main():
     """Measure what is not measured yet, print and write."""
-    began = time.perf_counter()
     if not torch.cuda.is_available():
         sys.exit(print("benchmark_gpu skipped: torch sees no GPU here"))
     small = "small" in sys.argv
     given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     limit = float(given.get("limit", 90 if small else 540))
     folder = Path(given.get("results", "results")) / "benchmark-gpu"
-    path, machine = folder / "benchmark.csv", machine_key(DEVICE)
+    with side_by_side(DEVICE):  # before the first process
+        text = measure(small, limit, folder)
+    write_text(folder / "README.md", text)
+    print(text)
+
+
+def measure(small, limit, folder):
+    """Measure what the table in the folder lacks, until the time is over; return the page."""
+    began, path, machine = time.perf_counter(), folder / "benchmark.csv", machine_key(DEVICE)
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     rows = [row for row in rows if row["machine"] == machine]
     known = {(row["shape"], row["kind"], row["models"]) for row in rows}
     rates, left = ask_worker(peaks), []
-    for width, kind, n in tasks(WIDTHS["small" if small else "whole"], small):
+    for width, kinds in tasks(small):
         cell = cell_of(width)
         label = cell.shape.label
-        if (label, kind, n) in known:
-            continue
+        kinds = [(kind, n) for kind, n in kinds if (label, kind, n) not in known]
         if time.perf_counter() - began > limit:
-            left.append(f"{label} {kind} x{n}")
+            left += [f"{label} {kind} x{n}" for kind, n in kinds]
             continue
-        rows.append(row_of(cell, kind, n, rates[PRECISION], machine))
-        print(label, kind, n, f"{rows[-1]['tokens_per_s']:,.0f} tokens/s", flush=True)
-        table = pd.DataFrame(rows, columns=COLUMNS)
-        write_text(path, table.to_csv(index=False))
-    text = page(pd.DataFrame(rows, columns=COLUMNS), rates, machine, left)
-    write_text(folder / "README.md", text)
-    print(text)
+        found = speeds(cell, kinds) if kinds else []
+        for (kind, n), told in zip(kinds, found, strict=True):
+            rows.append(row_of(cell, kind, n, *told, rates[PRECISION], machine))
+            print(label, kind, n, f"{rows[-1]['tokens_per_s']:,.0f} tokens/s", flush=True)
+        write_text(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
+    return page(pd.DataFrame(rows, columns=COLUMNS), rates, machine, left)
 
 
 if __name__ == "__main__":

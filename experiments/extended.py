@@ -1,14 +1,15 @@
-"""Three doublings beyond the reference, predicted first: "about 20" decided by running.
+"""Three doublings beyond the reference on a CPU, then on a GPU; all predicted first.
 
 Question  Laws that fit results/reference-enwik8-cpu alike part beyond it: at 1.024e14 FLOPs they
           say 9 to 36 tokens per parameter. Which are right, and is it about 20?
 Command   python experiments/extended.py predict, and commit what it writes; then
           python experiments/extended.py train [MINUTES] (goes on where it was); then
-          python experiments/extended.py page (of what is there)
+          python experiments/extended.py page (of what is there). With "gpu" as the last word: of
+          the grid that experiments/gpu.py trains, from all runs of the CPU
 Cost      predict 2 minutes; train 9.5e14 FLOPs: 2 to 7 hours of one core, by processor
-Expected  results/extended-enwik8-cpu/predictions.csv and predicted_runs.csv, of the reference alone
-          and of the rules as they are: should a bracket (experiments/extended_bracket.py) change
-          the rates, runs reach lower losses than those of the reference, which no law here knows
+Expected  predictions.csv and predicted_runs.csv, of the runs before and of the rules as they are:
+          should a bracket (experiments/extended_bracket.py) change the rates, runs reach lower
+          losses than those of the reference, which no law here knows
 Result    not finished, 30 runs are missing. So far 13.5 [12, 16] tokens per parameter at 5.12e13
           FLOPs where N is total, which leaves out 20; Kaplan's form predicted the losses of single
           runs best, to 0.42%. results/extended-enwik8-cpu
@@ -17,7 +18,8 @@ Result    not finished, 30 runs are missing. So far 13.5 [12, 16] tokens per par
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +44,78 @@ from scaling.tables.runs import load_curves, load_runs
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
 
-FOLDER, REFERENCE = Path("results/extended-enwik8-cpu"), Path("results/reference-enwik8-cpu")
+REFERENCE = Path("results/reference-enwik8-cpu")
 CONVENTIONS = tuple(Convention(N, "counted") for N in ("total", "non_embedding"))
 COUNT = {"total": total_params, "non_embedding": non_embedding_params}
 SETTINGS = FitSettings(bootstrap=1000, seed=0)
-GRID = OmegaConf.load("conf/grid/extended.yaml").grid
 SIDE = "grid.budgets=[2e12,4e12]"  # two, so that bowls of one setting make a frontier
 RATES = "optim.lr_scale=1.65"  # within 12 % those of a width in the reference; the rule goes by N
-SWEEPS = {  # keys of the verb, in this order; the second seed's width is the lowest run's
-    "grid": [],
-    "context": [SIDE, "grid.widths=[36,48,60,72,96]", "model.seq_len=256"],
-    "vocabulary": [SIDE, "grid.widths=[28,36,48,60,72]", "data.vocab_size=4096", RATES],
-    "seed": ["grid.budgets=[1.024e14]", "grid.seeds=[1]"],
-}
+ONE_CELL = ["grid.budgets=[3.24e14]", "grid.widths=[224]"]
 
 
-def planned():
+@dataclass(frozen=True)
+class Stage:
+    """A grid beyond what was trained before."""
+
+    title: str
+    folder: Path
+    grid: str  # conf/grid/NAME.yaml
+    budgets: int  # of the grid's, that are trained
+    before: tuple[Path, ...]  # folders of the runs that predict it
+    sweeps: Mapping[str, list[str]]  # keys of the verb, in this order
+
+    @property
+    def grid_keys(self) -> Any:
+        """Keys of the grid, with the budgets that are trained."""
+        grid = OmegaConf.load(f"conf/grid/{self.grid}.yaml").grid
+        grid.budgets = grid.budgets[: self.budgets]
+        return grid
+
+
+CPU = Stage(
+    "Three doublings beyond the reference",
+    Path("results/extended-enwik8-cpu"),
+    "extended",
+    3,
+    (REFERENCE,),
+    {
+        "grid": [],
+        "context": [SIDE, "grid.widths=[36,48,60,72,96]", "model.seq_len=256"],
+        "vocabulary": [SIDE, "grid.widths=[28,36,48,60,72]", "data.vocab_size=4096", RATES],
+        "seed": ["grid.budgets=[1.024e14]", "grid.seeds=[1]"],  # at the lowest run's width
+    },
+)
+GPU = Stage(
+    "Five doublings more, on a GPU",
+    Path("results/reference-gpu"),
+    "reference_gpu",
+    4,  # for which enwik8's 28.6M tokens are not repeated more than eight times
+    (REFERENCE, CPU.folder),
+    {
+        "grid": [],
+        "slower": [*ONE_CELL, "optim.lr_scale=0.6"],
+        "faster": [*ONE_CELL, "optim.lr_scale=1.6"],
+    },
+)
+STAGES = {"cpu": CPU, "gpu": GPU}
+
+
+def planned(stage):
     """Cells of the grid; what is predicted of them is no matter of text or tokenizer."""
-    grid: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GridConfig), GRID))
+    merged = OmegaConf.merge(OmegaConf.structured(GridConfig), stage.grid_keys)
+    grid: Any = OmegaConf.to_object(merged)
     facts = {"vocab_size": 1024, "data": "enwik8", "data_fingerprint": ""}
     return plan_cells(grid, ModelConfig(), OptimConfig(rules="shape"), **facts)
 
 
-def fit_every(data, curves):
+def trained_before(stage):
+    """Runs of one setting that were known before this stage."""
+    tables = [load_runs(folder / "runs.csv") for folder in stage.before]
+    runs = pd.concat(tables, ignore_index=True)
+    return runs[runs.seq_len.eq(128) & runs.vocab_size.eq(1024)].reset_index(drop=True)
+
+
+def fit_every(data, curves, largest):
     """Yield every law and method of the house with its fit, or why it refused.
 
     Beside the bowls' own frontier, which bends up to twice the largest budget and then goes on
@@ -77,7 +128,7 @@ def fit_every(data, curves):
         yield fit.method, fit
         budgets = fit.minima.budget[fit.minima.status == "ok"].to_numpy(float)
         yield f"{fit.method}_line", straightened(fit, budgets)
-        bent = {"C_edge": 1.01 * GRID.budgets[-1]}
+        bent = {"C_edge": 1.01 * largest}
         yield (
             f"{fit.method}_bent",
             replace(fit, params={**fit.params, **bent}, draws=fit.draws.assign(**bent)),
@@ -121,42 +172,44 @@ def spread(fit, C):
     return row | {"inflation": fit.inflation, "kind": fit.bootstrap.kind, "fit_status": fit.status}
 
 
-def predict():
-    """Write what the reference says of the budgets and of every run, before any is trained."""
-    optima, runs = [], []
-    curves = load_curves(pd.read_csv(REFERENCE / "curves.csv"))
+def predict(stage=CPU):
+    """Write what the runs before say of the budgets and of every run, before any is trained."""
+    optima, runs, budgets = [], [], stage.grid_keys.budgets
+    before, curves = trained_before(stage), None
+    if len(stage.before) == 1:  # a cloud of curves of one sweep
+        curves = load_curves(pd.read_csv(REFERENCE / "curves.csv"))
     for convention in CONVENTIONS:
-        data = prepare(REFERENCE / "runs.csv", convention=convention)
-        for method, fit in fit_every(data, curves):
+        data = prepare(before, convention=convention)
+        for method, fit in fit_every(data, curves, budgets[-1]):
             facts = {"method": method, "N": convention.N}
-            optima += [facts | {"C": C} | spread(fit, C) for C in GRID.budgets]
+            optima += [facts | {"C": C} | spread(fit, C) for C in budgets]
             if fit.method != "parametric":
                 continue
-            for cell in planned():
+            for cell in planned(stage):
                 N = COUNT[convention.N](cell.shape)
                 e = fit.loss(N=N, D=cell.tokens, prediction=True)
                 at = {"C": cell.flops_budget, "width": cell.shape.width, "N_params": N}
                 row = facts | at | {"tokens": cell.tokens, "loss": e.value}
                 runs.append(row | {"loss_low": e.low, "loss_high": e.high, "status": e.status})
             print(method, convention.N, flush=True)
-    write_text(FOLDER / "predictions.csv", pd.DataFrame(optima).to_csv(index=False))
-    write_text(FOLDER / "predicted_runs.csv", pd.DataFrame(runs).to_csv(index=False))
+    write_text(stage.folder / "predictions.csv", pd.DataFrame(optima).to_csv(index=False))
+    write_text(stage.folder / "predicted_runs.csv", pd.DataFrame(runs).to_csv(index=False))
 
 
 def lowest_width():
     """Width of the lowest run of the largest budget."""
-    runs = pd.read_csv(FOLDER / "records" / "grid" / "runs.csv")
+    runs = pd.read_csv(CPU.folder / "records" / "grid" / "runs.csv")
     largest = runs[runs.flops_budget == runs.flops_budget.max()]
     return int(largest.width[largest.loss.idxmin()])
 
 
 def train(minutes=np.inf):
-    """Train what is missing, as a person would; stopped and started again it goes on."""
+    """Train what is missing on the CPU, as a person would; stopped and started again it goes on."""
     until = time.monotonic() + 60 * float(minutes)
-    for name, keys in SWEEPS.items():
+    for name, keys in CPU.sweeps.items():
         if name == "seed":
             keys = [*keys, f"grid.widths=[{lowest_width()}]"]
-        words = ["grid=extended", f"name={name}", f"results={FOLDER}/records", "workers=1"]
+        words = ["grid=extended", f"name={name}", f"results={CPU.folder}/records", "workers=1"]
         words += ["fit.audit=false", "fit.bootstrap=200", *keys]  # `page` fits anew
         left = until - time.monotonic()
         try:
@@ -167,12 +220,17 @@ def train(minutes=np.inf):
             return
 
 
-def page():
+def page(stage=CPU):
     """Write the page of what is trained so far."""
-    planned_runs = {"grid": len(planned()), "seed": 1, "context": 10, "vocabulary": 10}
-    reference = load_runs(REFERENCE / "runs.csv")
-    print(write_page(FOLDER, reference, planned_runs, replace(SETTINGS, bootstrap=400)))
+    planned_runs = {
+        name: len(planned(stage)) if name == "grid" else 10 if SIDE in keys else 1
+        for name, keys in stage.sweeps.items()
+    }
+    settings = replace(SETTINGS, bootstrap=400)
+    print(write_page(stage.folder, stage.title, trained_before(stage), planned_runs, settings))
 
 
 if __name__ == "__main__":
-    {"predict": predict, "train": train, "page": page}[sys.argv[1]](*sys.argv[2:])
+    verb, *words = sys.argv[1:]
+    words = [STAGES.get(word, word) for word in words]
+    {"predict": predict, "train": train, "page": page}[verb](*words)

@@ -1,4 +1,4 @@
-"""The page of results/extended-enwik8-cpu: what was predicted, what came, and what of "20".
+"""The page of a grid beyond the known runs: what was predicted, what came, and what of "20".
 
 Of whatever is trained: what is missing is said, and what cannot be fitted yet is left out.
 """
@@ -26,12 +26,11 @@ from scaling.tables.observations import Convention
 from scaling.tables.runs import load_runs, runs_to_csv
 
 METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
+SIDES = ("context", "vocabulary")
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
-TITLE = """# Three doublings beyond the reference
-
-Made by `python experiments/extended.py predict`, `train` and `page`, in this order: what every law
-predicts was committed before the first of these runs."""
+MADE = """Made by `python experiments/extended.py predict` and `page`: what every law predicts was
+committed before the first of these runs."""
 
 
 def gather(folder: Path) -> pd.DataFrame:
@@ -137,7 +136,9 @@ def answer(conventions: pd.DataFrame):
             )
 
 
-def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], settings) -> str:
+def write_page(
+    folder: Path, title: str, before: pd.DataFrame, planned: dict[str, int], settings
+) -> str:
     """Write the tables and the page of what there is; return the page."""
     parts = {name: gather(folder / "records" / name) for name in planned}
     told = [f"{name}: {len(parts[name])} of {n} runs" for name, n in planned.items()]
@@ -145,15 +146,18 @@ def write_page(folder: Path, reference: pd.DataFrame, planned: dict[str, int], s
     sections = [Section("What is trained", items=tuple(told))]
     if main:
         own = pd.concat(main, ignore_index=True)
-        runs = pd.concat([reference, own], ignore_index=True)
-        sections = [*found_sections(folder, own, runs, settings), *sections]
+        runs = pd.concat([before, own], ignore_index=True)
+        alike = [table for name, table in parts.items() if name not in SIDES]
+        twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
+        sections = [*found_sections(folder, own, runs, settings), *twins, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
         write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
-    sides = {name: parts[name] for name in ("context", "vocabulary")}
+    sides = {name: parts[name] for name in SIDES if name in parts}
     if any(map(len, sides.values())):
-        sections.append(side_section(side_rows(reference, sides, settings)))
+        sections.append(side_section(side_rows(before, sides, settings)))
     left = sum(n - len(parts[name]) for name, n in planned.items())
-    lead = f"{TITLE}\n\n**Not finished: {left} runs are missing**, see the end." if left else TITLE
+    lead = f"# {title}\n\n{MADE}"
+    lead += f"\n\n**Not finished: {left} runs are missing**, see the end." if left else ""
     page = f"{lead}\n\n{markdown(sections)}\n"
     write_text(folder / "README.md", page)
     return page
@@ -182,20 +186,25 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
         yield verdict_section(table)
     losses = judge_runs(pd.read_csv(folder / "predicted_runs.csv"), own)
     write_text(folder / "losses.csv", losses.to_csv(index=False))
-    pair = pd.DataFrame(own[own.duplicated(["width", "flops_budget"], keep=False)])
-    seeds = [
-        f"{group.name.iloc[0]}: {', '.join(f'{loss:.4f}' for loss in group.loss)} nats of "
-        f"seeds {', '.join(map(str, group.seed))}"
-        for _, group in pair.sort_values(by=["seed"]).groupby("flops_budget")
-    ]
     columns = (shown("N"), shown("method", "law"), shown("runs"), shown("held", write=".0%"))
     columns += (shown("rms", "rms error", ".2%"), shown("bias", write="+.2%"))
-    text = "Held: share of losses inside of the 90 % interval of one more run. " + "; ".join(seeds)
+    text = "Held: share of losses inside of the 90 % interval of one more run."
     yield make_section("Single runs, predicted", losses, columns, text)
     columns = (shown("budget", "C", ".4g"), shown("N"), shown("method"), shown("n_runs", "runs"))
     columns += (shown_interval("N_opt", write=short), shown_interval(RATIO, "tokens/param"))
     columns += (shown_interval("L_opt", write=".4g"), shown("status"))
-    yield make_section("The bowls", new, columns, "Fitted with the reference's.")
+    yield make_section("The bowls", new, columns, "Fitted with those before.")
+
+
+def twin_section(runs: pd.DataFrame, own: pd.DataFrame):
+    """Yield the cells of this grid that were trained more than once: seeds, rates, devices."""
+    cells = runs.assign(C=runs.flops_budget.round(-9))
+    twins = pd.DataFrame(cells[cells.duplicated(["C", "width"], keep=False)])
+    twins = pd.DataFrame(twins[twins.width.isin(own.width)]).sort_values(["C", "width", "lr"])
+    if len(twins):
+        columns = (shown("C", write=".4g"), shown("width"), shown("seed"), shown("lr", write=".3g"))
+        columns += (shown("precision"), shown("device"), shown("loss", write=".4f"))
+        yield make_section("Cells trained more than once", twins, columns)
 
 
 def verdict_section(table: pd.DataFrame) -> Section:
@@ -206,10 +215,10 @@ def verdict_section(table: pd.DataFrame) -> Section:
     columns += (shown_interval("L_opt", "L predicted", ".4g"),)
     columns += (shown("L_opt_found", "L found", ".4g"), shown("L_opt_verdict", "L"))
     text = (
-        "Found: the power bowl of the budget, fitted with the reference. Held: it lies in the "
+        "Found: the power bowl of the budget, fitted with the runs before. Held: it lies in the "
         "predicted 90 % interval; overlaps: its interval and the predicted one share values; held "
-        "widened: only as the law's earlier misses widen it. A law that the reference rejects "
-        "claims too much by itself.",
+        "widened: only as the law's earlier misses widen it. A law that those runs reject claims "
+        "too much by itself.",
     )
     order = table.sort_values(["N", "C", "method"], ascending=[False, True, True])
     return make_section("Predicted, and what came", order, columns, *text)

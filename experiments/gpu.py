@@ -1,12 +1,13 @@
-"""All that waits for a GPU, by one command: tests, benchmark, a reference grid to 1e17 FLOPs.
+"""All that waits for a GPU, by one command: tests, benchmark, a grid beyond the extension.
 
 Question  does training on a GPU do what it does on a CPU, how fast, and what laws does it give?
 Command   python experiments/gpu.py [small] [limit=570] [parts=tests,benchmark,reference]
           [results=results] [corpus="data=hf data.path=... data.max_tokens=1400000000"]
-Cost      each part under ten minutes; the same command goes on where the limit ended the grid.
-          small: all parts in under four minutes
-Expected  every budget of 3.16e15 or less within the first ten minutes of an H100; the two largest
-          take hours of it (5.2e17 of 5.8e17 FLOPs)
+          then python experiments/extended.py page gpu; the predictions came before
+Cost      each part under ten minutes of an H100; the same command goes on where the limit ended
+          the grid. small: all parts in under four minutes. With a larger corpus all seven budgets
+          of the grid, hours
+Expected  the four budgets for which enwik8 suffices within ten minutes
 Result    results/benchmark-gpu, results/reference-gpu; without a GPU it says so and ends
 """
 
@@ -19,17 +20,16 @@ import time
 from pathlib import Path
 
 import torch
+from extended import GPU
 
 ROOT = Path(__file__).parents[1]
-BUDGETS = ("1e14", "3.16e14", "1e15", "3.16e15", "1e16", "3.16e16", "1e17")
-OF_ENWIK8 = 4  # budgets for which its 28.6M tokens are not repeated more than seven times
-FEWEST = 2  # budgets that a fit needs
 
 
 def limited(command, seconds):
     """Run a command and interrupt it when its time is over; return whether it ended by itself."""
     print("$", shlex.join(command), flush=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
         return process.wait(timeout=max(1.0, seconds)) == 0
@@ -58,17 +58,16 @@ def benchmark(limit, small, results, corpus):
 
 
 def reference(limit, small, results, corpus):
-    """Train the grid, budget after budget: small ones are complete before a large one begins."""
-    began = time.monotonic()
-    own = corpus if corpus else ["allow_repeats=true"]
-    last = FEWEST if small else OF_ENWIK8 if not corpus else len(BUDGETS)
-    for n in range(FEWEST, last + 1):
-        budgets = f"grid.budgets=[{','.join(BUDGETS[:n])}]"
-        words = ["grid=reference_gpu", "device=cuda", f"results={results}", "name=reference-gpu"]
-        sweep = [sys.executable, "-m", "scaling.sweep", *words, budgets, *own]
-        if small:
-            sweep += ["compile=never"]
-        if not limited(sweep, limit - (time.monotonic() - began)):
+    """Train the grid on shared trunks, side by side, then what checks its rates."""
+    began, folder = time.monotonic(), Path(results) / GPU.folder.name / "records"
+    budgets = ",".join(f"{C:g}" for C in GPU.grid_keys.budgets[: 2 if small else None])
+    for name, keys in GPU.sweeps.items():
+        words = ["grid=reference_gpu", "device=cuda", f"results={folder}", f"name={name}"]
+        words += ["fit.audit=false", "fit.bootstrap=200", *(corpus or ["allow_repeats=true"])]
+        words += [f"grid.budgets=[{budgets}]"] * (name == "grid" and not corpus) + keys
+        words += ["compile=never"] * small
+        left = limit - (time.monotonic() - began)
+        if not limited([sys.executable, "-m", "scaling.sweep", *words], left):
             return False
     return True
 

@@ -218,7 +218,7 @@ def train_missing(
     """Train plan minus done and show how far it is."""
     from scaling.training import pool
     from scaling.training.calibration import choose_kernels
-    from scaling.training.sharing import choose_workers
+    from scaling.training.sharing import choose_workers, side_by_side
 
     for line in records.set_flawed_aside(folder, cells):
         console.print(line)
@@ -232,33 +232,37 @@ def train_missing(
         console.print(f"{folder}: {done} of {len(cells)} cells are done already")
     trunks = group_trunks(todo)
     keeping = records.Keeping(config.checkpoint_s, config.save_models)
-    if launch := dispatch.chosen_launch():
-        events = dispatch.train_elsewhere(
-            trunks,
-            data,
-            folder,
-            launch=launch,
-            source=config.data,
-            device=config.device,
-            workers=config.workers,
-            compiled=config.compile == "always",  # other machines are not measured
-            keeping=keeping,
-            plan=config.parallel,
-        )
-    elif strategy.launched():
-        events = pool.lead(
-            trunks, data, folder, device=device, keeping=keeping, plan=config.parallel
-        )
-    else:
-        alone = config.parallel.mode == "none"
-        mode = config.compile if alone else "never"
-        if device.startswith("cuda") and alone and config.workers is None:
-            workers = choose_workers(trunks, device, folder, console.print)
-        kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)
-        options = {"workers": workers, "device": device, "keeping": keeping}
-        options |= {"kernels": kernels, "plan": config.parallel}
-        events = pool.train_here(trunks, data, folder, **options)
-    with contextlib.closing(events), trackers.tracked(config.track, folder, trunks) as track:
+    with contextlib.ExitStack() as held:
+        if launch := dispatch.chosen_launch():
+            events = dispatch.train_elsewhere(
+                trunks,
+                data,
+                folder,
+                launch=launch,
+                source=config.data,
+                device=config.device,
+                workers=config.workers,
+                compiled=config.compile == "always",  # other machines are not measured
+                keeping=keeping,
+                plan=config.parallel,
+            )
+        elif strategy.launched():
+            events = pool.lead(
+                trunks, data, folder, device=device, keeping=keeping, plan=config.parallel
+            )
+        else:
+            alone = config.parallel.mode == "none"
+            mode = config.compile if alone else "never"
+            if device.startswith("cuda") and alone and config.workers != 1 and len(trunks) > 1:
+                held.enter_context(side_by_side(device))
+                if config.workers is None:
+                    workers = choose_workers(trunks, device, folder, console.print)
+            kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)
+            options = {"workers": workers, "device": device, "keeping": keeping}
+            options |= {"kernels": kernels, "plan": config.parallel}
+            events = pool.train_here(trunks, data, folder, **options)
+        held.enter_context(contextlib.closing(events))
+        track = held.enter_context(trackers.tracked(config.track, folder, trunks))
         watch(console, trunks, events, track)
 
 

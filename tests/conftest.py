@@ -49,7 +49,8 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker per core; torch reads it when imported
-os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # what tests start finds what they test
+HERE = str(Path(__file__).parents[1])  # first: what tests start finds what they test
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
 
 
 def pytest_collection_modifyitems(items):

@@ -1,14 +1,19 @@
 """How many workers share a GPU: measured, since one tiny model leaves most of it idle.
 
 Without MPS (NVIDIA's service that lets kernels of several processes run side by side) the GPU
-takes the processes in turns, which still fills the gaps that each leaves between its launches.
+takes the processes in turns, which only fills the gaps that each leaves between its launches; so
+a sweep runs that service for itself where it is installed.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +34,11 @@ STEPS = 50  # between two looks at the clock
 PATIENCE_S = 120.0  # with a trial that says nothing
 SHORT_FLOPS = 1e14  # below, a sweep on a GPU is over before the trial is
 MPS = "nvidia-cuda-mps-control"
+ANSWER_S = 20.0  # within which the service starts, serves a first process and ends
+TOUCH = """import ctypes
+driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+raise SystemExit(driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+"""  # a program that fails where the driver gives no context
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,12 @@ def choose_workers(trunks: Sequence[Trunk], device: str, folder: Path, report: R
     report(f"workers: trying {cell.shape.label} on one GPU, several at a time")
     found: dict[int, float] = {}
     own = "cuda:0" if device == "cuda" else device
-    for n in (n for n in TRIED if n * n_gpus <= most):
-        speed = measure_together(cell, own, n)
-        if speed is None:
-            break
-        found[n] = speed
-        if choose(found) < n:
-            break
+    tried = [n for n in TRIED if n * n_gpus <= most]
+    with contextlib.closing(measure_together(cell, own, tried)) as trials:
+        for n, speed in trials:
+            found[n] = speed
+            if choose(found) < n:
+                break
     chosen = choose(found)
     speeds = {str(n): round(speed, 3) for n, speed in found.items()}
     sharing = Sharing(machine, cell.shape.label, chosen, speeds, find_mps())
@@ -85,26 +94,33 @@ def choose(steps_per_s: dict[int, float]) -> int:
     return chosen
 
 
-def measure_together(cell: Cell, device: str, n: int, kernels: Kernels = STOCK) -> float | None:
-    """Steps per second of n trainings at once, all together; None if one of them fails."""
+def measure_together(
+    cell: Cell, device: str, counts: Sequence[int], kernels: Kernels = STOCK
+) -> Generator[tuple[int, float], None, None]:
+    """Yield n and the steps per second of n trainings at once, all together, for rising counts n.
+
+    The processes of one count go on in the next. It ends where one of them fails.
+    """
     context, pipes, processes = forkserver(), [], []
-    for _ in range(n):
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_train_while, args=(cell, device, kernels, theirs), daemon=True
-        )
-        process.start()
-        theirs.close()
-        pipes.append(ours)
-        processes.append(process)
     try:
-        for pipe in pipes:
-            _hear(pipe)
-        for pipe in pipes:
-            pipe.send(True)
-        return sum(_hear(pipe) for pipe in pipes)
+        for n in counts:
+            new = range(len(pipes), n)
+            for _ in new:
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=_train_when_told, args=(cell, device, kernels, theirs), daemon=True
+                )
+                process.start()
+                theirs.close()
+                pipes.append(ours)
+                processes.append(process)
+            for number in new:
+                _hear(pipes[number])
+            for pipe in pipes:
+                pipe.send(True)
+            yield n, sum(_hear(pipe) for pipe in pipes)
     except (EOFError, OSError, TimeoutError):  # out of memory, most likely
-        return None
+        return
     finally:
         for process in processes:
             process.kill()
@@ -117,22 +133,56 @@ def _hear(pipe: Connection) -> float:
     return pipe.recv()
 
 
-def _train_while(cell: Cell, device: str, kernels: Kernels, pipe: Connection) -> None:
-    """Body of a trial: say when it is warm, and how fast it was once all are."""
+def _train_when_told(cell: Cell, device: str, kernels: Kernels, pipe: Connection) -> None:
+    """Body of a trial: say when it is warm, and, as often as asked, how fast it is now."""
     die_with_parent()
     settle_process(device)
-    try:
+    with contextlib.suppress(RuntimeError, EOFError):  # the end of the pipe says it
         training = random_training(cell, device, kernels)
         take_steps(training, STEPS)
         pipe.send(0.0)
-        pipe.recv()
-        steps, began = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < TRIAL_S:
-            take_steps(training, STEPS)
-            steps += STEPS
-        pipe.send(steps / elapsed)
-    except RuntimeError:  # the end of the pipe says it
+        while pipe.recv():
+            steps, began = 0, time.perf_counter()
+            while (elapsed := time.perf_counter() - began) < TRIAL_S:
+                take_steps(training, STEPS)
+                steps += STEPS
+            pipe.send(steps / elapsed)
+
+
+@contextlib.contextmanager
+def side_by_side(device: str) -> Iterator[None]:
+    """Let the processes that start meanwhile compute on a GPU at the same time, by MPS.
+
+    Where the service is installed and does not run, one of our own does for as long, through pipes
+    in a folder of its own: no other user of the GPU meets it. It must be entered before the first
+    worker starts, which inherits where the pipes are.
+    """
+    if not device.startswith("cuda") or find_mps() != "not started":
+        yield
         return
+    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as pipes:
+        own = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), pipes)
+        os.environ |= own
+        try:
+            if _tell([MPS, "-d"]) and _tell([sys.executable, "-c", TOUCH]):
+                yield
+                return
+        finally:
+            _tell([MPS], "quit\n")
+            for name in own:
+                os.environ.pop(name)
+    yield  # it does not serve us: a container, or another user's service
+
+
+def _tell(command: list[str], words: str = "") -> bool:
+    """Run a command to its end; whether it did all right."""
+    try:
+        done = subprocess.run(
+            command, input=words, text=True, capture_output=True, timeout=ANSWER_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def find_mps() -> str:
