@@ -22,6 +22,7 @@ LONGEST = 4  # lines of one sentence: a reason that others wrote may be long
 FIGURES, MOST_NAMED = (".png", ".svg", ".pdf"), 8  # names of files that are read
 FIRST = ("README.md", "report.html")  # pages to open: always named
 GLUE = "\0"  # a space within brackets: an interval stays on its line
+ANSWER = "The answer"  # title of it, on pages too
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ class Answer:
 def print_answer(
     console: Console, answer: Answer, sections: Iterable[Section] = (), *, verbose: bool = True
 ) -> None:
-    """Print every section where that is asked for, and the answer below; sections may be lazy."""
+    """Print every section where that is asked for, and the answer below; sections may be lazy.
+
+    A section of a page that holds the answer itself is left out.
+    """
     if verbose:
-        print_sections(console, sections)
-        console.rule("The answer", align="left")
+        print_sections(console, (section for section in sections if section.title != ANSWER))
+        console.rule(ANSWER, align="left")
     width = min(console.width, WIDEST)
     for line in write_answer(answer, width, None if verbose else LINES):
         console.print(line, markup=False, highlight=False)

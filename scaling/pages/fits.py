@@ -11,6 +11,7 @@ from scaling.fitting.optima import disagreement_table, optima_table
 from scaling.fitting.report import Report
 from scaling.fitting.result import INFLATED, Fit
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE
+from scaling.pages.answer import ANSWER
 from scaling.pages.fit_answer import tell_report
 from scaling.pages.text import (
     Column,
@@ -124,7 +125,7 @@ def answer_section(report: Report, conventions: pd.DataFrame | None = None) -> S
     why = [] if method is None else [f"Why this method: {reason}."]
     doubts = (*answer.doubts, *_list_odd(report))
     why += ["What to distrust:"] if doubts else []
-    return Section("The answer", (*answer.found, *why), doubts)
+    return Section(ANSWER, (*answer.found, *why), doubts)
 
 
 def fit_sections(report: Report) -> list[Section]:

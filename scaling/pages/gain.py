@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.fitting.detection import DECADE, POWER, Detection, seen_at
 from scaling.fitting.estimate import Estimate
 from scaling.fitting.gain import TOLD, Comparison
-from scaling.pages.answer import Answer
+from scaling.pages.answer import ANSWER, Answer
 from scaling.pages.text import Section, Table, make_section, shown, shown_interval, tell
 from scaling.quantities import LEVEL, count
 
@@ -21,7 +21,7 @@ def gain_sections(
     found: Comparison, names: tuple[str, str], wanted: tuple[float, ...] = ()
 ) -> Iterator[Section]:
     """Sections of a comparison of a and b; `wanted` are FLOPs to extrapolate to."""
-    yield Section("The answer", (*_answer(found, names),))
+    yield Section(ANSWER, (*_answer(found, names),))
     yield _budgets(found, wanted)
     yield Section("A better constant or a better exponent", (*_constant_or_exponent(found),))
     yield Section("Where they cross", (_crossing(found, names),))

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from scaling.pages.answer import (
+    ANSWER,
     LINES,
     WIDTH,
     Answer,
@@ -70,6 +71,14 @@ def test_sections_are_made_where_they_are_printed():
     print_answer(console, Answer(("It is 4.",)), [Section("Table", ("full",))], verbose=True)
     told = console.export_text()
     assert told.index("It is 3.") < told.index("Table ──") < told.index("It is 4.")
+
+
+def test_an_answer_among_the_sections_of_a_page_is_told_once():
+    console, answer = Console(record=True, width=80), Answer(("It is 5.",))
+    sections = [Section(ANSWER, answer.found), Section("Table", ("full",))]
+    print_answer(console, answer, sections, verbose=True)
+    told = console.export_text()
+    assert told.count("It is 5.") == 1 == told.count("The answer ──")
 
 
 def test_sections_without_an_answer_of_their_own_are_cut():
