@@ -232,6 +232,7 @@ def train_missing(
         console.print(f"{folder}: {done} of {len(cells)} cells are done already")
     trunks = group_trunks(todo)
     keeping = records.Keeping(config.checkpoint_s, config.save_models)
+    shared: dict[str, Any] = {"keeping": keeping, "plan": config.parallel}
     with contextlib.ExitStack() as held:
         if launch := dispatch.chosen_launch():
             events = dispatch.train_elsewhere(
@@ -243,13 +244,10 @@ def train_missing(
                 device=config.device,
                 workers=config.workers,
                 compiled=config.compile == "always",  # other machines are not measured
-                keeping=keeping,
-                plan=config.parallel,
+                **shared,
             )
         elif strategy.launched():
-            events = pool.lead(
-                trunks, data, folder, device=device, keeping=keeping, plan=config.parallel
-            )
+            events = pool.lead(trunks, data, folder, device=device, **shared)
         else:
             alone = config.parallel.mode == "none"
             mode = config.compile if alone else "never"
@@ -258,9 +256,8 @@ def train_missing(
                 if config.workers is None:
                     workers = choose_workers(trunks, device, folder, console.print)
             kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)
-            options = {"workers": workers, "device": device, "keeping": keeping}
-            options |= {"kernels": kernels, "plan": config.parallel}
-            events = pool.train_here(trunks, data, folder, **options)
+            options = {"workers": workers, "device": device, "kernels": kernels}
+            events = pool.train_here(trunks, data, folder, **options, **shared)
         held.enter_context(contextlib.closing(events))
         track = held.enter_context(trackers.tracked(config.track, folder, trunks))
         watch(console, trunks, events, track)
