@@ -62,7 +62,7 @@ class Stage:
     grid: str  # conf/grid/NAME.yaml
     budgets: int  # of the grid's, that are trained
     before: tuple[Path, ...]  # folders of the runs that predict it
-    sweeps: Mapping[str, list[str]]  # keys of the verb, in this order
+    sweeps: Mapping[str, tuple[int, list[str]]]  # runs, and keys of the verb, in this order
 
     @property
     def grid_keys(self) -> Any:
@@ -79,10 +79,10 @@ CPU = Stage(
     3,
     (REFERENCE,),
     {
-        "grid": [],
-        "context": [SIDE, "grid.widths=[36,48,60,72,96]", "model.seq_len=256"],
-        "vocabulary": [SIDE, "grid.widths=[28,36,48,60,72]", "data.vocab_size=4096", RATES],
-        "seed": ["grid.budgets=[1.024e14]", "grid.seeds=[1]"],  # at the lowest run's width
+        "grid": (18, []),
+        "context": (10, [SIDE, "grid.widths=[36,48,60,72,96]", "model.seq_len=256"]),
+        "vocabulary": (10, [SIDE, "grid.widths=[28,36,48,60,72]", "data.vocab_size=4096", RATES]),
+        "seed": (1, ["grid.budgets=[1.024e14]", "grid.seeds=[1]"]),  # at the lowest run's width
     },
 )
 GPU = Stage(
@@ -92,9 +92,10 @@ GPU = Stage(
     4,  # for which enwik8's 28.6M tokens are not repeated more than eight times
     (REFERENCE, CPU.folder),
     {
-        "grid": [],
-        "slower": [*ONE_CELL, "optim.lr_scale=0.6"],
-        "faster": [*ONE_CELL, "optim.lr_scale=1.6"],
+        "grid": (20, []),
+        "again": (2, ["grid.budgets=[1.024e14]", "grid.widths=[128]", "grid.seeds=[0,1]"]),
+        "slower": (1, [*ONE_CELL, "optim.lr_scale=0.6"]),
+        "faster": (1, [*ONE_CELL, "optim.lr_scale=1.6"]),
     },
 )
 STAGES = {"cpu": CPU, "gpu": GPU}
@@ -206,7 +207,7 @@ def lowest_width():
 def train(minutes=np.inf):
     """Train what is missing on the CPU, as a person would; stopped and started again it goes on."""
     until = time.monotonic() + 60 * float(minutes)
-    for name, keys in CPU.sweeps.items():
+    for name, (_, keys) in CPU.sweeps.items():
         if name == "seed":
             keys = [*keys, f"grid.widths=[{lowest_width()}]"]
         words = ["grid=extended", f"name={name}", f"results={CPU.folder}/records", "workers=1"]
@@ -222,10 +223,7 @@ def train(minutes=np.inf):
 
 def page(stage=CPU):
     """Write the page of what is trained so far."""
-    planned_runs = {
-        name: len(planned(stage)) if name == "grid" else 10 if SIDE in keys else 1
-        for name, keys in stage.sweeps.items()
-    }
+    planned_runs = {name: n for name, (n, _) in stage.sweeps.items()}
     settings = replace(SETTINGS, bootstrap=400)
     print(write_page(stage.folder, stage.title, trained_before(stage), planned_runs, settings))
 

@@ -61,7 +61,7 @@ def reference(limit, small, results, corpus):
     """Train the grid on shared trunks, side by side, then what checks its rates."""
     began, folder = time.monotonic(), Path(results) / GPU.folder.name / "records"
     budgets = ",".join(f"{C:g}" for C in GPU.grid_keys.budgets[: 2 if small else None])
-    for name, keys in GPU.sweeps.items():
+    for name, (_, keys) in GPU.sweeps.items():
         words = ["grid=reference_gpu", "device=cuda", f"results={folder}", f"name={name}"]
         words += ["fit.audit=false", "fit.bootstrap=200", *(corpus or ["allow_repeats=true"])]
         words += [f"grid.budgets=[{budgets}]"] * (name == "grid" and not corpus) + keys
