@@ -29,8 +29,8 @@ METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
 SIDES = ("context", "vocabulary")
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
-MADE = """Made by `python experiments/extended.py predict` and `page`: what every law predicts was
-committed before the first of these runs."""
+MADE = """Made by `python experiments/extended.py predict` and `page`, with the training between them: what
+every law predicts was committed before the first of these runs."""
 
 
 def gather(folder: Path) -> pd.DataFrame:
@@ -198,9 +198,10 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
 
 def twin_section(runs: pd.DataFrame, own: pd.DataFrame):
     """Yield the cells of this grid that were trained more than once: seeds, rates, devices."""
-    cells = runs.assign(C=runs.flops_budget.round(-9))
-    twins = pd.DataFrame(cells[cells.duplicated(["C", "width"], keep=False)])
-    twins = pd.DataFrame(twins[twins.width.isin(own.width)]).sort_values(["C", "width", "lr"])
+    keys = ["C", "width"]
+    cells, mine = (table.assign(C=table.flops_budget.round(-9)) for table in (runs, own))
+    twins = cells[cells.duplicated(keys, keep=False)].merge(mine[keys].drop_duplicates())
+    twins = twins.sort_values([*keys, "lr"])
     if len(twins):
         columns = (shown("C", write=".4g"), shown("width"), shown("seed"), shown("lr", write=".3g"))
         columns += (shown("precision"), shown("device"), shown("loss", write=".4f"))
