@@ -26,11 +26,12 @@ from scaling.tables.observations import Convention
 from scaling.tables.runs import load_runs, runs_to_csv
 
 METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
+ONE_SETTING = ("grid", "seed", "again")  # parts that are fitted with the runs before
 SIDES = ("context", "vocabulary")
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
-MADE = """Made by `python experiments/extended.py predict` and `page`, with the training between them: what
-every law predicts was committed before the first of these runs."""
+MADE = """Made by `python experiments/extended.py predict` and `page`, with the training between
+them: what every law predicts was committed before the first of these runs."""
 
 
 def gather(folder: Path) -> pd.DataFrame:
@@ -141,11 +142,10 @@ def write_page(
 ) -> str:
     """Write the tables and the page of what there is; return the page."""
     parts = {name: gather(folder / "records" / name) for name in planned}
-    told = [f"{name}: {len(parts[name])} of {n} runs" for name, n in planned.items()]
-    main = [parts[name] for name in ("grid", "seed") if len(parts[name])]
-    sections = [Section("What is trained", items=tuple(told))]
+    main = [table for name, table in parts.items() if len(table) and name in ONE_SETTING]
+    own = pd.concat(main, ignore_index=True) if main else pd.DataFrame()
+    sections = [trained_section(parts, planned, own)]
     if main:
-        own = pd.concat(main, ignore_index=True)
         runs = pd.concat([before, own], ignore_index=True)
         alike = [table for name, table in parts.items() if name not in SIDES]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
@@ -161,6 +161,15 @@ def write_page(
     page = f"{lead}\n\n{markdown(sections)}\n"
     write_text(folder / "README.md", page)
     return page
+
+
+def trained_section(parts: dict[str, pd.DataFrame], planned: dict[str, int], own: pd.DataFrame):
+    """How much of each part is there, by what, and whether tokens were seen more than once."""
+    told = [f"{name}: {len(parts[name])} of {n} runs" for name, n in planned.items()]
+    for C, rows in own.groupby("flops_budget") if len(own) else ():
+        by = f"{', '.join(rows.device.unique())} in {', '.join(rows.precision.unique())}"
+        told.append(f"{C:.4g} FLOPs, by {by}: {rows.epochs.max():.2g} epochs at most")
+    return Section("What is trained", items=tuple(told))
 
 
 def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings):

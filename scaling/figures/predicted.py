@@ -13,7 +13,7 @@ from scaling.tables.observations import N_MEANING, Convention
 RATIO = "tokens_per_param"
 APART = 0.045  # of a panel's height, between two names at the end of their lines
 ROOM = 14.0  # times the largest budget, for the names
-LOOKS = {  # of a law that is rejected or not: its line, and its name
+LOOKS = {  # of a law whose fit is doubtful or not: its line, and its name
     True: ({"color": "0.6", "ls": (0, (4, 2))}, "0.35"),
     False: ({"color": "#1c7f86", "ls": "-"}, "#1c7f86"),
 }
@@ -26,7 +26,8 @@ def predicted_figure(predictions: pd.DataFrame, minima: pd.DataFrame) -> Figure:
     Parameters
     ----------
     predictions : DataFrame with columns method, N, C (FLOPs), tokens_per_param, fit_status
-        One row per law, meaning of N and budget. A law that its runs reject is dashed and grey.
+        One row per law, meaning of N and budget. A law that its runs reject, or that ends at a
+        bound, is dashed and grey.
     minima : DataFrame with columns N, budget (FLOPs), tokens_per_param with _low and _high, status
         Of bowls. Those of budgets that were predicted are stars, earlier ones dots.
     """
@@ -39,7 +40,8 @@ def predicted_figure(predictions: pd.DataFrame, minima: pd.DataFrame) -> Figure:
         C = np.array([*predictions.C, *bowls.budget])
         values = [*rows[RATIO], *found, TOKENS_PER_PARAM_RULE]
         low, high = paper.limits(values, 1.15)
-        _draw_lines(ax, rows, APART * np.log(high / low))
+        places = _draw_lines(ax, rows, APART * np.log(high / low))
+        low, high = paper.limits([*values, *places], 1.15)
         rule = {"color": "black", "lw": 0.8, "ls": ":", "label": "20 tokens per parameter"}
         ax.plot([C.min() / 1.4, C.max()], [TOKENS_PER_PARAM_RULE] * 2, **rule)
         paper.log_scale(ax, "x", "C", C.min() / 1.4, C.max() * ROOM)
@@ -50,25 +52,26 @@ def predicted_figure(predictions: pd.DataFrame, minima: pd.DataFrame) -> Figure:
     return paper.finish(fig, Convention(meanings[0], "counted"), *others, "bars: 90% intervals")
 
 
-def _draw_lines(ax: Axes, rows: pd.DataFrame, apart: float) -> None:
-    """A line for every law, named at its end; names that would touch are moved apart."""
+def _draw_lines(ax: Axes, rows: pd.DataFrame, apart: float) -> np.ndarray:
+    """A line for every law, named at its end; names that would touch are moved apart, to these."""
     ends = {}
     for method, points in rows.sort_values("C").groupby("method"):
         known = points.loc[np.isfinite(points[RATIO])]
         if len(known) < 2:
             continue
-        rejected = (known.fit_status == "rejected").all()
-        line, ink = LOOKS[rejected]
-        label = "predicted, by a law that its runs reject" if rejected else "predicted"
+        doubtful = bool((known.fit_status != "ok").all())
+        line, ink = LOOKS[doubtful]
+        label = "predicted, by a fit that is not ok" if doubtful else "predicted"
         ax.plot(known.C, known[RATIO], lw=0.9, label=label, **line)
         ends[method] = (known.C.iloc[-1], known[RATIO].iloc[-1], ink)
     order = sorted(ends, key=lambda method: ends[method][1])
-    places = space_apart(np.log([ends[method][1] for method in order]), apart)
-    for method, place in zip(order, np.exp(places), strict=True):
+    places = np.exp(space_apart(np.log([ends[method][1] for method in order]), apart))
+    for method, place in zip(order, places, strict=True):
         C, value, ink = ends[method]
         ax.plot([C, C * 1.22], [value, place], color="0.8", lw=0.5)
         name = str(method).replace("_", " ")
         ax.text(C * 1.27, place, name, color=ink, fontsize=6, va="center")
+    return places
 
 
 def _draw_found(ax: Axes, bowls: pd.DataFrame, first: float) -> list[float]:

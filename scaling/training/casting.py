@@ -6,7 +6,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 
 from scaling.models.build import Model
-from scaling.models.kernels import Kernels
+from scaling.models.kernels import PRODUCTS, Kernels
 from scaling.models.native import library
 from scaling.models.quantised import train_in_float8, train_quantised
 from scaling.training.precision import parse_precision, refuse_device
@@ -53,8 +53,10 @@ def settle_kernels(
 
     Ours are for one process and fp32 on a CPU, and want a C compiler, or what it made before.
     """
-    if not kernels.native or device != "cpu":
-        return replace(kernels, native=False), ""
+    if device != "cpu":
+        return replace(kernels, product=PRODUCTS[0], native=False), ""
+    if not kernels.native:
+        return kernels, ""
     missing = library()
     why = missing if isinstance(missing, str) else ""
     if plan.mode != ALONE.mode:

@@ -47,7 +47,7 @@ def test_every_law_is_named_once_and_found_minima_are_told_from_foretold():
         ]
         labels = ax.get_legend_handles_labels()[1]
         assert labels.count("found before") == 2 and labels.count("found later") == 2
-        assert labels.count("predicted, by a law that its runs reject") == 1
+        assert labels.count("predicted, by a fit that is not ok") == 1
         assert labels.count("predicted") == 3
 
 
