@@ -6,7 +6,9 @@ Question  tokens/s and share of the measured matmul peak (MFU) for five widths, 
 Command   python experiments/benchmark_gpu.py [small] [limit=540] [results=results]
 Cost      under ten minutes on one GPU; small: under two. Measured rows are kept, and not again
 Expected  a graph is several times a plain loop at width 64, and little more at 768
-Result    results/benchmark-gpu; without a GPU it says so and ends
+Result    an H100, width 64: 9.11 times a plain loop, 33.83 times with 16 workers (MPS); width 256:
+          2.21 times, 3.16 compiled, 12.4% of the matmul peak. results/benchmark-gpu; wider ones
+          and batched seeds are not measured yet. Without a GPU it says so and ends
 """
 
 import sys

@@ -10,9 +10,11 @@ Cost      predict 2 minutes; train 9.5e14 FLOPs: 2 to 7 hours of one core, by pr
 Expected  predictions.csv and predicted_runs.csv, of the runs before and of the rules as they are:
           should a bracket (experiments/extended_bracket.py) change the rates, runs reach lower
           losses than those of the reference, which no law here knows
-Result    not finished, 30 runs are missing. So far 13.5 [12, 16] tokens per parameter at 5.12e13
-          FLOPs where N is total, which leaves out 20; Kaplan's form predicted the losses of single
-          runs best, to 0.42%. results/extended-enwik8-cpu
+Result    not 20: 14.6 [13.5, 15.9] tokens per parameter at 1.02e+14 FLOPs where N is total, and
+          13.3 [12.2, 14.9] at 1.02e+15 on a GPU, where three cells of the largest budget are
+          missing. Bending frontiers foretold the ratio, straight ones and Kaplan's form the loss;
+          kaplan_general the single runs, to 0.75% and 0.66%. results/extended-enwik8-cpu and
+          results/reference-gpu
 """
 
 import subprocess

@@ -5,6 +5,7 @@ Of whatever is trained: what is missing is said, and what cannot be fitted yet i
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from scaling.fitting.conventions import convention_table, fit_conventions
 from scaling.fitting.isoflop import fit_isoflop
 from scaling.fitting.isoflop_power import fit_isoflop_power
 from scaling.fitting.prepared import prepare
+from scaling.fitting.report import Report
 from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
+from scaling.pages.fit_answer import tell_report
 from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
 from scaling.quantities import format_quantity as short
 from scaling.tables.observations import Convention
@@ -121,20 +124,15 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
-def answer(conventions: pd.DataFrame):
-    """Yield what each N says of the rule of thumb, by the methods that are ok."""
-    for N, rows in conventions.groupby("N", sort=False):
-        for row in pd.DataFrame(rows[rows.method.isin([*METHODS])]).to_dict("records"):
-            if row["status"] != "ok" or not np.isfinite(row[f"{RATIO}_low"]):
-                yield f"N {N}, {row['method']}: {row['status']}, no answer."
-                continue
-            low, value, high = (row[RATIO + end] for end in ("_low", "", "_high"))
-            side = "inside of" if low <= RULE <= high else "above" if high < RULE else "below"
-            yield (
-                f"N {N}, {row['method']}: {value:.3g} [{low:.3g}, {high:.3g}] tokens per "
-                f"parameter at {row['C']:.4g} FLOPs, the largest budget with a bowl; {RULE:g} lies "
-                f"{side} the interval."
-            )
+def answer(reports: Sequence[Report], C: float):
+    """Yield what each N says, and on which side of the rule of thumb that is."""
+    for report in reports:
+        told, (method, _) = " ".join(tell_report(report).found), report.recommended
+        if method is not None:
+            ratio = report[method].tokens_per_param(C)
+            side = "below" if ratio.low > RULE else "above" if ratio.high < RULE else "inside of"
+            told += f" {RULE:g} lies {side} the interval."
+        yield told
 
 
 def write_page(
@@ -165,7 +163,11 @@ def write_page(
 
 def trained_section(parts: dict[str, pd.DataFrame], planned: dict[str, int], own: pd.DataFrame):
     """How much of each part is there, by what, and whether tokens were seen more than once."""
-    told = [f"{name}: {len(parts[name])} of {n} runs" for name, n in planned.items()]
+    told = []
+    for name, n in planned.items():
+        rows = parts[name]
+        took = f", {rows.wall_s.sum() / 60:.1f} minutes of process time" if len(rows) else ""
+        told.append(f"{name}: {len(rows)} of {n} runs{took}")
     for C, rows in own.groupby("flops_budget") if len(own) else ():
         by = f"{', '.join(rows.device.unique())} in {', '.join(rows.precision.unique())}"
         told.append(f"{C:.4g} FLOPs, by {by}: {rows.epochs.max():.2g} epochs at most")
@@ -183,12 +185,15 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
         within = pd.DataFrame(
             runs[~(runs.flops_budget > 1.01 * top)]
         )  # no bowl stands for what has none
-        conventions = convention_table(fit_conventions(within, "counted", settings))
-    write_text(folder / "conventions.csv", conventions.to_csv(index=False))
+        reports = fit_conventions(within, "counted", settings)
+    write_text(folder / "conventions.csv", convention_table(reports).to_csv(index=False))
     write_text(folder / "minima.csv", minima.to_csv(index=False))
     found = minima[minima.method == "isoflop_power"]
     save_figure(predicted_figure(predictions, found), folder / "predicted.png")
-    yield Section("The answer", items=tuple(answer(conventions)), figures=("predicted",))
+    above = ", ".join(f"{C:.4g}" for C in sorted({*new.budget[new.budget > 1.01 * top]}))
+    open_bowls = (f"At {above} FLOPs no bowl closes: these runs are left out here.",)
+    told = tuple(answer(reports, top))
+    yield Section("The answer", open_bowls if above else (), told, figures=("predicted",))
     table = judge(predictions, new)
     write_text(folder / "verdicts.csv", table.to_csv(index=False))
     if len(table):

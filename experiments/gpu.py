@@ -8,7 +8,9 @@ Cost      each part under ten minutes of an H100; the same command goes on where
           the grid. small: all parts in under four minutes. With a larger corpus all seven budgets
           of the grid, hours
 Expected  the four budgets for which enwik8 suffices within ten minutes
-Result    results/benchmark-gpu, results/reference-gpu; without a GPU it says so and ends
+Result    17 of 20 cells, and four that check them, in five minutes of an H100: losses differ from
+          the CPU's by up to 0.02 nats, as those of two seeds do; 1.6 times the rate gains 0.013
+          nats at the wide end of a bowl. results/reference-gpu. Without a GPU it says so and ends
 """
 
 import os
