@@ -86,8 +86,8 @@ class PlanCommand:
     peak: str | None = None  # number format of the peak; None: bf16, else fp16
     precision: str = "bf16_mixed"  # of the memory: fp32, bf16_autocast, bf16_mixed, fp16_mixed
     n_sequences: float = 1  # sequences at once on each device, for the memory
-    seq_len: int | None = None  # context of the shape; None: derived from N
-    vocab_size: int | None = None  # None: derived from N
+    seq_len: int | None = None  # context of the shape; None: of the law's runs, or derived from N
+    vocab_size: int | None = None  # likewise
     ffn: str = "gelu"  # gelu, swiglu
     tied: bool = True  # the output head shares the token table
     recipe: str | None = None  # file for the recipe: .yaml for scaling.sweep; .py, .json: nanoGPT

@@ -15,6 +15,7 @@ from scaling.laws.compute import ComputeModel, fit_compute
 from scaling.laws.table import LAWS
 from scaling.tables.noise import SeedNoise, seed_noise
 from scaling.tables.observations import (
+    SETTING,
     Convention,
     RunsWarning,
     default_convention,
@@ -68,6 +69,8 @@ class Prepared:
         obs = obs if "cluster" in obs else obs.assign(cluster=np.arange(len(obs)))
         compute = fit_compute(obs) if {"N", "D", "C"} <= {*obs.columns} else ComputeModel()
         values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
+        settings = {name: obs[name].to_numpy(float) for name in SETTING if name in obs}
+        values |= {name: known for name, known in settings.items() if (known > 0).all()}
         if "C" in values and "budget" in obs:
             values["C"] = np.append(values["C"], obs.budget.dropna().to_numpy(float))
         sampled = {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}

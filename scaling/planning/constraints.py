@@ -100,6 +100,7 @@ def _find_shape(
             convention=request.law.fit.convention.N,
             seq_len=request.seq_len,
             vocab_size=request.vocab_size,
+            setting=request.law.setting,
             ffn=request.ffn,
             tied=request.tied,
         )

@@ -18,7 +18,7 @@ from scaling.laws.compute import ComputeModel
 from scaling.laws.frontier import optimum
 from scaling.laws.papers import PF_DAY, PUBLISHED_ALLOCATIONS, PUBLISHED_LAWS, hoffmann_optima
 from scaling.laws.table import LAWS
-from scaling.tables.observations import C_MEANING, N_MEANING, Convention
+from scaling.tables.observations import C_MEANING, N_MEANING, SETTING, Convention
 from scaling.tables.units import is_apart, name_factor
 
 SHIPPED = Path(__file__).with_name("besiroglu2024.json")
@@ -49,6 +49,12 @@ class LawSource:
     def reach(self) -> tuple[float, float] | None:
         """FLOPs of the smallest and largest run behind the law; None where nobody says."""
         return self.fit.sampled.get("C", self.runs)
+
+    @property
+    def setting(self) -> dict[str, int]:
+        """Vocabulary and context length of the runs behind the law, where they share one."""
+        ends = {name: self.fit.sampled.get(name, (0, 1)) for name in SETTING}
+        return {name: round(low) for name, (low, high) in ends.items() if low == high}
 
     def status(self, C: float) -> str:
         """Status of the optimum at C FLOPs; "extrapolated" beyond the runs."""

@@ -1,5 +1,6 @@
 """A shape one can build near the size that a law asks for, and what it costs exactly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,7 @@ def build(
     convention: str = "total",
     seq_len: int | None = None,
     vocab_size: int | None = None,
+    setting: Mapping[str, int] | None = None,
     **options: Any,
 ) -> BuildableShape:
     """Find a buildable shape near N parameters, and count it.
@@ -69,7 +71,10 @@ def build(
     convention : {"total", "non_embedding", "blocks", "as_given"}
         What N counts.
     seq_len, vocab_size : int, tokens, optional
-        Derived from N if omitted (`CONTEXTS`, `VOCABULARIES`), and named as assumptions.
+        If omitted, of the `setting`, else derived from N (`CONTEXTS`, `VOCABULARIES`); named as
+        assumptions.
+    setting : mapping, optional
+        vocab_size and seq_len of the runs behind the law, where they are known.
     **options
         ffn and tied of `scaling.shapes.shape.Shape`.
 
@@ -88,13 +93,13 @@ def build(
     >>> found.assumptions[0]
     'vocabulary 32,000: derived from N, none was named'
     """
-    assumptions = []
+    assumptions, of_runs = [], setting or {}
     if vocab_size is None:
-        vocab_size = _look_up(VOCABULARIES, N)
-        assumptions.append(f"vocabulary {vocab_size:,}: derived from N, none was named")
+        vocab_size, whence = _choose("vocab_size", of_runs, VOCABULARIES, N)
+        assumptions.append(f"vocabulary {vocab_size:,}: {whence}, none was named")
     if seq_len is None:
-        seq_len = _look_up(CONTEXTS, N)
-        assumptions.append(f"context {seq_len:,} tokens: derived from N, none was named")
+        seq_len, whence = _choose("seq_len", of_runs, CONTEXTS, N)
+        assumptions.append(f"context {seq_len:,} tokens: {whence}, none was named")
     refuse_context(seq_len, D)
     shape = nearest_shape(N, vocab_size, seq_len, convention=convention, **options)
     per_token, params = training_flops_per_token(shape), count_params(shape, convention)
@@ -197,6 +202,15 @@ def _list_widths(N: float, step: int) -> list[int]:
     middle = (N * 32 ** (2 / 3) / 24) ** (3 / 8)
     low, high = max(1, int(middle / 4 / step)), int(1.5 * middle / step) + 1
     return [step * n for n in range(low, high + 1)]
+
+
+def _choose(
+    name: str, of_runs: Mapping[str, int], table: tuple[tuple[float, int], ...], N: float
+) -> tuple[int, str]:
+    """A size that nobody named, and where it comes from."""
+    if name in of_runs:
+        return of_runs[name], "that of the law's runs"
+    return _look_up(table, N), "derived from N"
 
 
 def _look_up(table: tuple[tuple[float, int], ...], N: float) -> int:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from scaling.tables.noise import find_plateaus, on_plateau
 
+SETTING = ("vocab_size", "seq_len")  # of a model, beside its size: what a law's N and L go with
 FURTHER = {"S": "steps", "batch": "batch_tokens", "S_min": "S_min", "B_crit": "B_crit"} | {
-    "vocab_size": "vocab_size"
+    name: name for name in SETTING
 }
 N_COLUMNS = {
     "total": ("total_params",),
@@ -128,8 +129,8 @@ def observations(
     -------
     obs : DataFrame with columns run_id, N (parameters), D (tokens), C (FLOPs), L (nats/token),
         budget (FLOPs), weight, cluster, repeat; and where the table has them for every run, S
-        (steps), batch (tokens), U (unique tokens), S_min, B_crit, vocab_size. One row per finished
-        run.
+        (steps), batch (tokens), U (unique tokens), S_min, B_crit, vocab_size, seq_len. One row per
+        finished run.
     excluded : DataFrame with columns run_id, reason; one row per run that did not, that a filter
         left out before (`attrs["excluded"]`), or whose budget is on a plateau.
 

@@ -142,6 +142,26 @@ def test_assumptions_are_notes():
     assert (said.conversions.utilisation == 0.3).all()
 
 
+def test_a_shape_has_the_vocabulary_and_the_context_of_the_laws_own_runs(grid):
+    runs = grid(noise=0.01).assign(vocab_size=512, seq_len=64)
+    fit = scaling.fit_law(runs, bootstrap=0)
+    shape = make_plan(1e13, fit).shape
+    assert (shape.shape.vocab_size, shape.shape.seq_len) == (512, 64)
+    assert all("that of the law's runs" in line for line in shape.assumptions)
+    named = make_plan(1e13, fit, vocab_size=300).shape
+    assert (named.shape.vocab_size, named.shape.seq_len) == (300, 64)
+
+
+def test_runs_of_several_contexts_name_none(grid):
+    runs = grid(noise=0.01)
+    runs = runs.assign(vocab_size=512, seq_len=[64, 128] * (len(runs) // 2))
+    with pytest.warns(scaling.RunsWarning, match="seq_len"):
+        fit = scaling.fit_law(runs, bootstrap=0)
+    shape = make_plan(1e13, fit).shape
+    assert "vocabulary 512: that of the law's runs" in shape.assumptions[0]
+    assert "derived from N" in shape.assumptions[1]
+
+
 def test_a_users_own_fit_plans(grid):
     fit = scaling.fit_law(grid(noise=0.01), bootstrap=20)
     plan = make_plan(1e13, fit, compare=True)
