@@ -6,9 +6,9 @@ Question  tokens/s and share of the measured matmul peak (MFU) for five widths, 
 Command   python experiments/benchmark_gpu.py [small] [limit=540] [results=results]
 Cost      under ten minutes on one GPU; small: under two. Measured rows are kept, and not again
 Expected  a graph is several times a plain loop at width 64, and little more at 768
-Result    an H100, width 64: 9.11 times a plain loop, 33.83 times with 16 workers (MPS); width 256:
-          2.21 times, 3.16 compiled, 12.4% of the matmul peak. results/benchmark-gpu; wider ones
-          and batched seeds are not measured yet. Without a GPU it says so and ends
+Result    an H100, width 64: 9.11 times a plain loop, 33.83 times by 16 models side by side (MPS);
+          width 256: 2.21 times, 3.16 compiled, 12.4% of the matmul peak. Wider ones and batched
+          seeds are not measured yet. results/benchmark-gpu; without a GPU it says so and ends
 """
 
 import sys
@@ -32,7 +32,8 @@ from scaling.training.casting import set_products
 from scaling.training.grid import GridConfig, plan_cells
 from scaling.training.optim import OptimConfig
 from scaling.training.origins import ask_worker
-from scaling.training.sharing import find_mps, measure_together, side_by_side
+from scaling.training.service import find_service, side_by_side
+from scaling.training.sharing import measure_together
 from scaling.training.worker import settle_process
 
 DEVICE, MEASURED_S, PRECISION = "cuda:0", 1.5, "bf16"
@@ -187,7 +188,7 @@ def page(table, rates, machine, left):
 Made by `python experiments/benchmark_gpu.py` on {machine.replace("_", " ")}; precision={PRECISION},
 context 256, vocabulary 1024. tokens/s of all models together; MFU is counted training FLOP/s over
 the measured peak of {PRECISION} products of {PEAK_SIZE} x {PEAK_SIZE} matrices (TFLOP/s: {said}).
-NVIDIA's multi-process service (MPS): {find_mps()}.
+NVIDIA's multi-process service (MPS): {find_service()}.
 
 {kinds}
 
@@ -203,7 +204,7 @@ def main():
     given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     limit = float(given.get("limit", 90 if small else 540))
     folder = Path(given.get("results", "results")) / "benchmark-gpu"
-    with side_by_side(DEVICE):  # before the first process
+    with side_by_side():
         text = measure(small, limit, folder)
     write_text(folder / "README.md", text)
     print(text)

@@ -22,6 +22,7 @@ from scaling.fitting.prepared import prepare
 from scaling.fitting.report import Report
 from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
+from scaling.pages.answer import ANSWER
 from scaling.pages.fit_answer import tell_report
 from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
 from scaling.quantities import format_quantity as short
@@ -33,8 +34,6 @@ ONE_SETTING = ("grid", "seed", "again")  # parts that are fitted with the runs b
 SIDES = ("context", "vocabulary")
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
-MADE = """Made by `python experiments/extended.py predict` and `page`, with the training between
-them: what every law predicts was committed before the first of these runs."""
 
 
 def gather(folder: Path) -> pd.DataFrame:
@@ -124,38 +123,57 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
-def answer(reports: Sequence[Report], C: float):
-    """Yield what each N says, and on which side of the rule of thumb that is."""
+def answer_section(reports: Sequence[Report], C: float, odd: Sequence[str]):
+    """What each N says, and on which side of the rule of thumb that is; then what to distrust."""
+    told, table = [], convention_table(reports)
     for report in reports:
-        told, (method, _) = " ".join(tell_report(report).found), report.recommended
+        said, (method, _) = " ".join(tell_report(report).found), report.recommended
         if method is not None:
             ratio = report[method].tokens_per_param(C)
             side = "below" if ratio.low > RULE else "above" if ratio.high < RULE else "inside of"
-            told += f" {RULE:g} lies {side} the interval."
-        yield told
+            said += f" {RULE:g} lies {side} the interval."
+        told.append(said)
+    method, reason = reports[0].recommended
+    text = (*told, f"Why {method}: {reason}.", "What to distrust:")
+    doubts = (*odd, *tell_report(reports[0], table).doubts)
+    return Section(ANSWER, text, doubts, figures=("predicted",))
 
 
 def write_page(
-    folder: Path, title: str, before: pd.DataFrame, planned: dict[str, int], settings
+    folder: Path,
+    lead: str,
+    before: pd.DataFrame,
+    planned: dict[str, int],
+    cells: Sequence[tuple[float, int]],
+    settings: FitSettings,
 ) -> str:
-    """Write the tables and the page of what there is; return the page."""
+    """Write the tables and the page of what there is; return the page.
+
+    `lead` is its title and how it was made; `planned` tells how many runs each part has, `cells`
+    the budgets (FLOPs) and widths of the grid.
+    """
     parts = {name: gather(folder / "records" / name) for name in planned}
     main = [table for name, table in parts.items() if len(table) and name in ONE_SETTING]
     own = pd.concat(main, ignore_index=True) if main else pd.DataFrame()
     sections = [trained_section(parts, planned, own)]
     if main:
+        there = {*zip(own.flops_budget.round(-9), own.width, strict=True)}
+        missing = [
+            f"width {w} at {C:.4g} FLOPs" for C, w in cells if (round(C, -9), w) not in there
+        ]
         runs = pd.concat([before, own], ignore_index=True)
         alike = [table for name, table in parts.items() if name not in SIDES]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
-        sections = [*found_sections(folder, own, runs, settings), *twins, *sections]
+        found = found_sections(folder, own, runs, missing, settings)
+        sections = [*found, *twins, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
         write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
     sides = {name: parts[name] for name in SIDES if name in parts}
     if any(map(len, sides.values())):
         sections.append(side_section(side_rows(before, sides, settings)))
     left = sum(n - len(parts[name]) for name, n in planned.items())
-    lead = f"# {title}\n\n{MADE}"
-    lead += f"\n\n**Not finished: {left} runs are missing**, see the end." if left else ""
+    lead += ": what every law\npredicts was committed before the first of these runs."
+    lead += f"\n\n**Not finished: {left} runs are missing.**" if left else ""
     page = f"{lead}\n\n{markdown(sections)}\n"
     write_text(folder / "README.md", page)
     return page
@@ -174,13 +192,22 @@ def trained_section(parts: dict[str, pd.DataFrame], planned: dict[str, int], own
     return Section("What is trained", items=tuple(told))
 
 
-def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings):
-    """Yield the answer, verdicts on predictions, and the bowls."""
-    predictions = pd.read_csv(folder / "predictions.csv")
+def found_sections(
+    folder: Path, own: pd.DataFrame, runs: pd.DataFrame, missing: Sequence[str], settings
+):
+    """Yield the answer, verdicts on predictions, and the bowls; of budgets above those before."""
+    known = 1.01 * runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
+    read = (pd.read_csv(folder / f"{name}.csv") for name in ("predictions", "predicted_runs"))
+    predictions, predicted_runs = (table[table.C.gt(known)] for table in read)
     minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
-    known = runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
-    new = pd.DataFrame(minima[minima.budget > 1.01 * known])
+    new = pd.DataFrame(minima[minima.budget > known])
     top = max(new.budget[new.status == "ok"], default=known)
+    odd = [f"Not trained: {', '.join(missing)}."] if missing else []
+    if wide := sorted({*new.budget[new.budget > 1.01 * top]}):
+        at = ", ".join(f"{C:.4g}" for C in wide)
+        odd.append(f"At {at} FLOPs no bowl closes: these runs are left out.")
+    if (seen := own.epochs[own.flops_budget <= 1.01 * top].max()) > 1:
+        odd.append(f"Tokens are seen up to {seen:.2g} times, most by the smallest models.")
     with warnings.catch_warnings(action="ignore"):
         within = pd.DataFrame(
             runs[~(runs.flops_budget > 1.01 * top)]
@@ -190,15 +217,12 @@ def found_sections(folder: Path, own: pd.DataFrame, runs: pd.DataFrame, settings
     write_text(folder / "minima.csv", minima.to_csv(index=False))
     found = minima[minima.method == "isoflop_power"]
     save_figure(predicted_figure(predictions, found), folder / "predicted.png")
-    above = ", ".join(f"{C:.4g}" for C in sorted({*new.budget[new.budget > 1.01 * top]}))
-    open_bowls = (f"At {above} FLOPs no bowl closes: these runs are left out here.",)
-    told = tuple(answer(reports, top))
-    yield Section("The answer", open_bowls if above else (), told, figures=("predicted",))
+    yield answer_section(reports, top, odd)
     table = judge(predictions, new)
     write_text(folder / "verdicts.csv", table.to_csv(index=False))
     if len(table):
         yield verdict_section(table)
-    losses = judge_runs(pd.read_csv(folder / "predicted_runs.csv"), own)
+    losses = judge_runs(predicted_runs, own)
     write_text(folder / "losses.csv", losses.to_csv(index=False))
     columns = (shown("N"), shown("method", "law"), shown("runs"), shown("held", write=".0%"))
     columns += (shown("rms", "rms error", ".2%"), shown("bias", write="+.2%"))

@@ -218,7 +218,8 @@ def train_missing(
     """Train plan minus done and show how far it is."""
     from scaling.training import pool
     from scaling.training.calibration import choose_kernels
-    from scaling.training.sharing import choose_workers, side_by_side
+    from scaling.training.service import side_by_side
+    from scaling.training.sharing import choose_workers, may_share
 
     for line in records.set_flawed_aside(folder, cells):
         console.print(line)
@@ -251,8 +252,8 @@ def train_missing(
         else:
             alone = config.parallel.mode == "none"
             mode = config.compile if alone else "never"
-            if device.startswith("cuda") and alone and config.workers != 1 and len(trunks) > 1:
-                held.enter_context(side_by_side(device))
+            if alone and may_share(trunks, device, config.workers):
+                held.enter_context(side_by_side())
                 if config.workers is None:
                     workers = choose_workers(trunks, device, folder, console.print)
             kernels = choose_kernels(trunks, mode, device, folder, workers, console.print)

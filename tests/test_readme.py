@@ -56,7 +56,7 @@ def test_its_answers_are_those_of_the_committed_sweeps():
         [row] = [row for row in section.splitlines() if row.startswith("|") and f"/{name}/" in row]
         assert [cell.strip() for cell in row.split(" | ")[1:]] == [C, N, D, ratio, f"{a} |"]
         for said in re.findall(r"(\d+) GPTs|([\d.]+) minutes", row):
-            kind = r"{} (runs on|of \d+ runs)" if said[0] else "{}[.\\d]* minutes of process time"
+            kind = r"{} (runs on|of \d+ runs)" if said[0] else r"{}(\.\d+)? minutes of process"
             assert re.search(kind.format(re.escape(said[0] or said[1])), page)
 
 
@@ -114,11 +114,32 @@ def test_its_speed_on_a_gpu_is_that_of_the_committed_benchmark():
     table = pd.read_csv(ROOT / "results" / "benchmark-gpu" / "benchmark.csv")
     speed = table.set_index(["shape", "kind", "models"]).tokens_per_s
     times = {key: speed[key] / speed[key[0], "plain", 1] for key in speed.index}
-    narrow = f"{times['64x3', 'graph', 1]:.1f} times as fast as a plain loop at width 64"
-    many = f"{times['64x3', 'workers', 16]:.1f} times with sixteen workers"
-    wide = f"{times['256x8', 'graph', 1]:.1f} times, compiled {times['256x8', 'compiled', 1]:.1f}"
+    narrow = f"{times['64x3', 'graph', 1]:.1f} times as fast as a plain loop's at width 64"
+    many = f"sixteen models side by side train {times['64x3', 'workers', 16]:.1f} times"
+    fast, faster = times["256x8", "graph", 1], times["256x8", "compiled", 1]
+    wide = f"at width 256 a step is {fast:.1f} times as fast, compiled {faster:.1f} times"
     for said in (narrow, many, wide):
         assert said in words(README)
+
+
+def test_what_laws_said_beforehand_is_what_was_committed():
+    said = pd.read_csv(ROOT / "results" / "reference-gpu" / "predictions.csv")
+    said = said[(said.N == "total") & (said.C == 1.024e15)]
+    for rows, words_ in (
+        (said, "they said {} to {}"),
+        (said[said.fit_status == "ok"], "ok {} to {}"),
+    ):
+        ends = (f"{end:.3g}" for end in (rows.tokens_per_param.min(), rows.tokens_per_param.max()))
+        assert words_.format(*ends) in words(README)
+
+
+def test_what_another_vocabulary_says_is_what_the_record_says():
+    page = (ROOT / "results" / "extended-enwik8-cpu" / "README.md").read_text()
+    rows = {
+        r.split(" | ")[1]: r.split(" | ")[5] for r in page.splitlines() if " | 128 | total" in r
+    }
+    said = f"4,096 tokens say {rows['4096']} where 1,024 say {rows['1024'].split()[0]}."
+    assert said in words(README)
 
 
 def summarise(ratio):

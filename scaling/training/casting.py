@@ -6,7 +6,7 @@ import torch
 from torch.amp.grad_scaler import GradScaler
 
 from scaling.models.build import Model
-from scaling.models.kernels import PRODUCTS, Kernels
+from scaling.models.kernels import Kernels
 from scaling.models.native import library
 from scaling.models.quantised import train_in_float8, train_quantised
 from scaling.training.precision import parse_precision, refuse_device
@@ -51,10 +51,11 @@ def settle_kernels(
 ) -> tuple[Kernels, str]:
     """Return the kernels that a training gets, and why they are not our own where those were meant.
 
-    Ours are for one process and fp32 on a CPU, and want a C compiler, or what it made before.
+    Ours are for one process and fp32 on a CPU, and want a C compiler, or what it made before; on
+    another device torch computes all.
     """
     if device != "cpu":
-        return replace(kernels, product=PRODUCTS[0], native=False), ""
+        return Kernels(compiled=kernels.compiled), ""
     if not kernels.native:
         return kernels, ""
     missing = library()

@@ -1,19 +1,9 @@
-"""How many workers share a GPU: measured, since one tiny model leaves most of it idle.
-
-Without MPS (NVIDIA's service that lets kernels of several processes run side by side) the GPU
-takes the processes in turns, which only fills the gaps that each leaves between its launches; so
-a sweep runs that service for itself where it is installed.
-"""
+"""How many workers share a GPU: measured, since one tiny model leaves most of it idle."""
 
 import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +15,7 @@ from scaling.training.calibration import machine_key, random_training, take_step
 from scaling.training.cells import Cell, Trunk, expected_cost
 from scaling.training.origins import die_with_parent, forkserver
 from scaling.training.pool import default_workers
+from scaling.training.service import find_service
 from scaling.training.worker import settle_process
 
 TRIED = (1, 2, 4, 8, 16)  # workers per GPU
@@ -33,12 +24,6 @@ TRIAL_S = 2.0
 STEPS = 50  # between two looks at the clock
 PATIENCE_S = 120.0  # with a trial that says nothing
 SHORT_FLOPS = 1e14  # below, a sweep on a GPU is over before the trial is
-MPS = "nvidia-cuda-mps-control"
-ANSWER_S = 20.0  # within which the service starts, serves a first process and ends
-TOUCH = """import ctypes
-driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
-raise SystemExit(driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
-"""  # a program that fails where the driver gives no context
 
 
 @dataclass(frozen=True)
@@ -49,19 +34,28 @@ class Sharing:
     shape: str
     workers: int  # per GPU
     steps_per_s: dict[str, float]  # of all workers of one GPU together, by their number
-    mps: str  # see `find_mps`
+    mps: str  # see `scaling.training.service.find_service`
+
+
+def may_share(trunks: Sequence[Trunk], device: str, workers: int | None) -> bool:
+    """Tell whether a GPU may get several workers: asked for, or enough to do to try that."""
+    if not device.startswith("cuda"):
+        return False
+    n_gpus = default_workers(device)
+    if workers is not None:
+        return min(workers, len(trunks)) > n_gpus
+    most = min(len(trunks), default_workers("cpu"))
+    return most > n_gpus and sum(trunk.flops for trunk in trunks) >= SHORT_FLOPS
 
 
 def choose_workers(trunks: Sequence[Trunk], device: str, folder: Path, report: Report) -> int:
     """Say how many workers train at a time, over all GPUs; `workers.json` in the folder keeps it.
 
     Twice as many are tried as long as that brings a tenth more steps per second and all of them
-    find memory; the trunk of middle cost stands for all.
+    find memory; the trunk of middle cost stands for all. For trunks that `may_share`.
     """
     n_gpus = default_workers(device)
     most = min(len(trunks), default_workers("cpu"))
-    if most <= n_gpus or sum(trunk.flops for trunk in trunks) < SHORT_FLOPS:
-        return n_gpus
     path, machine = folder / "workers.json", machine_key(device)
     if (known := _read(path, machine)) is not None:
         return min(most, n_gpus * known)
@@ -77,7 +71,7 @@ def choose_workers(trunks: Sequence[Trunk], device: str, folder: Path, report: R
                 break
     chosen = choose(found)
     speeds = {str(n): round(speed, 3) for n, speed in found.items()}
-    sharing = Sharing(machine, cell.shape.label, chosen, speeds, find_mps())
+    sharing = Sharing(machine, cell.shape.label, chosen, speeds, find_service())
     write_text(path, json.dumps(asdict(sharing), indent=1))
     told = ", ".join(f"{n}: {speed:.0f}" for n, speed in found.items())
     report(f"workers: {chosen} per GPU (steps/s by workers {told}; MPS {sharing.mps})")
@@ -149,55 +143,12 @@ def _train_when_told(cell: Cell, device: str, kernels: Kernels, pipe: Connection
             pipe.send(steps / elapsed)
 
 
-@contextlib.contextmanager
-def side_by_side(device: str) -> Iterator[None]:
-    """Let the processes that start meanwhile compute on a GPU at the same time, by MPS.
-
-    Where the service is installed and does not run, one of our own does for as long, through pipes
-    in a folder of its own: no other user of the GPU meets it. It must be entered before the first
-    worker starts, which inherits where the pipes are.
-    """
-    if not device.startswith("cuda") or find_mps() != "not started":
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as pipes:
-        own = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), pipes)
-        os.environ |= own
-        try:
-            if _tell([MPS, "-d"]) and _tell([sys.executable, "-c", TOUCH]):
-                yield
-                return
-        finally:
-            _tell([MPS], "quit\n")
-            for name in own:
-                os.environ.pop(name)
-    yield  # it does not serve us: a container, or another user's service
-
-
-def _tell(command: list[str], words: str = "") -> bool:
-    """Run a command to its end; whether it did all right."""
-    try:
-        done = subprocess.run(
-            command, input=words, text=True, capture_output=True, timeout=ANSWER_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def find_mps() -> str:
-    """Say whether NVIDIA's multi-process service is there: "running", "not started" or "absent"."""
-    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
-    if (pipes / "control").exists():
-        return "running"
-    return "not started" if shutil.which(MPS) else "absent"
-
-
 def _read(path: Path, machine: str) -> int | None:
-    """Workers per GPU as an earlier sweep into this folder found them on such a machine."""
+    """Workers per GPU as an earlier sweep into this folder found them, as things are now."""
     try:
         kept = json.loads(path.read_text("utf-8"))
-        workers = kept["workers"] if kept["machine"] == machine else None
+        alike = kept["machine"] == machine and kept["mps"] == find_service()
+        workers = kept["workers"] if alike else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return workers if type(workers) is int and workers >= 1 else None

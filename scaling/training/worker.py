@@ -47,6 +47,7 @@ from scaling.training.records import (
     write_record,
 )
 from scaling.training.saved import load_start, save_model
+from scaling.training.service import join_service
 from scaling.training.strategy import ALONE, ParallelConfig
 from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
 
@@ -254,6 +255,7 @@ def settle_process(device: str = "cpu") -> None:
     # what one worker has compiled the next one reads
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     if device.startswith("cuda"):
+        join_service()
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         # or every new tensor is filled with NaN, by a kernel of its own

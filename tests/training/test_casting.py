@@ -9,9 +9,11 @@ import torch
 from recipes import TINY
 
 from scaling.models.build import build_model
+from scaling.models.kernels import STOCK
 from scaling.shapes.shape import Shape
-from scaling.training.casting import cast, set_products
+from scaling.training.casting import cast, set_products, settle_kernels
 from scaling.training.saved import load_model, read_weights, save_model
+from scaling.training.strategy import ALONE
 from scaling.training.trunk import TrunkTraining, window_losses
 
 SHAPE = Shape(vocab_size=16, seq_len=8, n_layers=1, width=16, n_heads=1)
@@ -91,6 +93,13 @@ def test_tf32_trains_on_a_gpu():
         assert [*trunk("tf32", device="cuda").run()][-1].loss < 0.1
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_on_a_gpu_torch_computes_all():
+    settled, why = settle_kernels(STOCK, "bf16", ALONE, "cuda:0")
+    assert (settled.label, why) == ("torch", "")
+    wished = replace(STOCK, compiled=True)
+    assert settle_kernels(wished, "bf16", ALONE, "cuda:0")[0].label == "torch-compiled"
 
 
 def test_only_tf32_rounds_the_products_of_fp32():

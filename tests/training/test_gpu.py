@@ -17,7 +17,8 @@ from scaling.training.calibration import machine_key
 from scaling.training.cells import group_trunks
 from scaling.training.optim import OptimConfig
 from scaling.training.origins import ask_worker
-from scaling.training.sharing import measure_together, side_by_side
+from scaling.training.service import side_by_side
+from scaling.training.sharing import measure_together
 from scaling.training.trunk import Branching, Outcome, Point, TrunkTraining
 from scaling.training.worker import settle_process
 
@@ -171,5 +172,5 @@ def names_a_gpu():
 
 def test_two_workers_share_a_gpu(plan_noise):
     [trunk, *_] = group_trunks(plan_noise([2e11], OptimConfig(batch_tokens=1024)))
-    with side_by_side("cuda:0"):
+    with side_by_side():
         assert [n for n, _ in measure_together(trunk.cells[0], "cuda:0", (1, 2))] == [1, 2]

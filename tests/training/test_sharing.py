@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from scaling.training import pool, sharing
@@ -8,13 +5,7 @@ from scaling.training.cells import group_trunks
 from scaling.training.optim import OptimConfig
 from scaling.training.pool import Failure
 from scaling.training.records import CHECKPOINTS_ONLY
-from scaling.training.sharing import (
-    choose,
-    choose_workers,
-    find_mps,
-    measure_together,
-    side_by_side,
-)
+from scaling.training.sharing import choose, choose_workers, may_share, measure_together
 
 
 @pytest.fixture
@@ -66,77 +57,24 @@ def test_workers_are_measured_once_and_kept(trunks, gpu, tmp_path):
     assert len(gpu) == 8
 
 
-def test_few_trunks_or_little_work_are_not_measured(trunks, plan_noise, gpu, tmp_path):
+def test_few_trunks_or_little_work_do_not_share_unless_asked_to(trunks, plan_noise, gpu):
     short = group_trunks(plan_noise([2e8, 3e8], OptimConfig(batch_tokens=256)))
-    assert choose_workers(short * 4, "cuda", tmp_path, print) == 1
-    assert choose_workers(trunks[:1], "cuda", tmp_path, print) == 1
-    assert gpu == []
+    assert may_share(trunks * 2, "cuda", None)
+    assert not may_share(trunks[:1], "cuda", None)
+    assert not may_share(short * 4, "cuda", None)
+    assert may_share(short * 4, "cuda", 2)
+    assert not may_share(trunks * 2, "cuda", 1)
+    assert not may_share(trunks * 2, "cpu", 4)
 
 
-def test_the_service_for_several_processes_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_mps() == "absent"
-    program = tmp_path / sharing.MPS
-    program.touch(mode=0o755)
-    assert find_mps() == "not started"
-    (tmp_path / "control").touch()
-    assert find_mps() == "running"
-
-
-SERVICE = """#!/bin/sh
-if [ "$1" = -d ]; then touch "$CUDA_MPS_PIPE_DIRECTORY/control"; exit $STATUS; fi
-read word && [ "$word" = quit ] && echo "$CUDA_MPS_PIPE_DIRECTORY" >> "$ENDED"
-"""
-
-
-@pytest.fixture
-def service(tmp_path, monkeypatch):
-    """A service that is installed and not running, and serves; the file that its end is told to."""
-    program, ended = tmp_path / sharing.MPS, tmp_path / "ended"
-    program.write_text(SERVICE)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("ENDED", str(ended))
-    monkeypatch.setenv("STATUS", "0")
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
-    monkeypatch.setattr(sharing, "TOUCH", "")
-    return ended
-
-
-def pipes():
-    return os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
-
-
-def test_a_service_of_our_own_runs_for_as_long_as_it_is_wanted(service):
-    with pytest.raises(KeyboardInterrupt), side_by_side("cuda"):
-        own = pipes()
-        assert find_mps() == "running" and not service.exists()
-        raise KeyboardInterrupt
-    assert service.read_text().split() == [own]
-    assert pipes() is None and not Path(own).exists()
-
-
-@pytest.mark.parametrize("fault", ["start", "touch"])
-def test_a_service_that_does_not_serve_is_ended_and_forgotten(service, monkeypatch, fault):
-    monkeypatch.setenv("STATUS", "1" if fault == "start" else "0")
-    monkeypatch.setattr(sharing, "TOUCH", "raise SystemExit(100)" if fault == "touch" else "")
-    with side_by_side("cuda:0"):
-        assert pipes() is None and service.exists()
-
-
-def test_a_service_of_others_is_used_as_it_is(service, tmp_path, monkeypatch):
-    (tmp_path / "control").touch()
-    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    with side_by_side("cuda"):
-        assert pipes() == str(tmp_path)
-    assert not service.exists()
-
-
-def test_a_cpu_needs_no_service(service):
-    with side_by_side("cpu"):
-        assert pipes() is None
-    assert not service.exists()
+def test_what_was_measured_without_the_service_is_measured_again_with_it(
+    trunks, gpu, tmp_path, monkeypatch
+):
+    many = trunks * 8
+    choose_workers(many, "cuda", tmp_path, print)
+    monkeypatch.setattr(sharing, "find_service", lambda: "running")
+    choose_workers(many, "cuda", tmp_path, print)
+    assert len(gpu) == 8
 
 
 def test_a_gpu_without_room_is_known_by_what_failed(trunks, tmp_path):
