@@ -27,9 +27,13 @@ CAPTIONS = {  # of figures whose page calls them by a name only
 def list_figures() -> str:
     """Every committed record: its title, the command that made it, its figures."""
     kept = re.findall(r"^!results/([\w-]+)/$", (ROOT / ".gitignore").read_text(), re.MULTILINE)
-    pages = [page for name in kept for page in (ROOT / "results" / name).rglob("README.md")]
-    pages = [page for page in pages if "models" not in page.parts]  # a model's own card
+    pages = [page for name in kept for page in _find(ROOT / "results" / name, "README.md")]
     return "\n".join(_describe(page) for page in sorted(pages))
+
+
+def _find(folder: Path, name: str) -> list[Path]:
+    """Files of this name that are committed: no model's own card, and no page of a part."""
+    return [p for p in folder.rglob(name) if not {"models", "records"} & {*p.parts}]
 
 
 def _describe(page: Path) -> str:
@@ -39,7 +43,7 @@ def _describe(page: Path) -> str:
     command = f"`{command}`" if made and "`" not in command else command
     lines = [f"### {text.splitlines()[0].removeprefix('# ')}"]
     lines += [f"[{where}]({where}/README.md), made by {command}."]
-    for html in sorted(page.parent.rglob("report.html")):
+    for html in sorted(_find(page.parent, "report.html")):
         lines[1] += f" To look into: [{(name := html.relative_to(ROOT / 'results'))}]({name})."
     said = {Path(target).name: alt for alt, target in FIGURE.findall(text)}
     figures = sorted(page.parent.glob("*.png"))
