@@ -86,6 +86,9 @@ def test_its_fits_are_those_that_the_code_finds_today(record):
     assert kept.index.tolist() == now.index.tolist()
     for quantity in ("N_opt", "D_opt", "L_opt", "tokens_per_param"):
         np.testing.assert_allclose(kept[quantity], now[quantity], rtol=1e-5)
+    answer = load_fit(record / "answer.json")
+    for name, ends in report[answer.method].sampled.items():
+        assert answer.sampled[name] == pytest.approx(ends, rel=1e-9)
 
 
 def test_every_run_of_it_finished(record):
@@ -177,6 +180,30 @@ def test_every_bowl_of_the_reference_closes_and_the_ratio_rises():
     assert bowls.status.tolist() == ["ok"] * 7
     assert (bowls.N_opt.diff().dropna() > 0).all()
     assert bowls.tokens_per_param.iloc[-1] > 1.4 * bowls.tokens_per_param.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "before"),
+    [
+        ("extended-enwik8-cpu", "reference-enwik8-cpu"),
+        ("reference-gpu", "extended-enwik8-cpu"),
+    ],
+)
+def test_nothing_that_was_known_counts_as_predicted(record, before):
+    folder = ROOT / "results" / record
+    known = 1.01 * pd.read_csv(ROOT / "results" / before / "runs.csv").flops_budget.max()
+    runs = pd.read_csv(folder / "runs.csv")
+    runs = runs[runs.part.isin(["grid", "seed", "again"])]
+    assert pd.read_csv(folder / "verdicts.csv").C.min() > known
+    assert {*pd.read_csv(folder / "losses.csv").runs} == {int((runs.flops_budget > known).sum())}
+
+
+@pytest.mark.parametrize("record", ["extended-enwik8-cpu", "reference-gpu"])
+def test_twenty_lies_above_what_the_largest_bowls_say(record):
+    table = pd.read_csv(ROOT / "results" / record / "conventions.csv")
+    quoted = table[(table.method == "isoflop_power") & (table.status == "ok")]
+    assert {*quoted.N} == {"total", "non_embedding"}
+    assert quoted.tokens_per_param_high.max() < 20
 
 
 @pytest.mark.parametrize(("family", "budgets"), [("gpt", 7), ("bert", 3), ("t5", 5)])

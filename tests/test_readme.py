@@ -16,6 +16,7 @@ import pytest
 from scipy.stats import gmean
 from test_conf import LAUNCHERS, composed
 
+import scaling
 from scaling.commandline import resolve
 from scaling.fitting.estimate import Status
 from scaling.sweep import SweepConfig
@@ -131,6 +132,11 @@ def test_what_laws_said_beforehand_is_what_was_committed():
     ):
         ends = (f"{end:.3g}" for end in (rows.tokens_per_param.min(), rows.tokens_per_param.max()))
         assert words_.format(*ends) in words(README)
+
+
+def test_what_published_runs_say_is_what_a_plan_says():
+    e = scaling.make_plan("5.76e23").tokens_per_param
+    assert f"says {e.value:.1f} [{e.low:.1f}, {e.high:.1f}] at 5.76e23 FLOPs" in words(README)
 
 
 def test_what_another_vocabulary_says_is_what_the_record_says():
