@@ -36,11 +36,16 @@ SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
 
 
-def gather(folder: Path) -> pd.DataFrame:
-    """Finished runs of one sweep, from its records; empty if there are none."""
-    rows = [json.loads(path.read_text())["row"] for path in sorted(folder.glob("records/*.json"))]
-    rows = [row for row in rows if row.get("status") in ("ok", "diverged")]
-    return load_runs(pd.DataFrame(rows)) if rows else pd.DataFrame()
+def gather(folder: Path, part: str) -> pd.DataFrame:
+    """Finished runs of a part: of its records, and what runs.csv keeps of earlier ones."""
+    paths = sorted((folder / "records" / part).glob("records/*.json"))
+    rows = [json.loads(path.read_text())["row"] for path in paths]
+    new = pd.DataFrame([row for row in rows if row.get("status") in ("ok", "diverged")])
+    if (folder / "runs.csv").is_file():
+        kept = load_runs(folder / "runs.csv")
+        kept = kept[kept.part.eq(part) & ~kept.run_id.isin(new.get("run_id", []))]
+        new = pd.concat([new, kept.drop(columns="part")], ignore_index=True)
+    return load_runs(new) if len(new) else pd.DataFrame()
 
 
 def fit_minima(runs: pd.DataFrame, N: str, settings: FitSettings) -> pd.DataFrame:
@@ -152,7 +157,7 @@ def write_page(
     `lead` is its title and how it was made; `planned` tells how many runs each part has, `cells`
     the budgets (FLOPs) and widths of the grid.
     """
-    parts = {name: gather(folder / "records" / name) for name in planned}
+    parts = {name: gather(folder, name) for name in planned}
     main = [table for name, table in parts.items() if len(table) and name in ONE_SETTING]
     own = pd.concat(main, ignore_index=True) if main else pd.DataFrame()
     sections = [trained_section(parts, planned, own)]
