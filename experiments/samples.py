@@ -7,7 +7,8 @@ Expected  the GPT writes words that hang together for a few tokens; BERT, which 
           fills more gaps right than T5, whose gaps are longer; examples in the prompt do not help
 Result    the GPT at 3.79 nats/token names 23.8% of the next tokens (the unigram guess 2.5%) and
           writes in circles when greedy; of solved examples in the prompt it learns little: 46.8%
-          right without, 55.5% with eight, chance 50 %. results/samples/gpt
+          right without, 55.5% with eight, chance 50 %. The BERT fills 135 of 640 gaps of one token,
+          the T5 6 of 192 longer ones. results/samples
 """
 
 import os
