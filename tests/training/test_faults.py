@@ -88,7 +88,7 @@ def ages(folder):
     """When every whole record of a result was written."""
     found = {}
     for path in folder.glob("records/*.json"):
-        with suppress(ValueError):
+        with suppress(ValueError, FileNotFoundError):  # cut short, or just set aside
             if json.loads(path.read_text())["row"]["status"] == "ok":
                 found[path.name] = path.stat().st_mtime_ns
     return found
@@ -105,14 +105,17 @@ def undisturbed(tmp_path_factory):
     return tables(cwd), wall_s / 2
 
 
-def wait(sweep, folder, chance, seconds):
-    """Let the sweep run for a while: three times of four into training, else anywhere before."""
+def wait(sweep, folder, chance, seconds, cells):
+    """Let the sweep run for a while: three times of four into training, else anywhere before.
+
+    Not beyond its last cell but one, however fast it is now.
+    """
     deadline = time.monotonic() + chance.uniform(0, 5)
     if chance.random() < 0.75:
         while not (folder / "checkpoints").exists() and sweep.poll() is None:
             time.sleep(0.01)
         deadline = time.monotonic() + chance.uniform(0, seconds)
-    while time.monotonic() < deadline and sweep.poll() is None:
+    while time.monotonic() < deadline and sweep.poll() is None and len(ages(folder)) < cells - 1:
         time.sleep(0.01)
 
 
@@ -120,11 +123,11 @@ def wait(sweep, folder, chance, seconds):
 def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturbed, tmp_path):
     expected, seconds = undisturbed
     folder, chance = tmp_path / "results" / "smoke-synthetic", random.Random("-".join(victims))
-    kills = 0
+    kills, cells = 0, len(expected[0])
     for _ in range(FAULTS):
         sweep = start(tmp_path)
         for victim in victims:
-            wait(sweep, folder, chance, seconds / len(victims))
+            wait(sweep, folder, chance, seconds / len(victims), cells)
             pids = [sweep.pid] if victim == "sweep" else descendants(sweep.pid)
             if pids and sweep.poll() is None:
                 kill(chance.choice(pids))
@@ -132,7 +135,6 @@ def test_kills_at_random_moments_leave_no_trace_in_the_tables(victims, undisturb
         sweep.communicate(timeout=SECONDS)
         spoil(folder, chance)
     finished = ages(folder)
-    cells = len(expected[0])
     done = f"{len(finished)} of {cells} cells are done already"
     done = f"all {cells} cells are done" if len(finished) == cells else done if finished else ""
     for _ in range(3):  # what a worker's death has failed is tried again
@@ -225,11 +227,11 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_the_same_command_goes_on(short, 
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGINT)
 
-    for _ in range(FAULTS):
+    while len(codes) < FAULTS or (INTERRUPTED not in codes and len(codes) < 10 * FAULTS):
         done = scaling(tmp_path, interrupt)
         codes.append(done.returncode)
         assert not done.stderr and "Traceback" not in done.stdout
-    assert {*codes} <= {INTERRUPTED, 0} and INTERRUPTED in codes
+    assert {*codes} <= {INTERRUPTED, 0} and INTERRUPTED in codes  # or it was always too fast
     done = scaling(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same(tables(tmp_path), short)
