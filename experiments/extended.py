@@ -180,7 +180,7 @@ def spread(fit, C):
 
 def predict(stage=CPU):
     """Write what the runs before say of the budgets and of every run, before any is trained."""
-    optima, runs, budgets = [], [], stage.grid_keys.budgets
+    optima, runs, budgets, cells = [], [], stage.grid_keys.budgets, planned(stage)
     before, curves = trained_before(stage), None
     if len(stage.before) == 1:  # a cloud of curves of one sweep
         curves = load_curves(pd.read_csv(REFERENCE / "curves.csv"))
@@ -191,7 +191,7 @@ def predict(stage=CPU):
             optima += [facts | {"C": C} | spread(fit, C) for C in budgets]
             if fit.method != "parametric":
                 continue
-            for cell in planned(stage):
+            for cell in cells:
                 N = COUNT[convention.N](cell.shape)
                 e = fit.loss(N=N, D=cell.tokens, prediction=True)
                 at = {"C": cell.flops_budget, "width": cell.shape.width, "N_params": N}

@@ -6,6 +6,7 @@ Of whatever is trained: what is missing is said, and what cannot be fitted yet i
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from scaling.fitting.prepared import prepare
 from scaling.fitting.report import Report
 from scaling.fitting.settings import FitSettings
 from scaling.laws.papers import TOKENS_PER_PARAM_RULE as RULE
-from scaling.pages.answer import ANSWER
 from scaling.pages.fit_answer import tell_report
+from scaling.pages.fits import answer_section
 from scaling.pages.text import Section, make_section, markdown, shown, shown_interval
 from scaling.quantities import format_quantity as short
 from scaling.tables.observations import Convention
@@ -128,9 +129,9 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
-def answer_section(reports: Sequence[Report], C: float, odd: Sequence[str]):
-    """What each N says, and on which side of the rule of thumb that is; then what to distrust."""
-    told, table = [], convention_table(reports)
+def rule_section(reports: Sequence[Report], C: float) -> Section:
+    """On which side of the rule of thumb lies what each N says."""
+    told = []
     for report in reports:
         said, (method, _) = " ".join(tell_report(report).found), report.recommended
         if method is not None:
@@ -138,10 +139,7 @@ def answer_section(reports: Sequence[Report], C: float, odd: Sequence[str]):
             side = "below" if ratio.low > RULE else "above" if ratio.high < RULE else "inside of"
             said += f" {RULE:g} lies {side} the interval."
         told.append(said)
-    method, reason = reports[0].recommended
-    text = (*told, f"Why {method}: {reason}.", "What to distrust:")
-    doubts = (*odd, *tell_report(reports[0], table).doubts)
-    return Section(ANSWER, text, doubts, figures=("predicted",))
+    return Section(f"Is it {RULE:g}?", items=tuple(told), figures=("predicted",))
 
 
 def write_page(
@@ -218,11 +216,14 @@ def found_sections(
             runs[~(runs.flops_budget > 1.01 * top)]
         )  # no bowl stands for what has none
         reports = fit_conventions(within, "counted", settings)
-    write_text(folder / "conventions.csv", convention_table(reports).to_csv(index=False))
+    table = convention_table(reports)
+    write_text(folder / "conventions.csv", table.to_csv(index=False))
     write_text(folder / "minima.csv", minima.to_csv(index=False))
     found = minima[minima.method == "isoflop_power"]
     save_figure(predicted_figure(predictions, found), folder / "predicted.png")
-    yield answer_section(reports, top, odd)
+    answer = answer_section(reports[0], table)
+    yield replace(answer, items=(*odd, *answer.items))
+    yield rule_section(reports, top)
     table = judge(predictions, new)
     write_text(folder / "verdicts.csv", table.to_csv(index=False))
     if len(table):

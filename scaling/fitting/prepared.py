@@ -68,9 +68,8 @@ class Prepared:
         obs = obs if "weight" in obs else obs.assign(weight=1.0)
         obs = obs if "cluster" in obs else obs.assign(cluster=np.arange(len(obs)))
         compute = fit_compute(obs) if {"N", "D", "C"} <= {*obs.columns} else ComputeModel()
-        values = {symbol: obs[symbol].to_numpy(float) for symbol in VARIABLES if symbol in obs}
-        settings = {name: obs[name].to_numpy(float) for name in SETTING if name in obs}
-        values |= {name: known for name, known in settings.items() if (known > 0).all()}
+        known = (symbol for symbol in (*VARIABLES, *SETTING) if symbol in obs)
+        values = {symbol: obs[symbol].to_numpy(float) for symbol in known}
         if "C" in values and "budget" in obs:
             values["C"] = np.append(values["C"], obs.budget.dropna().to_numpy(float))
         sampled = {symbol: (float(v.min()), float(v.max())) for symbol, v in values.items()}

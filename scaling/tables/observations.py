@@ -205,7 +205,8 @@ def _read_further(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """What some laws read besides N, D and C, and the check for losses in bits."""
     for symbol, name in FURTHER.items():
         if name in runs:
-            yield symbol, pd.Series(runs[name], dtype=float)
+            found = pd.Series(runs[name], dtype=float)
+            yield symbol, found.where(found > 0)  # none of them can be zero: that is a gap
     if "epochs" in runs:
         yield "U", runs.tokens / pd.Series(runs.epochs, dtype=float)
 

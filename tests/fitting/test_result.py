@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scaling.fitting.estimate import LEVEL, Estimate, interval
 from scaling.fitting.origin import Bootstrap, Data
+from scaling.fitting.report import fit_law
 from scaling.fitting.result import Diagnosis, Fit, load_fit
 from scaling.laws.compute import ComputeModel
 from scaling.tables.observations import Convention
@@ -202,6 +203,15 @@ def test_a_fit_reads_back_exactly(tmp_path):
             assert repr(getattr(again, name)) == repr(value), name
     assert repr(again.tokens_per_param(1e20)) == repr(saved.tokens_per_param(1e20))
     assert again.version == saved.version != ""
+
+
+def test_a_column_that_says_nothing_of_a_run_leaves_a_fit_that_reads_back(grid, tmp_path):
+    runs = grid(noise=0.01).assign(steps=100, vocab_size=0, seq_len=64)
+    runs.loc[runs.index[0], "steps"] = 0
+    found = fit_law(runs, bootstrap=0)
+    found.save(tmp_path / "fit.json")
+    assert load_fit(tmp_path / "fit.json").sampled == found.sampled
+    assert "seq_len" in found.sampled and not {"S", "vocab_size"} & {*found.sampled}
 
 
 def test_what_is_no_fit_is_refused(tmp_path):
