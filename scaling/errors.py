@@ -1,5 +1,6 @@
 """Errors that a verb shows as one line. A caller's mistake is a plain ValueError."""
 
+import atexit
 import difflib
 import math
 import os
@@ -69,8 +70,13 @@ def is_command(started: list[str]) -> bool:
 
 
 def leave_on_interrupt() -> None:
-    """Let a Ctrl-C end this process at once: for while it imports, with nothing to clear away."""
+    """Let a Ctrl-C end this process at once: for while it imports, with nothing to clear away.
+
+    Once the verb is done its exit code stands: Python forgets handlers before it takes its modules
+    down, which with torch is long enough for a Ctrl-C to meet.
+    """
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 if is_command(sys.orig_argv):

@@ -139,6 +139,19 @@ def test_only_our_commands_leave_at_once_on_an_interrupt(started, ours):
     assert is_command(started) == ours
 
 
+def test_an_interrupt_after_a_verb_is_done_leaves_its_exit_code():
+    done = """
+import os, signal
+from scaling.errors import leave_on_interrupt
+leave_on_interrupt()
+class Module:
+    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGINT):
+        kill(me, number)  # Python takes its modules down
+module = Module()
+"""
+    assert subprocess.run([sys.executable, "-c", done]).returncode == 0
+
+
 def test_an_interrupt_of_a_verb_leaves_the_handler_that_was_there(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
 
