@@ -25,6 +25,7 @@ class OptimConfig:
     lr: float | None = None  # peak learning rate; None: lr_rule(N, B)
     lr_scale: float = 1.0  # multiplies the rule or lr: bracket with 0.5, 1, 2
     batch_tokens: int | None = None  # tokens per step; None: batch_rule(D)
+    batch_scale: float = 1.0  # multiplies the rule or batch_tokens, to whole windows
     rules: str = "horizon"  # what lr, batch and warm-up follow: horizon (N and D), shape (N)
     schedule: str = "cooldown"  # cooldown (constant, then 1-sqrt), cosine, constant
     cooldown: float = 0.2  # share of the steps in the cooldown
@@ -85,6 +86,7 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
             f"optim.batch_tokens={batch_tokens} must be a multiple of {window}, the tokens of a "
             f"window of {shape.family} with seq_len={shape.seq_len}"
         )
+    batch_tokens = window * max(1, round(config.batch_scale * batch_tokens / window))
     steps = max(1, round(tokens / batch_tokens))
     warmup = config.warmup_steps
     if warmup is None and of_shape:
@@ -109,7 +111,9 @@ def _check(config: OptimConfig) -> None:
     check_choice("optim.schedule", config.schedule, SCHEDULES)
     check_choice("optim.rules", config.rules, RULES)
     check_choice("optim.optimizer", config.optimizer, OPTIMIZERS)
-    limits = {"lr": 10} | dict.fromkeys(("lr_scale", "batch_tokens", "grad_clip"), math.inf)
+    limits = {"lr": 10} | dict.fromkeys(
+        ("lr_scale", "batch_tokens", "batch_scale", "grad_clip"), math.inf
+    )
     for name, limit in limits.items():
         value = getattr(config, name)
         if value is not None and not 0 < value < limit:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recipes import TINY
 
-from scaling.shapes.flops import training_flops_per_token
+from scaling.shapes.flops import total_params, training_flops_per_token
+from scaling.shapes.rules import lr_rule
 from scaling.shapes.shape import ModelConfig, shape_for_width
 from scaling.training.optim import (
     OptimConfig,
@@ -64,6 +65,17 @@ def test_given_values_win_over_rules():
     assert (recipe.lr, recipe.batch_size, recipe.warmup_steps, recipe.beta2) == (0.006, 2, 0, 0.9)
 
 
+@pytest.mark.parametrize("rules", ["horizon", "shape"])
+def test_a_scaled_batch_brings_the_rate_and_the_steps_of_its_size(rules):
+    rule, half, least = (
+        make_recipe(OptimConfig(rules=rules, batch_scale=scale), SHAPE, 6.4e12)
+        for scale in (1, 0.5, 1e-6)
+    )
+    assert abs(half.batch_size - rule.batch_size / 2) <= 0.5 and least.batch_size == 1
+    assert half.steps * half.batch_size == pytest.approx(rule.steps * rule.batch_size, rel=1e-3)
+    assert half.lr == lr_rule(total_params(SHAPE), 128 * half.batch_size)
+
+
 @pytest.mark.parametrize(
     "values, message",
     [
@@ -73,6 +85,7 @@ def test_given_values_win_over_rules():
         (dict(lr=float("nan")), "optim.lr=nan must be above 0"),
         (dict(batch_tokens=100), "optim.batch_tokens=100 must be a multiple of 128"),
         (dict(batch_tokens=0), "optim.batch_tokens=0 must be above 0"),
+        (dict(batch_scale=0.0), "optim.batch_scale=0.0 must be above 0"),
         (dict(beta2=1.0), "optim.beta2=1.0 must be at least 0 and below 1"),
         (dict(cooldown=-0.1), "optim.cooldown=-0.1 must be at least 0"),
         (dict(warmup_steps=-1), "optim.warmup_steps=-1 must not be negative"),
