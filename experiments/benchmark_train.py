@@ -3,13 +3,13 @@
 Question  tokens/s and FLOP/s for every shape of the demo and two wider ones; ratio to an eager GPT
           of stock modules, and share of the measured fp32 matmul peak; one thread each
 Command   python experiments/benchmark_train.py [widths=16,64]
-Cost      two to five minutes: the plain GPT, ours and transformers' GPT-2, if it is installed,
+Cost      three to six minutes: the plain GPT, ours and transformers' GPT-2, if it is installed,
           take turns
 Expected  1.4 times the plain GPT in the geometric mean, nowhere below 1.1
-Result    1.73 times the tokens/s of an eager GPT, geometric mean of 17 shapes (1.17 to 2.89), and
-          2.27 times those of transformers' GPT-2 (1.62 to 3.23); from width 64 up 37% to 75% of
-          the fastest matrix product (AMD EPYC with AVX2). With AVX-512 only the kernels before
-          these were measured: 1.50. results/benchmark-train, a folder for every processor
+Result    tokens/s over those of an eager GPT, geometric mean of 17 shapes: 1.73 (1.17 to 2.89) with
+          AVX2 and 1.73 (1.30 to 2.81) with AVX-512; over those of transformers' GPT-2 2.27 (1.62 to
+          3.23) and 2.15 (1.68 to 2.73). From width 64 up 37% to 75% and 45% to 76% of the fastest
+          matrix product. Both AMD EPYC; results/benchmark-train, a folder for every processor
 """
 
 import contextlib
