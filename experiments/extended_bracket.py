@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from domain import in_time
+from extended_page import SEED_NOISE
 from rich.console import Console
 
 from scaling.data.corpora import DataConfig
@@ -72,7 +73,7 @@ def compare(runs):
     at = ["width", "flops_budget", "seed"]
     base = pd.concat([known, runs[runs.differs == "the rules"]]).groupby(at).loss.last()
     paired = pd.MultiIndex.from_frame(runs[at]).map(base.to_dict())
-    return runs.assign(gain=paired - runs.loss, noise=2 * math.sqrt(2) * 0.0018 * runs.loss)
+    return runs.assign(gain=paired - runs.loss, noise=2 * math.sqrt(2) * SEED_NOISE * runs.loss)
 
 
 def main():

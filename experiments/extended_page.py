@@ -33,6 +33,8 @@ from scaling.tables.runs import load_runs, runs_to_csv
 METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
 ONE_SETTING = ("grid", "seed", "again")  # parts that are fitted with the runs before
 SIDES = ("context", "vocabulary")
+HALF = "half_batch"
+SEED_NOISE = 0.0018  # of the loss: the spread of seeds in the reference
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
 
@@ -129,6 +131,49 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
+def batch_sections(before: pd.DataFrame, own: pd.DataFrame, half: pd.DataFrame, settings):
+    """Yield what half the rule's batch gains, cell by cell, and where the bowls' minima go."""
+    keys = ["flops_budget", "width", "seed"]
+    own, half = (t.assign(flops_budget=t.flops_budget.round(-9)) for t in (own, half))
+    pairs = own.merge(half, on=keys, suffixes=("", "_half")).sort_values(keys)
+    gains = pairs.assign(
+        D_over_N=pairs.tokens / pairs.total_params,
+        gain=pairs.loss - pairs.loss_half,
+        noise=2 * np.sqrt(2) * SEED_NOISE * pairs.loss,
+    )
+    columns = (
+        shown("flops_budget", "C", ".4g"),
+        shown("width"),
+        shown("D_over_N", "D / N", ".3g"),
+    )
+    columns += (shown("steps"), shown("batch_tokens", "batch"), shown("loss", write=".4f"))
+    columns += (shown("steps_half", "steps"), shown("batch_tokens_half", "half"))
+    columns += (shown("loss_half", "loss", ".4f"), shown("gain", write="+.4f"))
+    text = "Rate by its rule for the batch. Noise: two spreads of such a difference between seeds."
+    yield make_section("Half the batch", gains, (*columns, shown("noise", write=".4f")), text)
+    swept = half.flops_budget.unique()
+    both = pd.concat([own[own.flops_budget.isin(swept)], half])
+    by = {"the rule's": own, "half of it": half}
+    by["the lower of both"] = both.sort_values("loss").drop_duplicates(keys)
+    rows = []
+    for name, runs in by.items():
+        others = own[~own.flops_budget.isin(swept)]
+        here = runs[runs.flops_budget.isin(swept)]
+        table = pd.concat([before, others, here], ignore_index=True)
+        found = pd.concat([fit_minima(table, N, settings) for N in ("total", "non_embedding")])
+        rows.append(found[found.budget.round(-9).isin(swept)].assign(batch=name))
+    table = (
+        pd.concat(rows)
+        .query("method == 'isoflop_power'")
+        .sort_values(["N", "budget"], ascending=[False, True], kind="stable")
+    )
+    columns = (shown("N"), shown("budget", "C", ".4g"), shown("batch"))
+    columns += (shown_interval("N_opt", write=short), shown_interval(RATIO, "tokens/param"))
+    columns += (shown_interval("L_opt", write=".4g"), shown("status"))
+    text = "Power bowls with all other runs. The lower of two runs is lucky, at every size alike."
+    yield make_section("Minima by batch", table, columns, text)
+
+
 def rule_section(reports: Sequence[Report], C: float) -> Section:
     """On which side of the rule of thumb lies what each N says."""
     told = []
@@ -165,10 +210,12 @@ def write_page(
             f"width {w} at {C:.4g} FLOPs" for C, w in cells if (round(C, -9), w) not in there
         ]
         runs = pd.concat([before, own], ignore_index=True)
-        alike = [table for name, table in parts.items() if name not in SIDES]
+        alike = [table for name, table in parts.items() if name not in (*SIDES, HALF)]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
         found = found_sections(folder, own, runs, missing, settings)
         sections = [*found, *twins, *sections]
+        if len(half := parts.get(HALF, [])):
+            sections += batch_sections(before, own, half, settings)
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
         write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
     sides = {name: parts[name] for name in SIDES if name in parts}
