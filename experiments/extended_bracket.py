@@ -9,10 +9,11 @@ Cost      13 trunks with 26 branches, 1.32e14 FLOPs, 25 to 50 minutes of one cor
 Expected  twice the batch gains nothing at width 96; beta2 .99 gains .003 to .01 nats at width 160;
           half the rate gains less than .005 at 160 and loses at 96; decay gains less than .01
           (said later: half the batch loses at 96, a quarter gains more than half at 160)
-Result    nothing beats the rules at width 96 or by decay (0.01 to 0.1 nats worse), and beta2 is no
-          matter; half the batch gains 0.14 and 0.09 nats at width 160 after 92 and 185 steps: the
-          wide end of a bowl of few steps lies too high, which favours small N. 4 of 22 runs are
-          missing; those before the own kernels are not trained again. results/extended-bracket
+Result    the rates, decay 0 and beta2 of the rules hold (half the rate .04 to .26 nats worse, decay
+          .02 to .10, beta2 .99 at most .015), their batch does not: half of it gains .026 and .012
+          nats at width 96 (3 and 6 tokens per parameter), .139 and .092 at 160 (.2 and .5), where a
+          quarter gains .195 and .116. So wide ends of bowls lie too high, which favours small N;
+          extended.py says how much. results/extended-bracket
 """
 
 import contextlib

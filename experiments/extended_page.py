@@ -33,7 +33,9 @@ from scaling.tables.runs import load_runs, runs_to_csv
 METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
 ONE_SETTING = ("grid", "seed", "again")  # parts that are fitted with the runs before
 SIDES = ("context", "vocabulary")
-HALF = "half_batch"
+HALVED = ("half_batch", "half_batch_wide")
+APART = (*SIDES, *HALVED)  # parts of another setting
+CELL = ["flops_budget", "width", "seed"]
 SEED_NOISE = 0.0018  # of the loss: the spread of seeds in the reference
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
@@ -131,47 +133,60 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
-def batch_sections(before: pd.DataFrame, own: pd.DataFrame, half: pd.DataFrame, settings):
+def minima_by_batch(
+    before: pd.DataFrame, own: pd.DataFrame, half: pd.DataFrame, settings: FitSettings
+) -> pd.DataFrame:
+    """Power bowls of each budget with runs by the rule's batch, by half of it, by the better."""
+    rows = []
+    for C, halved in half.groupby("flops_budget"):
+        rule = own[own.flops_budget == C]
+        better = pd.concat([rule, halved]).sort_values("loss").drop_duplicates(CELL)
+        by = {"the rule's": rule, "the better at each size": better}
+        if len(halved) == len(rule):
+            by["half of it"] = halved
+        others = pd.concat([before, own[own.flops_budget != C]])
+        for name, runs in by.items():
+            table = pd.concat([others, runs], ignore_index=True)
+            found = pd.concat([fit_minima(table, N, settings) for N in ("total", "non_embedding")])
+            here = (found.budget.round(-9) == C) & (found.method == "isoflop_power")
+            rows.append(found[here].assign(batch=name))
+    order = ["N", "budget"]
+    return pd.concat(rows).sort_values(order, ascending=[False, True], kind="stable")
+
+
+def batch_sections(own: pd.DataFrame, half: pd.DataFrame, minima: pd.DataFrame):
     """Yield what half the rule's batch gains, cell by cell, and where the bowls' minima go."""
-    keys = ["flops_budget", "width", "seed"]
-    own, half = (t.assign(flops_budget=t.flops_budget.round(-9)) for t in (own, half))
-    pairs = own.merge(half, on=keys, suffixes=("", "_half")).sort_values(keys)
+    pairs = own.merge(half, on=CELL, suffixes=("", "_half")).sort_values(CELL)
     gains = pairs.assign(
         D_over_N=pairs.tokens / pairs.total_params,
         gain=pairs.loss - pairs.loss_half,
         noise=2 * np.sqrt(2) * SEED_NOISE * pairs.loss,
     )
-    columns = (
-        shown("flops_budget", "C", ".4g"),
-        shown("width"),
-        shown("D_over_N", "D / N", ".3g"),
-    )
+    columns = (shown("flops_budget", "C", ".4g"), shown("width"), shown("D_over_N", "D/N", ".3g"))
     columns += (shown("steps"), shown("batch_tokens", "batch"), shown("loss", write=".4f"))
     columns += (shown("steps_half", "steps"), shown("batch_tokens_half", "half"))
     columns += (shown("loss_half", "loss", ".4f"), shown("gain", write="+.4f"))
     text = "Rate by its rule for the batch. Noise: two spreads of such a difference between seeds."
     yield make_section("Half the batch", gains, (*columns, shown("noise", write=".4f")), text)
-    swept = half.flops_budget.unique()
-    both = pd.concat([own[own.flops_budget.isin(swept)], half])
-    by = {"the rule's": own, "half of it": half}
-    by["the lower of both"] = both.sort_values("loss").drop_duplicates(keys)
-    rows = []
-    for name, runs in by.items():
-        others = own[~own.flops_budget.isin(swept)]
-        here = runs[runs.flops_budget.isin(swept)]
-        table = pd.concat([before, others, here], ignore_index=True)
-        found = pd.concat([fit_minima(table, N, settings) for N in ("total", "non_embedding")])
-        rows.append(found[found.budget.round(-9).isin(swept)].assign(batch=name))
-    table = (
-        pd.concat(rows)
-        .query("method == 'isoflop_power'")
-        .sort_values(["N", "budget"], ascending=[False, True], kind="stable")
-    )
     columns = (shown("N"), shown("budget", "C", ".4g"), shown("batch"))
     columns += (shown_interval("N_opt", write=short), shown_interval(RATIO, "tokens/param"))
     columns += (shown_interval("L_opt", write=".4g"), shown("status"))
-    text = "Power bowls with all other runs. The lower of two runs is lucky, at every size alike."
-    yield make_section("Minima by batch", table, columns, text)
+    text = "Power bowls, with other budgets by the rule. The better of two is lucky, at every size."
+    yield make_section("Minima by batch", minima, columns, text)
+
+
+def doubt_batch(minima: pd.DataFrame) -> str:
+    """What the choice of the batch does to the ratio, in a sentence; N total."""
+    table = minima[minima.N == "total"].set_index(["budget", "batch"])
+    told = []
+    for C in table.index.unique("budget"):
+        rule, better = (table.loc[(C, name)] for name in ("the rule's", "the better at each size"))
+        ends = " to ".join(f"{better[RATIO + end]:.3g}" for end in ENDS)
+        told.append(f"{rule[RATIO]:.3g} becomes {better[RATIO]:.3g} ({ends}) at {C:.4g} FLOPs")
+    return (
+        "The interval does not hold the choice of the batch: by the better at each size of the "
+        f"rule's and half of it {', '.join(told)}."
+    )
 
 
 def rule_section(reports: Sequence[Report], C: float) -> Section:
@@ -209,13 +224,21 @@ def write_page(
         missing = [
             f"width {w} at {C:.4g} FLOPs" for C, w in cells if (round(C, -9), w) not in there
         ]
+        odd = [f"Not trained: {', '.join(missing)}."] if missing else []
         runs = pd.concat([before, own], ignore_index=True)
-        alike = [table for name, table in parts.items() if name not in (*SIDES, HALF)]
+        alike = [table for name, table in parts.items() if name not in APART]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
-        found = found_sections(folder, own, runs, missing, settings)
-        sections = [*found, *twins, *sections]
-        if len(half := parts.get(HALF, [])):
-            sections += batch_sections(before, own, half, settings)
+        batches = []
+        if halved := [parts[name] for name in HALVED if len(parts.get(name, ()))]:
+            rule, half = (
+                t.assign(flops_budget=t.flops_budget.round(-9)) for t in (own, pd.concat(halved))
+            )
+            minima = minima_by_batch(before, rule, half, settings)
+            write_text(folder / "batches.csv", minima.to_csv(index=False))
+            odd.append(doubt_batch(minima))
+            batches = [*batch_sections(rule, half, minima)]
+        found = found_sections(folder, own, runs, odd, settings)
+        sections = [*found, *twins, *batches, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
         write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
     sides = {name: parts[name] for name in SIDES if name in parts}
@@ -243,16 +266,19 @@ def trained_section(parts: dict[str, pd.DataFrame], planned: dict[str, int], own
 
 
 def found_sections(
-    folder: Path, own: pd.DataFrame, runs: pd.DataFrame, missing: Sequence[str], settings
+    folder: Path, own: pd.DataFrame, runs: pd.DataFrame, odd: Sequence[str], settings
 ):
-    """Yield the answer, verdicts on predictions, and the bowls; of budgets above those before."""
+    """Yield the answer, verdicts on predictions, and the bowls; of budgets above those before.
+
+    `odd` is what must be known of the runs before their answer is trusted.
+    """
     known = 1.01 * runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
     read = (pd.read_csv(folder / f"{name}.csv") for name in ("predictions", "predicted_runs"))
     predictions, predicted_runs = (table[table.C.gt(known)] for table in read)
     minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
     new = pd.DataFrame(minima[minima.budget > known])
     top = max(new.budget[new.status == "ok"], default=known)
-    odd = [f"Not trained: {', '.join(missing)}."] if missing else []
+    odd = [*odd]
     if wide := sorted({*new.budget[new.budget > 1.01 * top]}):
         at = ", ".join(f"{C:.4g}" for C in wide)
         odd.append(f"At {at} FLOPs no bowl closes: these runs are left out.")
