@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from extended_page import APART, write_page
+from extended_page import APART, doubt_batch, write_page
 from omegaconf import OmegaConf
 
 from scaling.files import write_text
@@ -239,7 +239,9 @@ def page(stage=CPU):
     parts = {name: n for name, (n, _) in stage.sweeps.items()}
     cells = [(cell.flops_budget, cell.shape.width) for cell in planned(stage)]
     settings = replace(SETTINGS, bootstrap=400)
-    print(write_page(stage.folder, told, trained_before(stage), parts, cells, settings))
+    doubts = [doubt_batch(pd.read_csv(CPU.folder / "batches.csv"))] if stage is GPU else []
+    before = trained_before(stage)
+    print(write_page(stage.folder, told, before, parts, cells, settings, doubts))
 
 
 if __name__ == "__main__":

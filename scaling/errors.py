@@ -72,8 +72,8 @@ def is_command(started: list[str]) -> bool:
 def leave_on_interrupt() -> None:
     """Let a Ctrl-C end this process at once: for while it imports, with nothing to clear away.
 
-    Once the verb is done its exit code stands: Python forgets handlers before it takes its modules
-    down, which with torch is long enough for a Ctrl-C to meet.
+    Once the verb is done a Ctrl-C is ignored, so that its exit code stands: Python drops handlers
+    before it unloads modules, which with torch takes long enough to be hit.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """What lies under results/ in git: complete, readable, and what the code of today says of it."""
 
+import importlib
 import re
 import subprocess
 
@@ -196,6 +197,16 @@ def test_nothing_that_was_known_counts_as_predicted(record, before):
     runs = runs[runs.part.isin(["grid", "seed", "again"])]
     assert pd.read_csv(folder / "verdicts.csv").C.min() > known
     assert {*pd.read_csv(folder / "losses.csv").runs} == {int((runs.flops_budget > known).sum())}
+
+
+def test_what_is_known_before_the_gpu_was_trained_by_the_rules(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    extended = importlib.import_module("extended")
+    before = extended.trained_before(extended.GPU)
+    assert {*before.seq_len} == {128} and {*before.vocab_size} == {1024}
+    assert before.groupby("width").batch_tokens.nunique().max() == 1
+    assert before.flops_budget.max() == 1.024e14
 
 
 @pytest.mark.parametrize("record", ["extended-enwik8-cpu", "reference-gpu"])

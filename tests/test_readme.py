@@ -105,7 +105,8 @@ def test_its_training_speed_is_that_of_the_committed_benchmark():
         shares.append(f"{wide.min():.0%} to {wide.max():.0%}")
     first, second = ("{} ({} to {})".format(*ratio) for ratio in plain)
     assert f"{first} with AVX2 and {second} with AVX-512" in QUESTIONS
-    assert f"{first} with AVX2 and {second} with AVX-512 times as fast" in words(README)
+    for (mean, low, high), by in zip(plain, (", by shape", ""), strict=True):
+        assert f"{mean} ({low} to {high}{by}) times" in words(README)
     assert "GPT-2 {} ({} to {}) and {} ({} to {}).".format(*peers[0], *peers[1]) in QUESTIONS
     assert f"{peers[0][0]} and {peers[1][0]} times as transformers' GPT-2" in words(README)
     assert f"width 64 up {shares[0]} and {shares[1]} of the fastest matrix product" in QUESTIONS
@@ -139,13 +140,23 @@ def test_what_published_runs_say_is_what_a_plan_says():
     assert f"says {e.value:.1f} [{e.low:.1f}, {e.high:.1f}] at 5.76e23 FLOPs" in words(README)
 
 
-def test_what_another_vocabulary_says_is_what_the_record_says():
+def test_what_another_vocabulary_or_context_says_is_what_the_record_says():
     page = (ROOT / "results" / "extended-enwik8-cpu" / "README.md").read_text()
-    rows = {
-        r.split(" | ")[1]: r.split(" | ")[5] for r in page.splitlines() if " | 128 | total" in r
-    }
-    said = f"4,096 tokens say {rows['4096']} where 1,024 say {rows['1024'].split()[0]}."
-    assert said in words(README)
+    rows = [row.split(" | ") for row in page.splitlines()]
+    said = {tuple(row[1:3]): row[5] for row in rows if len(row) == 8 and row[3] == "total"}
+    wide, rule, long = said["4096", "128"], said["1024", "128"].split()[0], said["1024", "256"]
+    told = f"4,096 tokens say {wide} where 1,024 say {rule}, windows of 256 say {long}."
+    assert told in words(README)
+
+
+def test_what_the_better_batch_says_is_what_the_record_says():
+    table = pd.read_csv(ROOT / "results" / "extended-enwik8-cpu" / "batches.csv")
+    for row in table[table.N == "total"].itertuples():
+        ratio, low, high = row.tokens_per_param, row.tokens_per_param_low, row.tokens_per_param_high
+        if row.batch == "the rule's":
+            assert f"instead of {ratio:.3g}" in words(README)
+        else:
+            assert f"{row.batch} says {ratio:.3g} [{low:.3g}, {high:.3g}]" in words(README)
 
 
 def summarise(ratio):

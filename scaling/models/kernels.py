@@ -17,8 +17,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 from scaling.models import fused
 
-# torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors;
-# oneDNN, which torch brings along, does not, and is the slower one without AVX-512.
+# torch multiplies fp32 matrices with MKL, which leaves half of AVX-512 idle on AMD processors whose
+# units have 512 bits; oneDNN, which torch brings along, does not, and is slower without AVX-512.
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 # An operator of our own around it, since torch.compile cannot lower theirs outside inference.
@@ -92,7 +92,7 @@ class Kernels:
         return self.product + "-native" * self.native + "-compiled" * self.compiled
 
 
-# With AVX-512 oneDNN multiplies twice as fast as torch, without slower.
+# With AVX-512 oneDNN multiplies faster than torch (up to twice, by processor), without slower.
 PLAIN = Kernels(PRODUCTS[ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"])
 STOCK = replace(PLAIN, native=True)  # of a training where nobody measures
 

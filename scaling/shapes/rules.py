@@ -26,8 +26,7 @@ def batch_rule(n_tokens: float, window: int) -> int:
 
     At least 512 and one window. About a thousand steps suit the smallest runs
     (experiments/lr_bracket.py); the power of D is that of Li et al. 2025 (Step Law,
-    arXiv:2503.04715) and rules from 2.5M tokens up. From 540k parameters up half as many end .01 to
-    .03 nats lower at 3 to 12 tokens per parameter (experiments/extended.py; optim.batch_scale).
+    arXiv:2503.04715) and rules from 2.5M tokens up.
 
     Examples
     --------

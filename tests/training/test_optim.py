@@ -74,6 +74,8 @@ def test_a_scaled_batch_brings_the_rate_and_the_steps_of_its_size(rules):
     assert abs(half.batch_size - rule.batch_size / 2) <= 0.5 and least.batch_size == 1
     assert half.steps * half.batch_size == pytest.approx(rule.steps * rule.batch_size, rel=1e-3)
     assert half.lr == lr_rule(total_params(SHAPE), 128 * half.batch_size)
+    asked = OptimConfig(rules=rules, batch_tokens=512, batch_scale=0.5)
+    assert make_recipe(asked, SHAPE, 6.4e12).batch_size == 2
 
 
 @pytest.mark.parametrize(
