@@ -36,8 +36,8 @@ from scaling.tables.runs import load_runs, runs_to_csv
 METHODS = {"isoflop_power": fit_isoflop_power, "isoflop": fit_isoflop}
 ONE_SETTING = ("grid", "seed", "again")  # parts that are fitted with the runs before
 SIDES = ("context", "vocabulary")
-HALVED = ("half_batch", "half_batch_wide")
-APART = (*SIDES, *HALVED)  # parts of another setting
+HALF = "half_batch"
+APART = (*SIDES, HALF)  # parts of another setting
 CELL = ["C", "width", "seed"]
 SIDE_C = 4e12  # where vocabulary and context are compared
 RATIO, ENDS = "tokens_per_param", ("_low", "_high")
@@ -136,25 +136,25 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
 
 
 def minima_by_batch(runs: pd.DataFrame, half: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
-    """Power bowls of each budget with runs by the rule's batch, by half of it, by the better."""
+    """Power bowls by the rule's batch and by half of it, of budgets that have both at every size.
+
+    They share the draws of the bootstrap, and the runs of all other budgets.
+    """
     runs, half = (t.assign(C=t.flops_budget.round(-9)).set_index(CELL) for t in (runs, half))
     changed, found = ["loss", "tokens", "flops"], []
     for C, halved in half[changed].groupby("C"):
-        at = runs.index.intersection(halved.index)
-        better = halved[halved.loss < runs.loss[at].reindex(halved.index)]
-        by = {"the rule's": None, "half of it": halved, "the better of both": better}
-        if len(at) < (runs.index.get_level_values("C") == C).sum():
-            del by["half of it"]  # not every size has it
-        for name, rows in by.items():
-            table = runs.copy()
-            if rows is not None:
-                table.loc[rows.index, changed] = rows
+        if {*runs.loc[C].index} != {*halved.loc[C].index}:
+            continue
+        other = runs.copy()
+        other.loc[halved.index, changed] = halved
+        for batch, table in (("the rule's", runs), ("half of it", other)):
             for N in ("total", "non_embedding"):
                 minima = fit_minima(table.reset_index().drop(columns="C"), N, settings)
-                here = minima[(minima.budget.round(-9) == C) & (minima.method == "isoflop_power")]
-                found.append(here.assign(batch=name))
+                here = (minima.budget.round(-9) == C) & (minima.method == "isoflop_power")
+                found.append(minima[here].assign(batch=batch))
     order = ["N", "budget"]
-    return pd.concat(found).sort_values(order, ascending=[False, True], kind="stable")
+    table = pd.concat(found) if found else pd.DataFrame(columns=order)
+    return table.sort_values(order, ascending=[False, True], kind="stable")
 
 
 def batch_sections(own: pd.DataFrame, half: pd.DataFrame, minima: pd.DataFrame, noise: float):
@@ -182,10 +182,7 @@ def batch_sections(own: pd.DataFrame, half: pd.DataFrame, minima: pd.DataFrame, 
     columns = (shown("N"), shown("budget", "C", ".4g"), shown("batch"))
     columns += (shown_interval("N_opt", write=short), shown_interval(RATIO, "tokens/param"))
     columns += (shown_interval("L_opt", write=".4g"), shown("status"))
-    text = (
-        "Power bowls, with other budgets by the rule. Where batches are alike the better of two is "
-        "lucky; where not all sizes have two, that moves the minimum towards those that have."
-    )
+    text = "Power bowls, with other budgets by the rule and the same draws."
     yield make_section("Minima by batch", minima, columns, text)
 
 
@@ -199,15 +196,15 @@ def slope_of(x: pd.Series, y: pd.Series, group: pd.Series) -> tuple[float, float
 
 
 def doubt_batch(minima: pd.DataFrame) -> str:
-    """What the choice of the batch does to the ratio, in a sentence; N total."""
-    told, write = [], shown_interval(RATIO).write
-    for C, rows in minima[(minima.N == "total") & (minima.status == "ok")].groupby("budget"):
-        rule, *others = rows.to_dict("records")
-        each = (f"{row['batch']} {write(row)}" for row in others)
-        told.append(f"at {C:.4g} FLOPs {rule[RATIO]:.3g} becomes, by {' and by '.join(each)}")
-    return (
-        f"No interval holds the choice of the batch: {'; '.join(told)}. Untested at other budgets."
-    )
+    """What half the rule's batch does to the ratio, in a sentence; N total."""
+    good = pd.DataFrame(minima[(minima.N == "total") & (minima.status == "ok")])
+    table, told = good.set_index(["batch", "budget"]), []
+    for C, half in table.loc["half of it"].iterrows():
+        if ("the rule's", C) in table.index:
+            rule = table.loc[("the rule's", C), RATIO]
+            ratio = shown_interval(RATIO).write(half)
+            told.append(f"{ratio} instead of {rule:.3g} at {C:.4g} FLOPs")
+    return f"No interval holds the choice of the batch: half of the rule's says {', '.join(told)}."
 
 
 def rule_section(reports: Sequence[Report], C: float) -> Section:
@@ -251,12 +248,13 @@ def write_page(
         alike = [table for name, table in parts.items() if name not in APART]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
         batches = []
-        if halved := [parts[name] for name in HALVED if len(parts.get(name, ()))]:
-            half, repeated = pd.concat(halved), seed_noise(pd.concat([before, *parts.values()]))
+        if len(half := parts.get(HALF, ())):
+            repeated = seed_noise(pd.concat([before, *parts.values()]))
             minima = minima_by_batch(runs, half, settings)
-            write_text(folder / "batches.csv", minima.to_csv(index=False))
-            odd.append(doubt_batch(minima))
             batches = [*batch_sections(own, half, minima, repeated.std if repeated else np.nan)]
+            if len(minima):
+                write_text(folder / "batches.csv", minima.to_csv(index=False))
+                odd.append(doubt_batch(minima))
         found = found_sections(folder, own, runs, odd, settings)
         sections = [*found, *twins, *batches, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]

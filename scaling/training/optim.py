@@ -67,8 +67,8 @@ def make_recipe(config: OptimConfig, shape: Shape, flops_budget: float) -> Recip
     D = flops_budget / training_flops_per_token(shape), rounded to whole steps. With rules="shape"
     nothing but the steps and the cooldown follows from the budget, so that all horizons of a shape
     share one trunk: the batch is that of a run of 4 tokens per parameter, the warm-up 10 % of one
-    of 1 token per parameter, at least 20 steps. From 540k parameters up half of that batch ends
-    lower at 3 to 12 tokens per parameter (experiments/extended.py): batch_scale.
+    of 1 token per parameter, at least 20 steps. From 540k parameters up half of that batch ends .01
+    to .02 nats lower, below 400k up to .015 higher (experiments/extended.py): batch_scale.
 
     Raises
     ------
