@@ -58,7 +58,7 @@ CONVENTIONS = tuple(Convention(N, "counted") for N in ("total", "non_embedding")
 COUNT = {"total": total_params, "non_embedding": non_embedding_params}
 SETTINGS = FitSettings(bootstrap=1000, seed=0)
 SIDE = "grid.budgets=[2e12,4e12]"  # two, so that bowls of one setting make a frontier
-LONG = "grid.widths=[36,48,60,72,96]"
+LONG = "grid.widths=[36,48,60,72,96]"  # about the optimum of the reference there
 RATES = "optim.lr_scale=1.65"  # within 12 % those of a width in the reference; the rule goes by N
 ONE_CELL = ["grid.budgets=[3.24e14]", "grid.widths=[224]"]
 
@@ -240,7 +240,7 @@ def page(stage=CPU):
     parts = {name: n for name, (n, _) in stage.sweeps.items()}
     cells = [(cell.flops_budget, cell.shape.width) for cell in planned(stage)]
     settings = replace(SETTINGS, bootstrap=400)
-    doubts = [doubt_batch(pd.read_csv(CPU.folder / "batches.csv"))] if stage is GPU else []
+    doubts = doubt_batch(pd.read_csv(CPU.folder / "batches.csv")) if stage is GPU else []
     before = trained_before(stage)
     print(write_page(stage.folder, told, before, parts, cells, settings, doubts))
 

@@ -195,16 +195,17 @@ def slope_of(x: pd.Series, y: pd.Series, group: pd.Series) -> tuple[float, float
     return slope, float(error * stdtrit(freedom, (1 + LEVEL) / 2))
 
 
-def doubt_batch(minima: pd.DataFrame) -> str:
-    """What half the rule's batch does to the ratio, in a sentence; N total."""
-    good = pd.DataFrame(minima[(minima.N == "total") & (minima.status == "ok")])
-    table, told = good.set_index(["batch", "budget"]), []
-    for C, half in table.loc["half of it"].iterrows():
-        if ("the rule's", C) in table.index:
+def doubt_batch(minima: pd.DataFrame) -> list[str]:
+    """What half the rule's batch does to the ratio, in a sentence if any is known; N total."""
+    good = minima[(minima.N == "total") & (minima.status == "ok")]
+    table, told = good.set_index(["batch", "budget"]).sort_index(), []
+    for C in good.budget.unique():
+        if {("the rule's", C), ("half of it", C)} <= {*table.index}:
             rule = table.loc[("the rule's", C), RATIO]
-            ratio = shown_interval(RATIO).write(half)
-            told.append(f"{ratio} instead of {rule:.3g} at {C:.4g} FLOPs")
-    return f"No interval holds the choice of the batch: half of the rule's says {', '.join(told)}."
+            half = shown_interval(RATIO).write(table.loc[("half of it", C)])
+            told.append(f"{half} instead of {rule:.3g} at {C:.4g} FLOPs")
+    said = f"No interval holds the choice of the batch: half of the rule's says {', '.join(told)}."
+    return [said] if told else []
 
 
 def rule_section(reports: Sequence[Report], C: float) -> Section:
@@ -254,7 +255,7 @@ def write_page(
             batches = [*batch_sections(own, half, minima, repeated.std if repeated else np.nan)]
             if len(minima):
                 write_text(folder / "batches.csv", minima.to_csv(index=False))
-                odd.append(doubt_batch(minima))
+                odd += doubt_batch(minima)
         found = found_sections(folder, own, runs, odd, settings)
         sections = [*found, *twins, *batches, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
