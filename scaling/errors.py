@@ -2,6 +2,7 @@
 
 import atexit
 import difflib
+import gc
 import math
 import os
 import signal
@@ -81,3 +82,4 @@ def leave_on_interrupt() -> None:
 
 if is_command(sys.orig_argv):
     leave_on_interrupt()  # a traceback would end with the imports of others
+    atexit.register(gc.freeze)  # or Python looks through all that was imported before it ends
