@@ -1,7 +1,7 @@
 """What every estimator returns: a frozen fit that says how far to trust it."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,8 @@ class Fit:
             drawn = optimum(self.law, self._columns(), row, self.compute)[quantity]
         inside = self._inside("C", C) & self._inside("N", best["N_opt"])
         found = self._estimate(best[quantity], drawn, inside, prediction)
-        if not np.any(lacking := np.isnan(best["N_opt"])):
+        there = [(best[name] > 0) & (best[name] < np.inf) for name in ("N_opt", "D_opt")]
+        if not np.any(lacking := ~np.all(there, axis=0)):
             return found
         status = np.where(lacking & (self.status == "ok"), "no_minimum", found.status)
         return replace(found, status=status if np.ndim(C) else str(status))
@@ -325,8 +326,10 @@ def _refuse_nonsense(fit: Fit) -> None:
         raise ValueError(f"the draws lack a parameter of {[*fit.params]}")
     if not all(pd.api.types.is_numeric_dtype(fit.draws[name]) for name in fit.draws):
         raise ValueError("a draw is no number")
-    if not all(np.isfinite([*astuple(fit.compute)[:4], *fit.compute.sizes])):
-        raise ValueError(f"the compute per token is {fit.compute}")
+    curve, (low, high) = fit.compute, fit.compute.sizes
+    finite = np.isfinite([curve.kappa, curve.gamma, curve.bend, curve.centre, low, high]).all()
+    if not (finite and min(curve.kappa, curve.centre, low) > 0 and low <= high):
+        raise ValueError(f"the compute per token is {curve}")
     for name, (low, high) in fit.sampled.items():
         if not 0 < low <= high < np.inf:
             raise ValueError(f"{name} was sampled from {low} to {high}")

@@ -256,6 +256,8 @@ NONSENSE = {
     "narrower": lambda parts: parts.update(inflation=0.5),
     "no runs": lambda parts: parts.update(n_runs=0),
     "compute": lambda parts: parts["compute"].update(kappa={"number": "nan"}),
+    "free compute": lambda parts: parts["compute"].update(kappa=0),
+    "no centre": lambda parts: parts["compute"].update(centre=-1.0),
     "convention": lambda parts: parts["convention"].update(N="some"),
     "unknown key": lambda parts: parts.update(zz=1),
     "no bootstrap kind": lambda parts: parts.update(bootstrap="seed"),
@@ -300,4 +302,13 @@ def test_any_edit_is_refused_or_leaves_a_fit_that_answers(tmp_path_factory, data
     except ValueError as error:
         assert "\n" not in str(error)
     else:
-        assert repr(found) and found.tokens_per_param(1e20).value > 0
+        ratio = found.tokens_per_param(1e20)
+        assert repr(found) and (0 < ratio.value < np.inf or ratio.status == "no_minimum")
+
+
+@pytest.mark.parametrize(("name", "value"), [("A", 0), ("A", 1e300), ("B", 0), ("B", 5e-324)])
+def test_a_law_whose_term_is_nothing_has_no_minimum(name, value, tmp_path):
+    found = load_fit(edited(tmp_path, lambda parts: parts["params"].update({name: value})))
+    for quantity in (found.N_opt, found.D_opt, found.tokens_per_param):
+        assert quantity(1e20).status == "no_minimum"
+        assert {*quantity(np.array([1e19, 1e20])).status} == {"no_minimum"}
