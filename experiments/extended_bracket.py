@@ -74,11 +74,12 @@ def plan(data, width, budgets, differs):
 
 def compare(runs):
     """Nats gained against the run of the rules, and twice the spread of such a difference."""
-    known = pd.read_csv(REFERENCE).assign(differs="the rules, reference")
+    reference, extended = (load_runs(path) for path in (REFERENCE, EXTENDED))
+    known = reference.assign(differs="the rules, reference")
     at = ["width", "flops_budget", "seed"]
     base = pd.concat([known, runs[runs.differs == "the rules"]]).groupby(at).loss.last()
     paired = pd.MultiIndex.from_frame(runs[at]).map(base.to_dict())
-    repeated = seed_noise(pd.concat([load_runs(path) for path in (REFERENCE, EXTENDED)]))
+    repeated = seed_noise(pd.concat([reference, extended]))
     assert repeated is not None  # three seeds of some sizes are in both
     return runs.assign(gain=paired - runs.loss, noise=2 * math.sqrt(2) * repeated.std * runs.loss)
 

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,10 @@ def gather(folder: Path, part: str) -> pd.DataFrame:
     return load_runs(new) if len(new) else pd.DataFrame()
 
 
-def fit_minima(runs: pd.DataFrame, N: str, settings: FitSettings) -> pd.DataFrame:
-    """Bowls of all budgets by both methods, a row each; empty where there are too few."""
+def fit_minima(runs: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
+    """Bowls of all budgets, for both N by both methods, a row each; empty where too few runs."""
     found = []
-    for method, fit in METHODS.items():
+    for N, (method, fit) in product(("total", "non_embedding"), METHODS.items()):
         try:
             with warnings.catch_warnings(action="ignore"):
                 bowls = fit(prepare(runs, convention=Convention(N, "counted")), settings)
@@ -135,10 +136,13 @@ def side_rows(reference: pd.DataFrame, sides: dict[str, pd.DataFrame], settings)
     )
 
 
-def minima_by_batch(runs: pd.DataFrame, half: pd.DataFrame, settings: FitSettings) -> pd.DataFrame:
+def minima_by_batch(
+    minima: pd.DataFrame, runs: pd.DataFrame, half: pd.DataFrame, settings: FitSettings
+) -> pd.DataFrame:
     """Power bowls by the rule's batch and by half of it, of budgets that have both at every size.
 
-    They share the draws of the bootstrap, and the runs of all other budgets.
+    They share the draws of the bootstrap, and the runs of all other budgets; `minima` are those of
+    `runs`, all by the rule.
     """
     runs, half = (t.assign(C=t.flops_budget.round(-9)).set_index(CELL) for t in (runs, half))
     changed, found = ["loss", "tokens", "flops"], []
@@ -147,11 +151,10 @@ def minima_by_batch(runs: pd.DataFrame, half: pd.DataFrame, settings: FitSetting
             continue
         other = runs.copy()
         other.loc[halved.index, changed] = halved
-        for batch, table in (("the rule's", runs), ("half of it", other)):
-            for N in ("total", "non_embedding"):
-                minima = fit_minima(table.reset_index().drop(columns="C"), N, settings)
-                here = (minima.budget.round(-9) == C) & (minima.method == "isoflop_power")
-                found.append(minima[here].assign(batch=batch))
+        halves = fit_minima(other.reset_index().drop(columns="C"), settings)
+        for batch, table in (("the rule's", minima), ("half of it", halves)):
+            here = (table.budget.round(-9) == C) & (table.method == "isoflop_power")
+            found.append(table[here].assign(batch=batch))
     order = ["N", "budget"]
     table = pd.concat(found) if found else pd.DataFrame(columns=order)
     return table.sort_values(order, ascending=[False, True], kind="stable")
@@ -248,15 +251,15 @@ def write_page(
         runs = pd.concat([before, own], ignore_index=True)
         alike = [table for name, table in parts.items() if name not in APART]
         twins = twin_section(pd.concat([before, *alike], ignore_index=True), own)
-        batches = []
+        minima, batches = fit_minima(runs, settings), []
         if len(half := parts.get(HALF, ())):
             repeated = seed_noise(pd.concat([before, *parts.values()]))
-            minima = minima_by_batch(runs, half, settings)
-            batches = [*batch_sections(own, half, minima, repeated.std if repeated else np.nan)]
-            if len(minima):
-                write_text(folder / "batches.csv", minima.to_csv(index=False))
-                odd += doubt_batch(minima)
-        found = found_sections(folder, own, runs, odd, settings)
+            both = minima_by_batch(minima, runs, half, settings)
+            batches = [*batch_sections(own, half, both, repeated.std if repeated else np.nan)]
+            if len(both):
+                write_text(folder / "batches.csv", both.to_csv(index=False))
+                odd += doubt_batch(both)
+        found = found_sections(folder, own, runs, minima, odd, settings)
         sections = [*found, *twins, *batches, *sections]
         named = [table.assign(part=name) for name, table in parts.items() if len(table)]
         write_text(folder / "runs.csv", runs_to_csv(pd.concat(named, ignore_index=True)))
@@ -285,16 +288,21 @@ def trained_section(parts: dict[str, pd.DataFrame], planned: dict[str, int], own
 
 
 def found_sections(
-    folder: Path, own: pd.DataFrame, runs: pd.DataFrame, odd: Sequence[str], settings
+    folder: Path,
+    own: pd.DataFrame,
+    runs: pd.DataFrame,
+    minima: pd.DataFrame,
+    odd: Sequence[str],
+    settings: FitSettings,
 ):
     """Yield the answer, verdicts on predictions, and the bowls; of budgets above those before.
 
-    `odd` is what must be known of the runs before their answer is trusted.
+    `minima` are the bowls of `runs`; `odd` is what must be known of these before their answer is
+    trusted.
     """
     known = 1.01 * runs.flops_budget[~runs.run_id.isin(own.run_id)].max()
     read = (pd.read_csv(folder / f"{name}.csv") for name in ("predictions", "predicted_runs"))
     predictions, predicted_runs = (table[table.C.gt(known)] for table in read)
-    minima = pd.concat([fit_minima(runs, N, settings) for N in ("total", "non_embedding")])
     new = pd.DataFrame(minima[minima.budget > known])
     top = max(new.budget[new.status == "ok"], default=known)
     odd = [*odd]

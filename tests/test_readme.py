@@ -103,6 +103,7 @@ def test_its_training_speed_is_that_of_the_committed_benchmark():
         peers.append(summarise(table.ours_tokens_per_s / table.transformers_tokens_per_s))
         wide = table[table.width >= 64].share
         shares.append(f"{wide.min():.0%} to {wide.max():.0%}")
+        assert f"geometric mean of {len(table)} shapes: " in QUESTIONS
     first, second = ("{} ({} to {})".format(*ratio) for ratio in plain)
     assert f"{first} with AVX2 and {second} with AVX-512" in QUESTIONS
     for (mean, low, high), by in zip(plain, (", by shape", ""), strict=True):
